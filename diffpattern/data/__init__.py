@@ -1,0 +1,1 @@
+"""Data sets: trajectories in memory and in files, and the builders that simulate them."""

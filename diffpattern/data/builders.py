@@ -1,0 +1,193 @@
+"""TFDS builders of simulated data: prepared on first use, by one process, without TensorFlow.
+
+What is said here holds for every system; a system's own module (`gray_scott`) adds its parameters,
+name, version, description and citation.
+
+Each simulation has a folder of its own, DIRECTORY/<system>/<settings' name>/<version>. TFDS writes
+beside it and renames when all is there, so a folder that exists is complete. Whoever prepares holds
+an exclusive flock on DIRECTORY/<system>/<settings' name>.lock; the kernel lets go of it when the
+process ends, however it ends, and the next holder clears away what was left half-written.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging as absl_logging
+
+from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+
+_FEATURE = "snapshots"
+
+# TFDS tells of every folder that it opens, and warns of each configuration that it was not born
+# with. The filter leaves the records of everybody else alone.
+absl_logging.get_absl_logger().addFilter(
+    lambda record: record.levelno >= logging.ERROR or "tensorflow_datasets" not in record.pathname
+)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SimulationConfig(tfds.core.BuilderConfig):
+    """A builder's configuration: the whole simulation, whose name is the configuration's."""
+
+    settings: Simulation
+
+
+class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Simulates a system and writes its trajectories, one example each.
+
+    A subclass sets `name`, `VERSION` (to be raised when the same settings give other numbers),
+    `RELEASE_NOTES`, `DESCRIPTION` and `CITATION`.
+    """
+
+    DESCRIPTION: str
+    CITATION: str
+
+    # Nothing is downloaded. Left to itself, TFDS 4.9.10 looks for checksums beside this module, by
+    # way of a package, importlib_resources, that it does not install on Python 3.9 and later.
+    url_infos = None
+
+    def __init__(self, settings: Simulation, directory: str | os.PathLike):
+        config = SimulationConfig(name=settings.name, settings=settings)
+        super().__init__(data_dir=directory, config=config)
+
+    @property
+    def settings(self) -> Simulation:
+        """Everything that the numbers depend on."""
+        return self.builder_config.settings
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        settings = self.settings
+        shape = (settings.times.size, *settings.shape, len(settings.system.species))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            citation=self.CITATION,
+            # Stored as bytes: lists of floats take a hundred times as long to write and read.
+            features=tfds.features.FeaturesDict(
+                {_FEATURE: tfds.features.Tensor(shape=shape, dtype=np.float32, encoding="bytes")}
+            ),
+            # The order of the trajectories is that of their random keys.
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(dataclasses.asdict(settings)),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {
+            split: self._generate_examples(trajectories)
+            for split, trajectories in simulate(self.settings).items()
+        }
+
+    def _generate_examples(self, trajectories: Trajectories):
+        for index, snapshots in enumerate(trajectories.values):
+            yield index, {_FEATURE: snapshots}
+
+
+def default_directory() -> Path:
+    """Where data are kept: `$DIFFPATTERN_DATA`, or a folder of the user's cache."""
+    if chosen := os.environ.get("DIFFPATTERN_DATA"):
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "diffpattern" / "data"
+
+
+def load(
+    builder_class: type[SimulationBuilder],
+    settings: Simulation,
+    directory: str | os.PathLike | None = None,
+) -> dict[str, Trajectories]:
+    """Reads the trajectories of a simulation, which is run first if nobody has yet.
+
+    Any number of processes may ask at once; one simulates, the others wait for it.
+
+    Args:
+      builder_class: the system's builder.
+      settings: which simulation.
+      directory: where data are kept; None means `default_directory()`.
+
+    Returns:
+      Trajectories by the name of their split: "train", "validation" and "test".
+
+    Raises:
+      InputError: the simulation cannot work, or the folder cannot be written or read.
+    """
+    directory = Path(directory).expanduser() if directory else default_directory()
+    folder = directory / builder_class.name / settings.name / str(builder_class.VERSION)
+    try:
+        if not folder.exists():
+            require_stable(settings)
+            with _alone(folder.parent):
+                # Another process may have prepared it while this one waited for its turn.
+                if not folder.exists():
+                    _prepare(builder_class(settings, directory))
+    except OSError as error:
+        raise InputError(
+            f"data directory {directory} cannot be used ({error.strerror or error}); "
+            "$DIFFPATTERN_DATA may name another."
+        ) from error
+    try:
+        builder = builder_class(settings, directory)
+        return {split: _read(builder, split) for split in SPLITS}
+    except Exception as error:
+        raise InputError(
+            f"the data in {folder} are damaged ({error}); "
+            "remove this folder to have them simulated anew."
+        ) from error
+
+
+def _read(builder: SimulationBuilder, split: str) -> Trajectories:
+    settings = builder.settings
+    values = np.stack([example[_FEATURE] for example in builder.as_data_source(split)])
+    if len(values) != getattr(settings, split):
+        raise ValueError(f"{len(values)} trajectories in {split}")
+    return Trajectories(values, settings.times, settings.system.species, settings.grid)
+
+
+def _prepare(builder: SimulationBuilder) -> None:
+    parent = builder.data_path.parent
+    for remains in parent.glob("incomplete.*"):
+        shutil.rmtree(remains)
+    absl_logging.info("Simulating %s into %s", builder.name, builder.data_path)
+    with (
+        # TFDS wants a folder for downloads even where there are none.
+        tempfile.TemporaryDirectory(dir=parent, prefix="incomplete.") as downloads,
+        _without_progress_bars(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        try:
+            builder.download_and_prepare(download_dir=downloads, file_format="array_record")
+        except RuntimeError as error:
+            # So array_record reports a write that failed, as on a full disk.
+            reason = str(error).partition("write() failed: ")[2].partition(";")[0]
+            if not reason:
+                raise
+            raise OSError(reason) from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time into the block, for one folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()

@@ -1,0 +1,77 @@
+"""Windows of trajectories: which stretches of the data a train step sees.
+
+A batch is a function of the seed and the step alone, so that a resumed run sees what the first one
+would have seen, and nothing of it needs to be saved.
+"""
+
+import numpy as np
+
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+
+SAMPLINGS = ("uniform", "log")
+
+
+def check(trajectories: Trajectories, window: int, sampling: str) -> None:
+    """Refuses windows that the data cannot give.
+
+    Raises:
+      InputError: the window is longer than the trajectories or the sampling is not known.
+    """
+    intervals = len(trajectories.times) - 1
+    if not 1 <= window <= intervals:
+        raise InputError(
+            f"training.window is {window} intervals, but the trajectories have {intervals}; take "
+            f"1 to {intervals}."
+        )
+    if sampling not in SAMPLINGS:
+        raise InputError(f"training.sampling is {sampling!r}; take one of {', '.join(SAMPLINGS)}.")
+
+
+def draw(
+    trajectories: Trajectories, step: int, *, seed: int, count: int, window: int, sampling: str
+) -> dict[str, np.ndarray]:
+    """The windows of one train step.
+
+    Their starts are stratified: one in each of `count` equal parts of time, or of the logarithm of
+    time counted from the first snapshot as 1, so that a small batch covers both ends.
+
+    Args:
+      trajectories: the training data, N of them with T snapshots.
+      step: of training.
+      seed: of the run.
+      count: B, how many windows.
+      window: L, intervals between snapshots that each spans.
+      sampling: "uniform" or "log".
+
+    Returns:
+      "values" [B, L + 1, *space, C] and "index" [B], each window's place in the batch.
+    """
+    random = np.random.default_rng((seed, step))
+    starts = len(trajectories.times) - window
+    quantile = (np.arange(count) + random.random(count)) / count
+    first = quantile * starts if sampling == "uniform" else (starts + 1) ** quantile - 1
+    first = np.minimum(first.astype(int), starts - 1)
+    which = random.permutation(np.arange(count) % len(trajectories.values))
+    # Fewer windows than trajectories: the permutation alone would never show the last ones.
+    which = (which + random.integers(len(trajectories.values))) % len(trajectories.values)
+    snapshots = first[:, None] + np.arange(window + 1)
+    return {
+        "values": trajectories.values[which[:, None], snapshots],
+        "index": np.arange(count, dtype=np.int32),
+    }
+
+
+def interval(trajectories: Trajectories) -> float:
+    """The time between two snapshots.
+
+    Raises:
+      InputError: it is not the same all along.
+    """
+    intervals = np.diff(trajectories.times)
+    if not np.allclose(intervals, intervals[0], rtol=1e-6):
+        raise InputError(
+            "Training takes snapshots at equal intervals, but those of the data go from "
+            f"{intervals.min():g} to {intervals.max():g}."
+        )
+    return float(intervals[0])

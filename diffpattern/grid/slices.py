@@ -1,0 +1,126 @@
+"""Sums of shifted slices of a bordered lattice, of which every stencil is made.
+
+A function here takes a lattice that has a border along the axis it works on, and returns one with
+that border used up. Axes count from the end (-1 is the last), because the leading axes are free.
+
+Second differences, rather than weights that sum to zero or one, are the building block: a constant
+lattice gives exactly 0 in any precision. (The wide Gaussian alone is a plain weighted sum.)
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+from diffpattern.grid.padding import check_lattice, pad
+
+# Standard deviations after which a Gaussian is cut off; 0.3% of its mass lies beyond.
+GAUSSIAN_REACH = 3.0
+
+
+def shifted(x: Array, axis: int, offset: int, border: int) -> Array:
+    """The inner cells' neighbours at `offset` along one axis: [n + 2 border] -> [n]."""
+    return lax.slice_in_dim(x, border + offset, x.shape[axis] - border + offset, axis=axis)
+
+
+def crop(x: Array, axes: tuple[int, ...], border: int) -> Array:
+    """The inner cells along several axes."""
+    for axis in axes:
+        x = shifted(x, axis, 0, border)
+    return x
+
+
+def vector_component(vector: Array, grid: Grid, component: int) -> Array:
+    """One component of a vector, [..., ndim, *space] -> [..., *space].
+
+    Raises:
+      InputError: if the axis before space has not one component for each spatial axis.
+    """
+    check_lattice(vector, grid)
+    if vector.ndim <= grid.ndim or vector.shape[-grid.ndim - 1] != grid.ndim:
+        raise InputError(
+            f"vector has shape {tuple(vector.shape)}, but must be [..., {grid.ndim}, "
+            f"{', '.join(map(str, grid.shape))}]: a component for each axis, then space."
+        )
+    return lax.index_in_dim(vector, component, axis=-grid.ndim - 1, keepdims=False)
+
+
+def lower_and_upper(x: Array, axis: int) -> tuple[Array, Array]:
+    """The two partners of each neighbouring pair along one axis: [n + 1] -> [n], [n]."""
+    size = x.shape[axis]
+    lower = lax.slice_in_dim(x, 0, size - 1, axis=axis)
+    return lower, lax.slice_in_dim(x, 1, size, axis=axis)
+
+
+def first_difference(x: Array, axis: int) -> Array:
+    """(x[i + 1] - x[i - 1]) / 2, from a border of one cell: exact on quadratics."""
+    return 0.5 * (shifted(x, axis, 1, 1) - shifted(x, axis, -1, 1))
+
+
+def second_difference(x: Array, axis: int, border: int = 1, reach: int = 1) -> Array:
+    """x[i + reach] - 2 x[i] + x[i - reach]: on a quadratic, reach^2 times its second derivative."""
+    return (
+        shifted(x, axis, reach, border)
+        + shifted(x, axis, -reach, border)
+        - 2 * shifted(x, axis, 0, border)
+    )
+
+
+def smooth(x: Array, axis: int, side_weight: float) -> Array:
+    """Mean with weights (w, 1 - 2w, w), from a border of one cell: exact on straight lines."""
+    return shifted(x, axis, 0, 1) + side_weight * second_difference(x, axis)
+
+
+def pad_smoothed(x: Array, grid: Grid, width: int, kernel_scale: float) -> Array:
+    """The lattice with a border of `width`, blurred by a Gaussian where `kernel_scale` > 1.
+
+    The border is made once, wide enough for the blur and what comes after it, so that the blur
+    sees the boundary condition itself. The Gaussian is sampled at the cells, cut off after three
+    standard deviations, and its weights divided by their sum: constants and straight lines pass
+    unchanged, and a quadratic is moved by a constant alone.
+
+    Args:
+      x: lattice, [..., *space].
+      grid: its description.
+      width: border to be left.
+      kernel_scale: 1 for no blur; above 1 the Gaussian's standard deviation, in cells.
+
+    Returns:
+      [..., *(n + 2 * width)].
+
+    Raises:
+      InputError: if `kernel_scale` is below 1.
+    """
+    if not 1 <= kernel_scale < math.inf:
+        raise InputError(f"kernel_scale is {kernel_scale!r}, but must be 1 or more cells.")
+    if kernel_scale == 1:
+        return pad(x, grid, width)
+    weights = _gaussian_weights(kernel_scale)
+    x = pad(x, grid, width + len(weights) // 2)
+    for axis in range(-grid.ndim, 0):
+        x = _weighted_sum(x, axis, weights)
+    return x
+
+
+def _gaussian_weights(scale: float) -> list[float]:
+    """Weights of the cells from one cut-off of the Gaussian to the other; their sum is 1."""
+    radius = math.ceil(GAUSSIAN_REACH * scale)
+    samples = [math.exp(-0.5 * (cell / scale) ** 2) for cell in range(-radius, radius + 1)]
+    return [sample / sum(samples) for sample in samples]
+
+
+def _weighted_sum(x: Array, axis: int, weights: list[float]) -> Array:
+    """Sum of as many shifted slices as there are weights: [n + weights - 1] -> [n]."""
+    size = x.shape[axis] - len(weights) + 1
+
+    def add(total: Array, tap: tuple[Array, Array]) -> tuple[Array, None]:
+        offset, weight = tap
+        return total + weight * lax.dynamic_slice_in_dim(x, offset, size, axis), None
+
+    # A loop, because XLA fuses the transpose of dozens of written-out slices over two axes into
+    # one that evaluates all their products (on a CPU 20 times slower at 31 weights).
+    taps = jnp.arange(len(weights)), jnp.asarray(weights, x.dtype)
+    start = jnp.zeros_like(lax.slice_in_dim(x, 0, size, axis=axis))
+    return lax.scan(add, start, taps, unroll=4)[0]

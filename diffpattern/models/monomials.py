@@ -1,0 +1,90 @@
+"""Monomials of the species, and their whitening by statistics of data.
+
+A polynomial reaction is linear in the monomials; a network may take them, whitened, as its inputs.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+Exponents = tuple[tuple[int, ...], ...]
+
+
+def exponents(species: int, lowest: int, highest: int) -> Exponents:
+    """Exponents of all monomials with a total degree from `lowest` to `highest`.
+
+    Ordered by degree, then by species: for two species and degrees 0 to 2 they are those of
+    1, A, B, A^2, A B, B^2.
+    """
+    return tuple(
+        tuple(factors.count(one) for one in range(species))
+        for degree in range(lowest, highest + 1)
+        for factors in itertools.combinations_with_replacement(range(species), degree)
+    )
+
+
+def evaluate(x: Array, powers: Exponents) -> Array:
+    """The monomials [M, ...] of x [C, ...]."""
+    rows = []
+    for row in powers:
+        product = None
+        for channel, power in enumerate(row):
+            for _ in range(power):
+                product = x[channel] if product is None else product * x[channel]
+        rows.append(jnp.ones_like(x[0]) if product is None else product)
+    return jnp.stack(rows)
+
+
+def names(powers: Exponents, species: Sequence[str]) -> tuple[str, ...]:
+    """How each monomial is written: "1", "A", "A B^2"."""
+    factor = lambda name, power: name if power == 1 else f"{name}^{power}"
+    return tuple(
+        " ".join(factor(s, p) for s, p in zip(species, row, strict=True) if p) or "1"
+        for row in powers
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Whitening:
+    """An affine map that gives data zero mean and unit covariance.
+
+    Tuples, not arrays, so that it can be a static attribute of a module.
+
+    Attributes:
+      mean: [M].
+      matrix: [M][M]; z = matrix (m - mean).
+    """
+
+    mean: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]
+
+    def __call__(self, m: Array) -> Array:
+        """Whitens monomials [M, ...]."""
+        mean = jnp.asarray(self.mean, m.dtype).reshape((-1,) + (1,) * (m.ndim - 1))
+        return jnp.tensordot(jnp.asarray(self.matrix, m.dtype), m - mean, axes=1)
+
+
+def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> Whitening:
+    """The whitening of the monomials of some data.
+
+    Monomials of few species are nearly collinear on data. Directions along which they hardly vary
+    are scaled as if their standard deviation were `smallest` times the largest one's, so that
+    rounding is not blown up to the size of a signal.
+
+    Args:
+      values: samples [..., C].
+      powers: exponents of the M monomials.
+      smallest: smallest relative standard deviation that is scaled to one.
+    """
+    samples = values.reshape(-1, values.shape[-1]).T.astype(np.float64)
+    m = np.stack([np.prod([s**p for s, p in zip(samples, row, strict=True)], 0) for row in powers])
+    mean = m.mean(1)
+    scale = np.maximum(m.std(1), 1e-12)
+    variances, directions = np.linalg.eigh(np.cov((m - mean[:, None]) / scale[:, None]))
+    deviations = np.sqrt(np.maximum(variances, 0.0))
+    matrix = (directions / np.maximum(deviations, smallest * deviations.max())).T / scale
+    return Whitening(tuple(mean.tolist()), tuple(map(tuple, matrix.tolist())))

@@ -1,0 +1,91 @@
+"""What a term of a trainable PDE offers: its value and its variation.
+
+A least squares fit needs the sensitivities S_k = dx/dp_k of a whole rollout, which obey
+
+    dS_k/dt = (df/dx) S_k + df/dp_k .
+
+Pushing the P basis vectors of parameter space through a network costs P networks. At one cell,
+though, a pointwise function has only C x C derivatives by the state and C x P by its parameters;
+C reverse passes at that cell give both, and all S_k share them. docs/performance.md has what this
+saves.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Parameters = Any
+
+
+class Term(nn.Module):
+    """A part of the right-hand side of dx/dt, over one lattice [C, *space].
+
+    Attributes:
+      non_negative: names of the parameters that may not fall below zero.
+    """
+
+    non_negative: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, x: Array) -> Array:
+        """The term's share of dx/dt, [C, *space] like x."""
+        raise NotImplementedError
+
+    def variation(self, parameters: Parameters, x: Array, s: Array) -> tuple[Array, Array]:
+        """How the term answers changes of the state, and changes of its own parameters.
+
+        Args:
+          parameters: of this term.
+          x: state [C, *space].
+          s: changes of the state, [P, C, *space].
+
+        Returns:
+          The first-order change of the term for each s, [P, C, *space]; and its derivatives by its
+          own Q parameters, [Q, C, *space], in the order of `jax.flatten_util.ravel_pytree`.
+        """
+        raise NotImplementedError
+
+
+def pointwise_jacobians(
+    function: Callable[[Parameters, Array], Array], parameters: Parameters, x: Array
+) -> tuple[Array, Array]:
+    """Derivatives of a function that acts on each cell alone.
+
+    Args:
+      function: (parameters, [C]) -> [K] at one cell.
+      parameters: a pytree with Q numbers in all.
+      x: state [C, *space].
+
+    Returns:
+      By the state [K, C, *space], and by the parameters [Q, K, *space].
+    """
+    space = x.shape[1:]
+    cells = x.reshape(x.shape[0], -1)
+    jacobian = jax.vmap(jax.jacrev(function, (0, 1)), (None, 1), -1)
+    by_leaf, by_state = jacobian(parameters, cells)
+    outputs = by_state.shape[0]
+    by_parameters = jnp.concatenate(
+        [leaf.reshape(outputs, -1, cells.shape[1]) for leaf in jax.tree.leaves(by_leaf)], axis=1
+    )
+    # Without the barrier XLA computes these again for every sensitivity that reads them.
+    by_state, by_parameters = jax.lax.optimization_barrier((by_state, by_parameters))
+    return (
+        by_state.reshape(by_state.shape[:2] + space),
+        by_parameters.swapaxes(0, 1).reshape((-1, outputs) + space),
+    )
+
+
+def apply_pointwise(jacobian: Array, s: Array) -> Array:
+    """Applies [K, C, *space] to [P, C, *space] at each cell: [P, K, *space].
+
+    Written as sums over the few channels: as a batched matrix product of tiny matrices, the same
+    is several times slower on a CPU.
+    """
+    rows = [
+        sum(jacobian[k, c] * s[:, c] for c in range(jacobian.shape[1]))
+        for k in range(jacobian.shape[0])
+    ]
+    return jnp.stack(rows, axis=1)

@@ -1,0 +1,178 @@
+"""The report's charts: functions from numbers to a Matplotlib `Figure`.
+
+Figures are built as objects, without pyplot, so a notebook's backend and settings stay as they
+are. Every chart is drawn for a `Theme`, because a picture inside a page cannot inherit the page's
+colours. The colours of the series are Okabe and Ito's, which differ for the colour-blind too, and
+each series has its own line style besides.
+"""
+
+import functools
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+SIZE_INCHES = (5.4, 3.5)
+MARKERS_UP_TO = 40
+
+# Only what a user's matplotlibrc could spoil; set while a figure is drawn and undone after it.
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11.0,
+    "text.usetex": False,
+    "axes.linewidth": 0.8,
+    "axes.unicode_minus": True,
+    "path.simplify": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "diffpattern",  # else the same figure would differ from one run to the next
+}
+
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a chart: ink for text, muted for axes and references, one for each series."""
+
+    ink: str
+    muted: str
+    grid: str
+    rule: str
+    persistence: str
+    mean: str
+
+
+LIGHT = Theme("#1c2127", "#5a646f", "#dfe3e8", "#0072b2", "#d55e00", "#8a4f7d")
+DARK = Theme("#e7eaee", "#9aa5b1", "#343c46", "#56b4e9", "#e69f00", "#d79ac2")
+
+
+def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    @functools.wraps(draw)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with matplotlib.rc_context(_SETTINGS):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+@_with_settings
+def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> Figure:
+    """Training loss and validation score against the training step, on a logarithmic axis.
+
+    Args:
+      curves: one row for each logged step, {"step", "loss", "validation", ...}; a row may lack
+        any key but the step, and values that are not finite and positive are left out.
+      theme: colours.
+    """
+    figure, axes = _chart(theme)
+    for key, label, colour, style in (
+        ("loss", "training loss", theme.rule, "-"),
+        ("validation", "validation score", theme.persistence, "--"),
+    ):
+        points = [(row["step"], row[key]) for row in curves if _drawable(row.get(key))]
+        if points:
+            marker = "o" if len(points) <= MARKERS_UP_TO else ""
+            axes.plot(*zip(*points, strict=True), style, marker=marker, color=colour, label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel("training step")
+    axes.set_ylabel("loss")
+    _finish(axes, theme)
+    return figure
+
+
+@_with_settings
+def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGHT) -> Figure:
+    """NRMSE of one species over time: median and range of the rule, both baselines, threshold.
+
+    Args:
+      scores: what `diffpattern.scores.summarise` returns.
+      species: whose errors to draw.
+      theme: colours.
+
+    Errors of exactly 0, as at the start, have no place on the logarithmic axis and are left out.
+    """
+    figure, axes = _chart(theme)
+    times = np.asarray(scores["times"])
+    for name, candidate, colour, style in (
+        ("rule", scores, theme.rule, "-"),
+        ("persistence", scores["baselines"]["persistence"], theme.persistence, "--"),
+        ("training mean", scores["baselines"]["mean"], theme.mean, ":"),
+    ):
+        spread = candidate["nrmse_range"][species]
+        low, high = _positive(spread["low"]), _positive(spread["high"])
+        axes.fill_between(times, low, high, color=colour, alpha=0.22, linewidth=0)
+        marker = "o" if len(times) <= MARKERS_UP_TO else ""
+        median = _positive(candidate["nrmse"][species])
+        axes.plot(times, median, style, marker=marker, color=colour, label=name)
+    threshold = scores["threshold"]
+    axes.axhline(threshold, color=theme.muted, linewidth=1.0)
+    axes.annotate(
+        f"valid up to {threshold:g}",
+        (0.0, threshold),  # on the left, where errors are still small
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        fontsize="small",
+        color=theme.muted,
+    )
+    axes.set_yscale("log")
+    axes.set_xlabel("time")
+    axes.set_ylabel(f"NRMSE of {species}")
+    _finish(axes, theme)
+    return figure
+
+
+def to_svg(figure: Figure) -> bytes:
+    """The figure as SVG with a transparent ground; the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _drawable(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _positive(values: Sequence[float | None]) -> np.ndarray:
+    """Values for a logarithmic axis: a gap where there is none, where it is 0, or not finite."""
+    return np.array([value if _drawable(value) else math.nan for value in values], float)
+
+
+def _chart(theme: Theme) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(facecolor="none")
+    axes.set_prop_cycle(linewidth=[1.8], markersize=[3.2])
+    axes.grid(True, which="major", color=theme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _finish(axes: Axes, theme: Theme) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(theme.muted)
+    axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)
+    axes.xaxis.label.set_color(theme.ink)
+    axes.yaxis.label.set_color(theme.ink)
+    if axes.get_legend_handles_labels()[0]:
+        # Above the axes, where no curve can run into it.
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=3,
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.8,
+            columnspacing=1.1,
+            handletextpad=0.5,
+            labelcolor=theme.ink,
+            fontsize="medium",
+        )

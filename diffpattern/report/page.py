@@ -1,0 +1,497 @@
+"""The report of a run: one HTML file that needs nothing but itself.
+
+`write_report` turns a `RunReport` into the page, chapter by chapter. Pictures travel inside the
+file as data URIs, so that it opens without a network and can be sent by mail.
+"""
+
+import base64
+import contextlib
+import html
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.report import figures, images, mathematics
+from diffpattern.report.style import CSS
+from diffpattern.scores import nrmse
+
+
+@dataclass(frozen=True, eq=False)
+class RunReport:
+    """Everything that the page of a run shows.
+
+    Attributes:
+      title: heading of the page.
+      command: the command that made the run, as it can be typed again.
+      config: the run's settings, nested mappings.
+      scores: what `diffpattern.scores.summarise` returns, and where the rule has them
+        "diffusion" and "diffusion_standard_error" {species: number}, and "equation"
+        {species: [{"term", "coefficient", "standard_error", "determined"}, ...]};
+        a standard error may be missing or None.
+      truth: the held-out trajectories.
+      prediction: what the rule made of their first snapshots, [N, T, *space, C].
+      curves: one row for each logged step, {"step", "loss", "validation", ...}; a row may lack
+        any key but the step.
+      facts: short strings about the run, such as its steps, seconds, devices and versions.
+      rule: one sentence on the form of the rule, for one that no equation writes out.
+    """
+
+    title: str
+    command: str
+    config: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    truth: Trajectories
+    prediction: NDArray
+    curves: Sequence[Mapping[str, float]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+
+
+def write_report(path: str | os.PathLike[str], report: RunReport) -> None:
+    """Writes the report as one HTML file; a reader finds the old page or the new one, whole."""
+    path = Path(path)
+    page = render(report)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(beside, 0o644)  # mkstemp lets nobody else read it
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+
+
+def render(report: RunReport) -> str:
+    """The page as a string of HTML."""
+    chapters = [
+        ("Results", _results),
+        ("Truth and prediction", _pictures),
+        ("Animation", _animation),
+        ("Errors over time", _errors),
+        ("The rule", _rule),
+        ("Training", _training),
+        ("Configuration", _configuration),
+    ]
+    bodies = [(title, _anchor(title), chapter(report)) for title, chapter in chapters]
+    bodies = [(title, anchor, body) for title, anchor, body in bodies if body]
+    contents = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for title, anchor, _ in bodies)
+    sections = "\n".join(
+        f'<section id="{anchor}">\n<h2>{title}</h2>\n{body}\n</section>'
+        for title, anchor, body in bodies
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(report.title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<header>
+<h1>{html.escape(report.title)}</h1>
+<p class="lead">{_verdict(report)}</p>
+{_command(report.command)}
+</header>
+<nav aria-label="Contents"><ul>{contents}</ul></nav>
+<main>
+{sections}
+</main>
+</body>
+</html>
+"""
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+# Chapters: each takes the report and returns HTML, or nothing where it has nothing to show.
+
+
+def _verdict(report: RunReport) -> str:
+    scores = report.scores
+    count, threshold = scores["trajectories"], scores["threshold"]
+    unseen = "one trajectory" if count == 1 else f"{count} trajectories"
+    lost = {name: time for name, time in scores["valid_time"].items() if time is not None}
+    if not lost:
+        outcome = f"stays below it up to the last time, {_time(scores['times'][-1])}"
+    else:
+        first = min(lost, key=lost.__getitem__)
+        outcome = f"first exceeds it for {mathematics.symbol(first)} at {_time(lost[first])}"
+    return (
+        f"Scored on {unseen} that training never saw. A prediction counts as valid while its NRMSE "
+        f"is at most {threshold:g}; the median one {outcome}."
+    )
+
+
+def _results(report: RunReport) -> str:
+    scores, last = report.scores, report.scores["times"][-1]
+    cards = []
+    for name in report.truth.species:
+        spread = scores["nrmse_range"][name]
+        unchanged = scores["baselines"]["persistence"]["nrmse"][name][-1]
+        cards.append(
+            f"<div class='card'><span>NRMSE of {mathematics.symbol(name)} at {_time(last)}</span>"
+            f"<b>{mathematics.number(scores['nrmse'][name][-1], 2)}</b>"
+            f"<span>{_range(spread['low'][-1], spread['high'][-1])}; "
+            f"persistence: {mathematics.number(unchanged, 2)}</span></div>"
+        )
+    for name in report.truth.species:
+        spread = scores["valid_time_range"][name]
+        unchanged = scores["baselines"]["persistence"]["valid_time"][name]
+        cards.append(
+            f"<div class='card'><span>Valid time of {mathematics.symbol(name)}</span>"
+            f"<b>{_valid_time(scores['valid_time'][name], last)}</b>"
+            f"<span>from {_valid_time(spread['low'], last)} "
+            f"to {_valid_time(spread['high'], last)}; "
+            f"persistence: {_valid_time(unchanged, last)}</span></div>"
+        )
+    return (
+        f"<div class='cards'>{''.join(cards)}</div>"
+        "<p class='note'>Medians over the trajectories, with the smallest and the largest. NRMSE "
+        "is the norm of the error over the lattice divided by the norm of the truth's fluctuation "
+        "about its spatial mean: 0 is perfect, and near 1 the pattern is missed altogether. Where "
+        "the truth is nearly uniform the divisor (as a root mean square) is taken as no less than "
+        f"{_per_species(scores['floor'])}. Valid time is the first saved time at which the NRMSE "
+        f"exceeds {scores['threshold']:g}. Two predictions that need no rule stand beside it: "
+        "that nothing changes (persistence), and the mean of the training data everywhere.</p>"
+    )
+
+
+def _pictures(report: RunReport) -> str:
+    truth, which = report.truth, _typical(report)
+    actual, predicted = truth.values[which], np.asarray(report.prediction[which])
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = predicted.astype(np.float64) - actual
+    errors = nrmse(predicted[None], actual[None], _floor(report))[0]
+    parts = [
+        f"<p>Trajectory {which + 1} of {len(truth.values)}, the one whose error at the last time "
+        f"is the median. {_what_a_picture_is(actual.ndim - 2)} Compare position and shape of the "
+        "structures first; then see in the difference (prediction less truth) where and when the "
+        "rule departs from the truth. Each difference has a scale of its own, symmetric about "
+        "zero, whose end is written after \N{PLUS-MINUS SIGN}: a strong colour may still be a "
+        "small number. Each scale spans 99% of its values; the rest take the colour of its ends."
+        "</p>"
+    ]
+    chosen = images.chosen_times(truth.times)
+    for channel, name in enumerate(truth.species):
+        values = [actual[..., channel], predicted[..., channel], difference[..., channel]]
+        if actual.ndim == 3:
+            extent = " to ".join(mathematics.time(t) for t in truth.times[[0, -1]])
+            moments = [(extent, "", [images.kymograph(one, truth.times) for one in values])]
+        else:
+            moments = [
+                (
+                    mathematics.time(truth.times[i]),
+                    f"NRMSE {mathematics.number(errors[i, channel], 2)}",
+                    [images.plane(one[i]) for one in values],
+                )
+                for i in chosen
+            ]
+        layout = "tiles kymograph" if actual.ndim == 3 else "tiles"
+        parts.append(_tiles(name, moments, images.scale_of_states(values[0], truth.times), layout))
+    if not np.isfinite(predicted).all():
+        parts.append("<p class='note'>Grey: the prediction is not a finite number there.</p>")
+    return "\n".join(parts)
+
+
+def _animation(report: RunReport) -> str:
+    truth, which = report.truth, _typical(report)
+    actual = truth.values[which]
+    if actual.ndim == 3:
+        return ""  # a kymograph already shows every time
+    gif, still = images.animation(
+        actual, np.asarray(report.prediction[which]), truth.times, truth.species
+    )
+    return (
+        "<figure class='film'><picture>"
+        "<source media='(prefers-reduced-motion: reduce)' "
+        f"srcset='{_data_uri('png', still)}'>"
+        f"<img src='{_data_uri('gif', gif)}' alt='Animation of truth beside prediction'>"
+        "</picture><figcaption>The rule is given the first snapshot and goes on by itself. "
+        "Watch whether structures divide, drift or vanish at the same moment on both sides. "
+        "Colour scales as above.</figcaption></figure>"
+    )
+
+
+def _errors(report: RunReport) -> str:
+    scores, species = report.scores, report.truth.species
+    charts = "".join(
+        _chart(
+            lambda theme, name=name: figures.nrmse_over_time(scores, name, theme),
+            f"NRMSE of {name} over time",
+            f"Species {mathematics.symbol(name)}. Lines are medians over the trajectories, bands "
+            "reach from the smallest to the largest. The rule is of use where it lies well below "
+            "both baselines, and trusted up to where it crosses the grey line.",
+        )
+        for name in species
+    )
+    tables = "".join(_score_table(report, name) for name in species)
+    return f"<div class='charts'>{charts}</div>\n<div class='tables'>{tables}</div>"
+
+
+def _rule(report: RunReport) -> str:
+    diffusion = _with_standard_errors(report.scores)
+    equation = report.scores.get("equation") or {}
+    parts = [f"<p>{html.escape(report.rule)}</p>"] if report.rule else []
+    for name in report.truth.species:
+        if name in equation:
+            parts.append(mathematics.equation(name, equation[name], diffusion.get(name)))
+    undetermined = [
+        entry for terms in equation.values() for entry in terms if not entry.get("determined", True)
+    ]
+    if undetermined:
+        parts.append(
+            f"<p>Terms marked {mathematics.NOT_DETERMINED} and underlined with dots are <b>not "
+            "determined by the data</b>: their standard errors are so large that other values, "
+            "made up for by other terms, would fit nearly as well. They belong to the rule that "
+            "was scored, but their coefficients should not be read as a finding.</p>"
+        )
+    tables = "".join(
+        _coefficient_table(name, diffusion.get(name), equation.get(name, ()))
+        for name in report.truth.species
+        if name in diffusion or name in equation
+    )
+    if tables:
+        parts.append(f"<div class='tables'>{tables}</div>")
+        parts.append(
+            "<p class='note'>Standard errors follow from the Jacobian of the residuals and their "
+            "spread; they measure what the data leave open, not what the form of the rule may "
+            "get wrong. Coefficients are in the units of the data's time and space.</p>"
+        )
+    return "\n".join(parts)
+
+
+def _with_standard_errors(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    errors = scores.get("diffusion_standard_error") or {}
+    return {
+        name: {"coefficient": coefficient, "standard_error": errors.get(name)}
+        for name, coefficient in (scores.get("diffusion") or {}).items()
+    }
+
+
+def _training(report: RunReport) -> str:
+    parts = []
+    if report.curves:
+        chart = _chart(
+            lambda theme: figures.loss_curve(report.curves, theme),
+            "Loss against training step",
+            "Both on one logarithmic axis, each in its own units. A validation score that rises "
+            "while the training loss still falls would speak of overfitting.",
+        )
+        parts.append(chart)
+    if report.facts:
+        parts.append(_settings_table(report.facts.items()))
+    return f"<div class='charts'>{''.join(parts)}</div>" if parts else ""
+
+
+def _configuration(report: RunReport) -> str:
+    return (
+        "<details><summary>All settings, by the names that "
+        "<code>--config.NAME=VALUE</code> takes</summary>"
+        f"{_settings_table(_flattened(report.config))}</details>"
+    )
+
+
+# Pieces that several chapters share.
+
+
+def _floor(report: RunReport) -> list[float]:
+    return [report.scores["floor"][name] for name in report.truth.species]
+
+
+def _typical(report: RunReport) -> int:
+    """The trajectory of median error at the last time (the lower one of two)."""
+    last = (slice(None), slice(-1, None))
+    errors = nrmse(np.asarray(report.prediction)[last], report.truth.values[last], _floor(report))
+    worst = errors[:, 0].max(axis=-1)
+    return int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2])
+
+
+def _what_a_picture_is(axes: int) -> str:
+    if axes == 1:
+        return "Space runs from left to right and time downwards."
+    if axes == 3:
+        return "The pictures are slices through the middle of the lattice's first axis."
+    return "Times are spaced evenly in their logarithm, since structure forms early."
+
+
+def _tiles(
+    name: str,
+    moments: Sequence[tuple[str, str, Sequence[NDArray]]],
+    states: images.Scale,
+    layout: str,
+) -> str:
+    """Pictures of one species: a column for each moment, which narrow screens turn to rows.
+
+    A moment is its time, a remark, and the pictures of truth, prediction and difference.
+    """
+    titles = ("truth", "prediction", "difference")
+    cells = ["<div></div>", *(f"<div>{title}</div>" for title in titles)]
+    for label, remark, pictures in moments:
+        differences = images.scale_of_differences(pictures[-1])
+        end = f"\N{PLUS-MINUS SIGN}{mathematics.number(differences.high, 2)}"
+        cells.append(
+            f"<div>{_time(label)}<small>{remark}</small>"
+            f"<small><span>difference </span>{end}</small></div>"
+        )
+        for title, picture, scale in zip(
+            titles, pictures, (states, states, differences), strict=True
+        ):
+            uri = _data_uri("png", images.to_png(picture, scale))
+            alt = html.escape(f"{name}, {title}, t = {label}", quote=True)
+            cells.append(f"<img src='{uri}' alt='{alt}'>")
+    scales = _scale("truth and prediction", states, *_ends(states)) + _scale(
+        "difference, up to the \N{PLUS-MINUS SIGN} of each time",
+        differences,
+        mathematics.MINUS,
+        "+",
+    )
+    return (
+        f"<figure><h3>Species {mathematics.symbol(name)}</h3>"
+        f"<div class='{layout}'>{''.join(cells)}</div>"
+        f"<div class='scales'>{scales}</div></figure>"
+    )
+
+
+def _scale(title: str, scale: images.Scale, low: str, high: str) -> str:
+    return (
+        f"<div><small>{title}</small><div class='scale'><div>{low}</div>"
+        f"<img src='{_data_uri('png', images.colour_bar(scale))}' alt='colour scale'>"
+        f"<div>{high}</div></div></div>"
+    )
+
+
+def _ends(scale: images.Scale) -> tuple[str, str]:
+    """The ends of a scale as numbers no finer than its width gives reason for."""
+    width = scale.high - scale.low
+    decimals = 1 - math.floor(math.log10(width)) if width > 0 else 6  # not 1.8e-05 beside 0.72
+    low, high = (mathematics.number(round(end, decimals), 2) for end in (scale.low, scale.high))
+    return low, high
+
+
+def _chart(draw: Callable[[figures.Theme], Figure], alt: str, caption: str) -> str:
+    """A chart in light and in dark colours, of which the browser shows one."""
+    light, dark = (
+        _data_uri("svg+xml", figures.to_svg(draw(theme))) for theme in (figures.LIGHT, figures.DARK)
+    )
+    return (
+        "<figure><picture>"
+        f"<source media='screen and (prefers-color-scheme: dark)' srcset='{dark}'>"
+        f"<img src='{light}' alt='{html.escape(alt, quote=True)}'></picture>"
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _score_table(report: RunReport, name: str) -> str:
+    scores = report.scores
+    last = scores["times"][-1]
+    baselines = [scores["baselines"][key] for key in ("persistence", "mean")]
+    spread, valid = scores["nrmse_range"][name], scores["valid_time_range"][name]
+    rows = [
+        (
+            mathematics.time(scores["times"][i]),
+            mathematics.number(scores["nrmse"][name][i], 2),
+            _range(spread["low"][i], spread["high"][i]),
+            *(mathematics.number(baseline["nrmse"][name][i], 2) for baseline in baselines),
+        )
+        for i in images.chosen_times(np.asarray(scores["times"]))
+    ]
+    rows.append(
+        (
+            "valid time",
+            _valid_time(scores["valid_time"][name], last),
+            f"{_valid_time(valid['low'], last)} to {_valid_time(valid['high'], last)}",
+            *(_valid_time(baseline["valid_time"][name], last) for baseline in baselines),
+        )
+    )
+    body = "".join(
+        f"<tr><td>{time}</td><td>{rule}<small>{extent}</small></td>"
+        f"<td>{unchanged}</td><td>{average}</td></tr>"
+        for time, rule, extent, unchanged, average in rows
+    )
+    return (
+        f"<div class='scroll'><table><caption>NRMSE of {mathematics.symbol(name)}</caption><thead>"
+        "<tr><th>time</th><th>rule</th><th>persistence</th><th>training mean</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _coefficient_table(
+    name: str, diffusion: Mapping[str, Any] | None, terms: Sequence[Mapping[str, Any]]
+) -> str:
+    rows = [] if diffusion is None else [(diffusion, mathematics.laplacian(name))]
+    rows += [(entry, mathematics.term(entry["term"]) or "1") for entry in terms]
+    body = "".join(
+        f"<tr><td>{factors}</td><td>{mathematics.coefficient(entry)}</td>"
+        f"<td>{mathematics.standard_error(entry)}</td>"
+        f"<td>{'yes' if entry.get('determined', True) else 'no ' + mathematics.NOT_DETERMINED}"
+        "</td></tr>"
+        for entry, factors in rows
+    )
+    return (
+        "<div class='scroll'><table><caption>Change of "
+        f"{mathematics.symbol(name)} with time</caption><thead><tr><th>term</th>"
+        "<th>coefficient</th><th>standard error</th><th>determined</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _settings_table(rows: Iterable[tuple[str, object]]) -> str:
+    body = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
+        for name, value in rows
+    )
+    return f"<div class='scroll'><table class='settings'><tbody>{body}</tbody></table></div>"
+
+
+def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Settings by their dotted names."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + str(name), value
+
+
+def _time(value: float | str) -> str:
+    text = value if isinstance(value, str) else mathematics.time(value)
+    return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{text}"
+
+
+def _valid_time(value: float | None, last: float) -> str:
+    """A valid time; null says that the threshold was not exceeded at any saved time."""
+    return f"beyond {mathematics.time(last)}" if value is None else mathematics.time(value)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"{mathematics.number(low, 2)} to {mathematics.number(high, 2)}"
+
+
+def _per_species(values: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{mathematics.number(value, 2)} for {mathematics.symbol(name)}"
+        for name, value in values.items()
+    )
+
+
+def _command(command: str) -> str:
+    """A command whose lines break between its words only."""
+    words = (f"<span>{html.escape(word)}</span>" for word in command.split())
+    return f"<pre>{' '.join(words)}</pre>"
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,157 @@
+"""One rollout for every kind of dynamics.
+
+A `Dynamics` knows how to advance a lattice over an interval of time; that is all that the trainer,
+the scores and the data builders ask of a cellular automaton or of a PDE. Outside, lattices have
+their channels last; a rollout turns them species first once, which is how rules and stencils want
+them (see docs/conventions.md), and turns its snapshots back.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffpattern.errors import InputError
+from diffpattern.solvers import adaptive, explicit
+
+Parameters = Any
+
+
+class Dynamics(Protocol):
+    """What a rollout runs."""
+
+    def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
+        """The state [C, *space] after `duration` units of time; `key` is this interval's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """Steps of a fixed length: a cellular automaton, or a PDE under an explicit solver.
+
+    Each step is recomputed when gradients are pulled back, so that a rollout stores one lattice a
+    step and nothing of what happens inside.
+
+    Attributes:
+      step: (parameters, state, key) -> state one `dt` later; states are pytrees of arrays.
+      dt: units of time a step takes.
+    """
+
+    step: Callable[[Parameters, Any, Array], Any]
+    dt: float
+
+    def advance(self, parameters: Parameters, state: Any, duration: float, key: Array) -> Any:
+        # Inside a scan nothing can be merged across steps, so checkpoint need not prevent it.
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def one(state, index):
+            return self.step(parameters, state, jax.random.fold_in(key, index)), None
+
+        return jax.lax.scan(one, state, jnp.arange(self.count(duration)))[0]
+
+    def count(self, duration: float) -> int:
+        """How many steps make up `duration`.
+
+        Raises:
+          InputError: a step does not divide it (to 1e-4 of a step).
+        """
+        count = round(duration / self.dt)
+        if count < 1 or abs(count * self.dt - duration) > 1e-4 * self.dt:
+            raise InputError(
+                f"The rule takes steps of {self.dt:g} units of time, which do not divide the "
+                f"{duration:g} between two snapshots; take a whole fraction of them (model.rda.dt)."
+            )
+        return count
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """Steps that follow the estimated error; see `solvers.adaptive.solve` for the fields."""
+
+    right_hand_side: Callable[[Parameters, Array], Array]
+    solver: str
+    relative_tolerance: float
+    absolute_tolerance: float
+    max_steps: int
+
+    def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
+        del key  # a PDE draws nothing
+        return adaptive.solve(
+            self.solver,
+            lambda x: self.right_hand_side(parameters, x),
+            state,
+            duration,
+            relative_tolerance=self.relative_tolerance,
+            absolute_tolerance=self.absolute_tolerance,
+            max_steps=self.max_steps,
+        )
+
+
+def runge_kutta(
+    right_hand_side: Callable[[Parameters, Any], Any], solver: str, dt: float
+) -> Stepped:
+    """The dynamics of dx/dt = f(parameters, x) under an explicit solver of fixed step `dt`."""
+
+    def step(parameters, state, key):
+        del key  # a PDE draws nothing
+        return explicit.step(solver, lambda x: right_hand_side(parameters, x), state, dt)
+
+    explicit.tableau(solver)  # an unknown name is told now, not while tracing
+    return Stepped(step, dt)
+
+
+def rollout(
+    dynamics: Dynamics, parameters: Parameters, start: Array, times: np.ndarray, key: Array
+) -> Array:
+    """Snapshots of the dynamics from one start.
+
+    Args:
+      dynamics: what runs.
+      parameters: of the rule.
+      start: lattice at times[0], [*space, C].
+      times: increasing times of the T snapshots, known when traced.
+      key: interval n draws from `fold_in(key, n)`.
+
+    Returns:
+      [T, *space, C]; the first is `start`.
+    """
+    first = jnp.moveaxis(start, -1, 0)
+    later = snapshots(dynamics, parameters, first, times, key)
+    return jnp.moveaxis(jnp.concatenate([first[None], later]), 1, -1)
+
+
+def snapshots(
+    dynamics: Dynamics, parameters: Parameters, state: Any, times: np.ndarray, key: Array
+) -> Any:
+    """The states at times[1:], for a state of any structure that the dynamics advance.
+
+    Snapshots between which equal intervals lie are scanned over together, so that compilation
+    grows with the number of changes of the interval only.
+
+    Args:
+      dynamics, parameters, times, key: as in `rollout`.
+      state: at times[0]; lattices species first.
+
+    Returns:
+      Like `state`, every array with a leading axis of length T - 1.
+    """
+    intervals = np.round(np.diff(np.asarray(times, np.float64)), 9)
+    if not len(intervals) or np.any(intervals <= 0):
+        raise InputError(f"The times of a rollout must be two or more and increase: {list(times)}.")
+    groups, first = [], 0
+    for duration, group in itertools.groupby(intervals):
+
+        def next_snapshot(state, index, duration=float(duration)):
+            interval_key = jax.random.fold_in(key, index)
+            state = dynamics.advance(parameters, state, duration, interval_key)
+            return state, state
+
+        count = len(list(group))
+        state, states = jax.lax.scan(next_snapshot, state, jnp.arange(first, first + count))
+        groups.append(states)
+        first += count
+    return groups[0] if len(groups) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *groups)

@@ -1,0 +1,181 @@
+"""How good a prediction is: NRMSE, valid time, and the baselines that any rule must beat.
+
+Pure functions of arrays, channels last ([N, T, *space, C]); nothing here reads or writes files.
+`summarise` gathers them into the dictionary that a run keeps as `eval/scores.json`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffpattern.data.trajectories import Trajectories
+
+FLOOR_FRACTION = 0.05
+VALID_THRESHOLD = 0.2
+
+
+def _root_mean_square(x: NDArray, axes: tuple[int, ...]) -> NDArray:
+    return np.sqrt(np.mean(np.square(x), axis=axes))
+
+
+def _about_spatial_mean(x: NDArray) -> tuple[NDArray, tuple[int, ...]]:
+    """One trajectory [T, *space, C] less its spatial mean, and the axes of space."""
+    space = tuple(range(1, x.ndim - 1))
+    return x - x.mean(axis=space, keepdims=True), space
+
+
+def fluctuation_floor(values: ArrayLike, fraction: float = FLOOR_FRACTION) -> NDArray[np.float64]:
+    """The least denominator that `nrmse` should divide by, from the training data.
+
+    Args:
+      values: training trajectories, [N, T, *space, C].
+      fraction: the share of the data's fluctuation to take.
+
+    Returns:
+      [C]: `fraction` times the root mean square, over all trajectories, times and cells, of each
+      channel's deviation from its spatial mean at that time.
+    """
+    squares = []
+    for trajectory in np.asarray(values):
+        fluctuation, space = _about_spatial_mean(trajectory.astype(np.float64))
+        squares.append(np.mean(np.square(fluctuation), axis=(0, *space)))
+    return fraction * np.sqrt(np.mean(squares, axis=0))
+
+
+def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[np.float64]:
+    """Normalised root mean square error of each trajectory, time and channel.
+
+        NRMSE = |prediction - truth| / max(|truth - spatial mean of truth|, floor)
+
+    with |.| the root mean square over the lattice. The quotient of root mean squares is that of
+    the norms, and lets one floor serve lattices of every size. Without the floor it would diverge
+    where the truth is nearly uniform.
+
+    Args:
+      prediction: [N, T, *space, C]; may hold NaN or infinities.
+      truth: [N, T, *space, C], finite.
+      floor: [C], in the channels' units, as `fluctuation_floor` gives.
+
+    Returns:
+      [N, T, C], never NaN: a snapshot with any value that is not finite scores infinity, and a
+      perfect one scores 0 even where the denominator vanishes.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}")
+    floor = np.asarray(floor, np.float64)
+    # One trajectory at a time, so that float64 copies stay small for large lattices.
+    return np.stack([_nrmse_of_one(p, t, floor) for p, t in zip(prediction, truth, strict=True)])
+
+
+def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArray[np.float64]:
+    truth = truth.astype(np.float64)
+    fluctuation, space = _about_spatial_mean(truth)
+    scale = np.maximum(_root_mean_square(fluctuation, space), floor)
+    with np.errstate(all="ignore"):
+        error = _root_mean_square(prediction.astype(np.float64) - truth, space)
+        ratio = np.where(error == 0, 0.0, error / scale)
+    return np.where(np.isnan(ratio), np.inf, ratio)
+
+
+def valid_time(
+    errors: ArrayLike, times: ArrayLike, threshold: float = VALID_THRESHOLD
+) -> float | None:
+    """First time at which an error exceeds the threshold; None if it never does.
+
+    Args:
+      errors: NRMSE of one channel of one trajectory, [T].
+      times: [T].
+      threshold: the largest error that still counts as valid.
+    """
+    exceeded = np.flatnonzero(np.asarray(errors) > threshold)
+    return float(np.asarray(times)[exceeded[0]]) if exceeded.size else None
+
+
+def persistence(truth: ArrayLike) -> NDArray:
+    """The prediction that nothing changes: each trajectory's first snapshot, [N, T, *space, C]."""
+    truth = np.asarray(truth)
+    return np.broadcast_to(truth[:, :1], truth.shape)
+
+
+def mean(training_mean: ArrayLike, truth: ArrayLike) -> NDArray:
+    """The prediction of each channel's training mean ([C]) everywhere, [N, T, *space, C]."""
+    return np.broadcast_to(np.asarray(training_mean), np.shape(truth))
+
+
+def summarise(
+    prediction: ArrayLike,
+    truth: Trajectories,
+    *,
+    training_mean: ArrayLike,
+    floor: ArrayLike,
+    threshold: float = VALID_THRESHOLD,
+) -> dict[str, Any]:
+    """The scores of a prediction and of both baselines, ready for `json.dump`.
+
+    Medians are over the trajectories, ranges are their smallest and largest. In an `nrmse` list
+    null stands for infinity (the prediction was not finite); as a `valid_time` it says that the
+    threshold was never exceeded within the saved times. A trajectory that stays valid counts as
+    infinite in the median, so null there means that the median trajectory stayed valid.
+
+    Args:
+      prediction: [N, T, *space, C], at the truth's times.
+      truth: held-out trajectories.
+      training_mean: mean of each channel over the training data, [C].
+      floor: least denominator of the NRMSE, [C].
+      threshold: NRMSE at which a prediction stops being valid.
+
+    Returns:
+      {"times", "nrmse", "nrmse_range", "valid_time", "valid_time_range", "baselines", "floor",
+      "threshold", "trajectories"}; each entry of "baselines" has the middle four keys.
+    """
+
+    def scored(candidate: ArrayLike) -> dict[str, Any]:
+        errors = nrmse(candidate, truth.values, floor)
+        return _medians_and_ranges(errors, truth.times, truth.species, threshold)
+
+    return {
+        "times": _json_safe(truth.times),
+        **scored(prediction),
+        "baselines": {
+            "persistence": scored(persistence(truth.values)),
+            "mean": scored(mean(training_mean, truth.values)),
+        },
+        "floor": dict(zip(truth.species, _json_safe(floor), strict=True)),
+        "threshold": float(threshold),
+        "trajectories": len(truth.values),
+    }
+
+
+def _medians_and_ranges(
+    errors: NDArray, times: NDArray, species: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """The four keys of one candidate, from its errors [N, T, C]."""
+    scores: dict[str, Any] = {
+        "nrmse": {},
+        "nrmse_range": {},
+        "valid_time": {},
+        "valid_time_range": {},
+    }
+    for name, error in zip(species, np.moveaxis(errors, -1, 0), strict=True):
+        reached = (valid_time(one, times, threshold) for one in error)
+        valid = np.array([math.inf if time is None else time for time in reached])
+        for key, values in (("nrmse", error), ("valid_time", valid)):
+            scores[key][name] = _json_safe(np.median(values, axis=0))
+            scores[f"{key}_range"][name] = {
+                "low": _json_safe(values.min(axis=0)),
+                "high": _json_safe(values.max(axis=0)),
+            }
+    return scores
+
+
+def _json_safe(values: ArrayLike) -> Any:
+    """The same numbers as Python floats, with None for what JSON cannot hold."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()

@@ -1,0 +1,1 @@
+"""Time stepping of semi-discretised PDEs: explicit fixed steps and adaptive steps."""

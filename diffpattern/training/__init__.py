@@ -1,0 +1,1 @@
+"""What fitting a rule takes: steps, losses, optimisers and the checkpoints of a run."""

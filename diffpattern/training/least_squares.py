@@ -1,0 +1,296 @@
+"""Levenberg-Marquardt through the solver.
+
+With residuals r(p) of all windows and their Jacobian J, a step solves
+
+    min_d |J d + r|^2 + lambda |W d|^2,    W = norms of the columns of J (Marquardt's scaling)
+
+and is taken if the cost |r(p + d)|^2 of the same windows falls. The normal matrix J'J is never
+formed: in float32 it is indefinite for the problems that this is for, and its rounding depends on
+how many devices summed it. Instead each window's [J r] is reduced to its triangular factor by QR,
+the small factors are gathered in the order of the windows, and a second QR of them gives the
+factor of the whole: the same numbers on any number of devices.
+
+Source: J. J. More, "The Levenberg-Marquardt algorithm: implementation and theory" (1978); the
+tall-skinny QR is of Demmel, Grigori, Hoemmen, Langou (2012).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+
+from diffpattern.errors import InputError
+from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.parallel.mesh import DATA
+from diffpattern.rollout import Stepped, snapshots
+from diffpattern.training.step import (
+    Batch,
+    Metrics,
+    Step,
+    TrainState,
+    on_mesh,
+    over_windows,
+    window_keys,
+)
+
+Parameters = Any
+Residuals = Callable[[Parameters, Array, Array], Array]
+Linearisation = Callable[[Parameters, Array, Array], tuple[Array, Array]]
+# Both take (parameters, window [L + 1, *space, C], key); residuals are [M], Jacobians [M, P].
+
+MOST_PARAMETERS = 2000
+# Each step tries the damping of the last one times these, and keeps the best: a trial costs a
+# rollout of the state, while a new Jacobian costs one of all its sensitivities.
+TRIED_FACTORS = (0.04, 0.2, 1.0, 5.0, 25.0)
+RAISE_ON_REJECTION = 125.0
+SMALLEST_DAMPING, LARGEST_DAMPING = 1e-9, 1e9
+
+
+@flax.struct.dataclass
+class Damping:
+    """lambda, dimensionless: columns are scaled to norm one before it is added."""
+
+    value: Array
+
+    @classmethod
+    def start(cls, value: float) -> "Damping":
+        """A fresh damping."""
+        return cls(jnp.asarray(value, jnp.float32))
+
+
+def by_forward_mode(residuals: Residuals) -> Linearisation:
+    """Residuals and Jacobian of any dynamics, one tangent for each parameter."""
+
+    def linearise(parameters, window, key):
+        flat, unravel = ravel_pytree(parameters)
+        function = lambda flat: residuals(unravel(flat), window, key)
+        value, push = function(flat), lambda v: jax.jvp(function, (flat,), (v,))[1]
+        return value, jax.vmap(push)(jnp.eye(flat.size)).T
+
+    return linearise
+
+
+def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
+    """Residuals and Jacobian of a PDE, by carrying its sensitivities beside its state.
+
+    The same numbers as `by_forward_mode`, by the structure of the right-hand side.
+
+    Args:
+      pair: dynamics of the state and its sensitivities, from
+        `ReactionDiffusionAdvection.with_sensitivities`.
+      times: of the window's snapshots, relative to the first, [L + 1].
+    """
+
+    def linearise(parameters, window, key):
+        truth = jnp.moveaxis(window, -1, 1)
+        count = ravel_pytree(parameters)[0].size
+        start = truth[0], _no_changes(truth[0], count)
+        states, sensitivities = snapshots(pair, parameters, start, times, key)
+        jacobian = jnp.moveaxis(sensitivities, 1, 0).reshape(count, -1).T
+        return (states - truth[1:]).reshape(-1), jacobian
+
+    return linearise
+
+
+def derivative_fit(
+    rule: ReactionDiffusionAdvection, interval: float
+) -> tuple[Residuals, Linearisation]:
+    """Right-hand side at the middle of two snapshots, minus their difference quotient.
+
+        r = f((x_0 + x_1) / 2) - (x_1 - x_0) / interval
+
+    Far too rough to find a rule from snapshots that lie apart, but a good start for a fit through
+    the solver, and nearly free.
+    """
+
+    def midpoint(window):
+        pairs = jnp.moveaxis(window, -1, 1)
+        return (pairs[0] + pairs[1]) / 2, (pairs[1] - pairs[0]) / interval
+
+    def residuals(parameters, window, key):
+        del key
+        x, slope = midpoint(window)
+        return (rule.apply({"params": parameters}, x) - slope).reshape(-1)
+
+    def linearise(parameters, window, key):
+        del key
+        x, slope = midpoint(window)
+        count = ravel_pytree(parameters)[0].size
+        pair = x, _no_changes(x, count)
+        value, by_parameters = rule.with_sensitivities(parameters, pair)
+        return (value - slope).reshape(-1), by_parameters.reshape(count, -1).T
+
+    return residuals, linearise
+
+
+def triangle(residuals: Array, jacobian: Array) -> Array:
+    """The triangular factor of [J r], [P + 1, P + 1]: all that a least squares step needs of them.
+
+    Rows are first reduced in blocks that stay in a CPU's cache.
+    """
+    rows = jnp.concatenate([jacobian, residuals[:, None]], axis=1)
+    columns = rows.shape[1]
+    while rows.shape[0] > 8 * columns:
+        block = 4 * columns
+        whole = -(-rows.shape[0] // block) * block
+        rows = jnp.pad(rows, ((0, whole - rows.shape[0]), (0, 0))).reshape(-1, block, columns)
+        rows = jnp.linalg.qr(rows, mode="r").reshape(-1, columns)
+    rows = jnp.pad(rows, ((0, max(columns - rows.shape[0], 0)), (0, 0)))
+    return jnp.linalg.qr(rows, mode="r")
+
+
+def damped_step(factor: Array, damping: Array, flat: Array, lower: Array) -> Array:
+    """The Levenberg-Marquardt step from the triangular factor of [J r].
+
+    A parameter that would fall below its bound is set on it, and the others are solved for again
+    with that given.
+
+    Args:
+      factor: [P + 1, P + 1] from `triangle`.
+      damping: lambda.
+      flat: parameters [P].
+      lower: their lower bounds [P].
+
+    Returns:
+      The new parameters, [P].
+    """
+    r, target = factor[:-1, :-1], -factor[:-1, -1]
+    norms = jnp.linalg.norm(r, axis=0)
+    norms = jnp.where(norms > 0, norms, 1.0)
+    scaled = r / norms
+    ridge = jnp.sqrt(damping) * jnp.eye(len(flat))
+
+    def solve(fixed):
+        shift = jnp.where(fixed, lower - flat, 0.0)
+        free = jnp.where(fixed, 0.0, 1.0)
+        q, upper = jnp.linalg.qr(jnp.concatenate([scaled * free, ridge]))
+        rest = jnp.concatenate([target - r @ shift, jnp.zeros_like(target)])
+        moved = jax.scipy.linalg.solve_triangular(upper, q.T @ rest) / norms
+        return flat + jnp.where(fixed, shift, moved)
+
+    bounded = jnp.isfinite(lower)
+    fixed = jnp.zeros_like(bounded)
+    new = solve(fixed)
+    for _ in range(2):
+        fixed = fixed | (bounded & (new < lower))
+        new = solve(fixed)
+    return jnp.maximum(new, lower)
+
+
+def make_least_squares_step(
+    residuals: Residuals,
+    linearise: Linearisation,
+    lower: Parameters,
+    mesh: Mesh,
+    *,
+    seed: int,
+    together: bool,
+    check: bool = True,
+) -> Step:
+    """A train step by Levenberg-Marquardt on the mean squared residual of the windows.
+
+    Windows over which the present parameters diverge are left out of the step (the metric
+    "diverged" is their share): they have no Jacobian, and the others lead out of there. A trial
+    that makes any other window diverge is rejected.
+
+    Args:
+      residuals: of one window.
+      linearise: residuals and Jacobian of one window.
+      lower: smallest values of the parameters.
+      mesh: over whose "data" axis the windows lie.
+      seed: of this run.
+      together: see `step.over_windows`.
+      check: see `step.on_mesh`.
+    """
+    lower_flat = ravel_pytree(lower)[0]
+
+    def local(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        keys = window_keys(seed, state.step, batch)
+        flat, unravel = ravel_pytree(state.parameters)
+        # Each device differentiates for itself: a derivative by what all devices share would be
+        # summed over them.
+        parameters = jax.lax.pcast(state.parameters, DATA, to="varying")
+        weights = batch["weight"] / jax.lax.psum(batch["weight"].sum(), DATA)
+
+        def reduced(values, weight, key):
+            r, jacobian = linearise(parameters, values, key)
+            finite = jnp.isfinite(r).all() & jnp.isfinite(jacobian).all()
+            scale = jnp.sqrt(weight / r.size)
+            rows = jnp.where(finite, scale * r, 0.0), jnp.where(finite, scale * jacobian, 0.0)
+            return triangle(*rows), jnp.where(finite, weight, 0.0)
+
+        factors, counted = over_windows(reduced, together, batch["values"], weights, keys)
+        gathered = _gather(factors).reshape(-1, factors.shape[-1])
+        factor = jnp.linalg.qr(gathered, mode="r")
+        before = jnp.sum(factor[:, -1] ** 2)
+
+        def cost(trial):
+            def one(values, weight, key):
+                square = jnp.mean(residuals(unravel(trial), values, key) ** 2)
+                return jnp.where(weight > 0, weight * square, 0.0)
+
+            costs = over_windows(one, together, batch["values"], counted, keys)
+            return jax.lax.psum(costs.sum(), DATA)
+
+        dampings = state.optimiser.value * jnp.asarray(TRIED_FACTORS)
+        trials = jax.lax.map(lambda d: damped_step(factor, d, flat, lower_flat), dampings)
+        costs = jax.lax.map(cost, trials)
+        costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
+        best = jnp.argmin(costs)
+        accepted = costs[best] < before
+        damping = jnp.where(accepted, dampings[best], state.optimiser.value * RAISE_ON_REJECTION)
+        damping = jnp.clip(damping, SMALLEST_DAMPING, LARGEST_DAMPING)
+        new = TrainState(
+            state.step + 1,
+            unravel(jnp.where(accepted, trials[best], flat)),
+            Damping(damping),
+        )
+        return new, {
+            "loss": before,
+            "trial_loss": costs[best],
+            "accepted": accepted.astype(jnp.float32),
+            "damping": dampings[best],
+            "diverged": 1.0 - jax.lax.psum(counted.sum(), DATA),
+        }
+
+    return on_mesh(local, mesh, check=check)
+
+
+def _no_changes(x: Array, count: int) -> Array:
+    """Sensitivities of a start: zero. Made from `x`, so that inside `jax.shard_map` they count as
+    different from device to device, as they will be after a step."""
+    return jnp.zeros_like(jnp.broadcast_to(x, (count,) + x.shape))
+
+
+def _gather(local: Array) -> Array:
+    """Every device's rows, in the order of the devices, the same on each device.
+
+    By a sum in which each row has one addend that is not zero: unlike `all_gather`, it is known to
+    give the same on every device.
+    """
+    devices = jax.lax.axis_size(DATA)
+    place = jax.lax.axis_index(DATA) * local.shape[0]
+    whole = jnp.zeros((devices * local.shape[0],) + local.shape[1:], local.dtype)
+    whole = jax.lax.pcast(whole, DATA, to="varying")
+    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(whole, local, place, 0), DATA)
+
+
+def check_size(parameters: Parameters) -> None:
+    """Refuses a rule with too many parameters for a dense Jacobian.
+
+    Raises:
+      InputError: saying how many there are.
+    """
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    if count > MOST_PARAMETERS:
+        raise InputError(
+            f"Least squares (optimiser.name='levenberg_marquardt' or optimiser.derivative_steps) "
+            f"keeps a dense Jacobian, for at most {MOST_PARAMETERS} parameters, but the rule has "
+            f"{count}; take an Optax optimiser such as 'nadam', and no derivative_steps."
+        )

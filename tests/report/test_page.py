@@ -1,0 +1,214 @@
+"""The page as a browser would take it apart."""
+
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffpattern import scores
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.grid.geometry import Grid
+from diffpattern.report import RunReport, images, page, write_report
+
+VOID = {"meta", "img", "source", "br", "link"}
+EQUATION = {
+    "A": [
+        {"term": "A B^2", "coefficient": -1.0, "standard_error": 1e-4, "determined": True},
+        {"term": "B^3", "coefficient": 0.3, "standard_error": 0.9, "determined": False},
+    ],
+    "B": [{"term": "A B^2", "coefficient": 1.0, "standard_error": None, "determined": True}],
+}
+DIFFUSION = {
+    "A": {"coefficient": 0.1, "standard_error": 1e-4},
+    "B": {"coefficient": 0.05, "standard_error": 1e-4},
+}
+
+
+class Page(HTMLParser):
+    """Collects elements and text, and notices tags that are closed out of order."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.open, self.attributes, self.words = [], [], []
+        self.feed(content)
+        self.close()
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def values(self, *names):
+        return [value for _, name, value in self.attributes if name in names]
+
+
+def make_report(shape=(16, 20), snapshots=10, species=("A", "B"), **changes):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, snapshots, *shape, len(species)))
+    truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape))
+    prediction = changes.pop("prediction", truth.values + 0.05)
+    summary = scores.summarise(
+        prediction, truth, training_mean=np.zeros(len(species)), floor=[0.05] * len(species)
+    )
+    report = RunReport(
+        title="A run <of> two species",
+        command="python -m diffpattern.main --config=configs/pde.py",
+        config={"seed": 0, "training": {"steps": 12, "window": {"span": 16.0}}, "empty": {}},
+        scores=summary,
+        truth=truth,
+        prediction=prediction,
+        curves=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.1, "validation": 0.3}],
+        facts={"steps": "12", "devices": "1 CPU"},
+        rule="A polynomial of order 3.",
+    )
+    return dataclasses.replace(report, **changes)
+
+
+def decoded(uri):
+    kind, content = re.fullmatch(r"data:image/([a-z+]+);base64,([A-Za-z0-9+/=]+)", uri).groups()
+    content = base64.b64decode(content, validate=True)
+    if kind == "svg+xml":
+        return kind, ElementTree.fromstring(content)
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    assert image.format.lower() == kind
+    return kind, image
+
+
+def test_every_picture_is_inside_the_file_and_can_be_decoded():
+    rendered = Page(page.render(make_report()))
+    kinds = [decoded(uri)[0] for uri in rendered.values("src", "srcset")]
+    assert kinds.count("gif") == 1
+    assert kinds.count("svg+xml") == 6  # two species and the loss, in light and in dark
+    tiles = [value for value in rendered.values("alt") if "difference" in value]
+    assert len(tiles) == 2 * len(images.chosen_times(make_report().truth.times))
+
+
+def test_nothing_is_fetched():
+    content = page.render(make_report())
+    rendered = Page(content)
+    assert not {tag for tag, _, _ in rendered.attributes} & {"script", "link", "iframe"}
+    assert all(value.startswith("#") for value in rendered.values("href"))
+    assert not re.search(r"url\(|@import|https?://", content)
+
+
+def test_contents_lead_to_sections():
+    rendered = Page(page.render(make_report()))
+    targets = set(rendered.values("id"))
+    assert {value.removeprefix("#") for value in rendered.values("href")} == targets
+    assert {"results", "truth-and-prediction", "animation", "the-rule"} <= targets
+
+
+def test_text_of_the_user_is_escaped_and_shown():
+    report = make_report(facts={"note": "<script>"})
+    rendered = Page(page.render(report))
+    for text in ("A run <of> two species", "<script>", "training.window.span", "16.0", "empty"):
+        assert text in rendered.text
+    assert "--config=configs/pde.py" in rendered.text
+
+
+def test_headline_numbers_come_from_the_scores():
+    report = make_report()
+    assert report.scores["valid_time"] == {"A": None, "B": None}
+    text = Page(page.render(report)).text
+    assert "3 trajectories" in text
+    assert "stays below it up to the last time" in text
+    assert "beyond 144" in text
+
+    lost = make_report(prediction=report.truth.values * [0.5, 1.0])
+    text = Page(page.render(lost)).text
+    assert re.search(r"first exceeds it for\s+A\s+at\s+t\s+=\s+0", text)
+    assert re.search(r"NRMSE of A at t = 144 0\.50", text)
+
+
+def test_undetermined_terms_are_marked_and_explained():
+    report = make_report()
+    plain = dataclasses.replace(
+        report, scores={**report.scores, "diffusion": DIFFUSION, "equation": EQUATION}
+    )
+    content = page.render(plain)
+    marked = re.findall(r'<span class="undetermined">(.*?)</span>', content)
+    assert len(marked) == 1
+    assert "<i>B</i><sup>3</sup>" in marked[0]
+    assert "not determined by the data" in Page(content).text
+
+    certain = {"A": EQUATION["A"][:1], "B": EQUATION["B"]}
+    content = page.render(
+        dataclasses.replace(report, scores={**report.scores, "equation": certain})
+    )
+    assert "not determined by the data" not in Page(content).text
+
+
+def test_a_rule_without_equation_is_described():
+    report = make_report(rule="A network of 16 tanh units.")
+    report = dataclasses.replace(report, scores={**report.scores, "diffusion": DIFFUSION})
+    content = page.render(report)
+    text = Page(content).text
+    assert "A network of 16 tanh units." in text
+    assert "∇ 2 A 0.1000" in text
+    assert 'class="equation"' not in content
+
+
+def test_the_median_trajectory_is_the_one_shown():
+    truth = make_report().truth.values
+    prediction = truth * np.array([1.5, 1.1, 1.2])[:, None, None, None, None]
+    assert "Trajectory 3 of 3" in Page(page.render(make_report(prediction=prediction))).text
+
+
+@pytest.mark.parametrize("shape", [(40,), (6, 8), (5, 6, 8)])
+@pytest.mark.parametrize("snapshots", [1, 2, 9])
+def test_every_number_of_axes_and_snapshots(shape, snapshots):
+    rendered = Page(page.render(make_report(shape, snapshots, ("u",), curves=(), facts={})))
+    for uri in rendered.values("src", "srcset"):
+        decoded(uri)
+    assert ("animation" in rendered.values("id")) == (len(shape) > 1)
+    assert "training" not in rendered.values("id")
+
+
+@pytest.mark.parametrize("shape", [(40,), (6, 8), (5, 6, 8)])
+def test_a_prediction_that_is_not_finite_is_drawn_grey(shape):
+    report = make_report(shape)
+    prediction = report.truth.values.copy()
+    prediction[:, 4:, ..., 1] = np.nan
+    prediction[:, -1] = np.inf
+    text = Page(page.render(make_report(shape, prediction=prediction))).text
+    assert "Grey: the prediction is not a finite number there." in text
+    assert "not finite" in text
+
+
+def test_file_is_written_whole_and_small(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_report(path, make_report((64, 64), 65))  # noise, the worst case for compression
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+    assert path.stat().st_size < 4_000_000
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(page.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(path, make_report())
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]

@@ -1,0 +1,129 @@
+"""Scores against values worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffpattern import scores
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.grid.geometry import Grid
+
+
+def _trajectories(values, species=("A",)):
+    """Trajectories on a line of cells from values [N, T, X] or [N, T, X, C]."""
+    values = np.asarray(values, np.float32)
+    if values.ndim == 3:
+        values = values[..., None]
+    times = np.arange(values.shape[1]) * 10.0
+    return Trajectories(values, times, species, Grid((values.shape[2],)))
+
+
+def test_nrmse_is_error_over_fluctuation():
+    truth = np.array([[[1.0, 3.0], [2.0, 6.0]]])[..., None]  # fluctuation 1, then 2
+    prediction = truth + np.array([0.5, -0.5])[:, None]
+    np.testing.assert_allclose(scores.nrmse(prediction, truth, [0.0])[..., 0], [[0.5, 0.25]])
+
+
+def test_nrmse_treats_each_channel_and_trajectory_by_itself():
+    rng = np.random.default_rng(0)
+    truth, error = rng.normal(size=(2, 3, 4, 5, 6, 2)), rng.normal(size=(2, 3, 4, 5, 6, 2))
+    result = scores.nrmse(truth + error, truth, [0.0, 0.0])
+    assert result.shape == (2, 3, 2)
+    one, wrong = truth[1, 2, ..., 1], error[1, 2, ..., 1]
+    expected = np.linalg.norm(wrong) / np.linalg.norm(one - one.mean())
+    np.testing.assert_allclose(result[1, 2, 1], expected)
+
+
+def test_a_lattice_of_copies_scores_alike():
+    truth = np.array([1.0, 3.0, 2.0])[None, None, :, None]
+    large = np.tile(truth, (1, 1, 7, 1))
+    for floor in ([0.0], [10.0]):
+        small_score = scores.nrmse(truth + 0.1, truth, floor)
+        np.testing.assert_allclose(scores.nrmse(large + 0.1, large, floor), small_score)
+
+
+def test_floor_replaces_a_smaller_denominator_only():
+    truth = np.array([[[1.0, 1.0], [0.0, 4.0]]])[..., None]  # fluctuation 0, then 2
+    np.testing.assert_allclose(scores.nrmse(truth + 1, truth, [0.5])[..., 0], [[2.0, 0.5]])
+
+
+def test_without_floor_a_uniform_truth_scores_zero_or_infinity():
+    truth = np.ones((1, 1, 4, 2))
+    prediction = truth + np.array([0.0, 0.1])
+    np.testing.assert_array_equal(scores.nrmse(prediction, truth, [0.0, 0.0])[0, 0], [0.0, np.inf])
+
+
+def test_fluctuation_floor_ignores_the_spatial_mean():
+    values = np.array([[[1.0, 3.0], [100.0, 100.0]], [[5.0, 9.0], [0.0, 2.0]]])[..., None]
+    # Squares about the spatial means: 1, 0, 4, 1 for the four snapshots.
+    np.testing.assert_allclose(scores.fluctuation_floor(values, 0.1), [0.1 * np.sqrt(1.5)])
+    np.testing.assert_allclose(scores.fluctuation_floor(values), [0.05 * np.sqrt(1.5)])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_prediction_that_is_not_finite_scores_infinity(bad):
+    truth = np.random.default_rng(0).normal(size=(1, 3, 4, 1)).astype(np.float32)
+    prediction = truth.copy()
+    prediction[0, 1, 2] = bad
+    np.testing.assert_array_equal(scores.nrmse(prediction, truth, [0.1])[0, :, 0], [0, np.inf, 0])
+
+
+def test_nrmse_refuses_shapes_that_differ():
+    with pytest.raises(ValueError, match=r"\(1, 2, 3, 1\).*\(1, 3, 3, 1\)"):
+        scores.nrmse(np.zeros((1, 2, 3, 1)), np.zeros((1, 3, 3, 1)), [1.0])
+
+
+def test_valid_time_is_the_first_time_above_the_threshold():
+    times = [0, 5, 10, 20]
+    assert scores.valid_time([0.0, 0.2, 0.21, 0.1], times) == 10
+    assert scores.valid_time([0.0, 0.2, 0.1, 0.2], times) is None
+    assert scores.valid_time([0.0, 0.2, np.inf, 0.2], times) == 10
+    assert scores.valid_time([0.3, 0.0, 0.0, 0.0], times, threshold=0.25) == 0
+
+
+def test_baselines():
+    truth = np.arange(12.0).reshape(1, 3, 2, 2)
+    np.testing.assert_array_equal(scores.persistence(truth)[0], np.stack([truth[0, 0]] * 3))
+    assert (scores.mean([7.0, 8.0], truth) == [7.0, 8.0]).all()
+    assert scores.mean([7.0, 8.0], truth).shape == truth.shape
+
+
+def test_summary_holds_medians_ranges_and_baselines():
+    # Three trajectories whose fluctuation is 1 throughout and whose mean grows by 1 a snapshot.
+    truth = np.array([[[-1.0, 1.0], [0.0, 2.0], [1.0, 3.0]]] * 3)
+    error = np.array([[0.0, 0.1, 0.1], [0.0, 0.1, 0.3], [0.0, 0.25, 0.5]])
+    summary = scores.summarise(
+        (truth + error[..., None])[..., None],
+        _trajectories(truth),
+        training_mean=[1.0],
+        floor=[0.05],
+    )
+    assert summary["times"] == [0.0, 10.0, 20.0]
+    assert summary["trajectories"] == 3
+    assert summary["threshold"] == 0.2
+    assert summary["floor"] == {"A": 0.05}
+    assert summary["nrmse"]["A"] == pytest.approx([0.0, 0.1, 0.3], abs=1e-6)
+    assert summary["nrmse_range"]["A"]["low"] == pytest.approx([0.0, 0.1, 0.1], abs=1e-6)
+    assert summary["nrmse_range"]["A"]["high"] == pytest.approx([0.0, 0.25, 0.5], abs=1e-6)
+    assert summary["valid_time"] == {"A": 20.0}  # the median of never, 20 and 10
+    assert summary["valid_time_range"] == {"A": {"low": 10.0, "high": None}}
+    persistence = summary["baselines"]["persistence"]
+    assert persistence["nrmse"]["A"] == pytest.approx([0.0, 1.0, 2.0], abs=1e-6)
+    assert persistence["valid_time"] == {"A": 10.0}
+    average = summary["baselines"]["mean"]
+    assert average["nrmse"]["A"] == pytest.approx(np.sqrt([2.0, 1.0, 2.0]), abs=1e-6)
+    assert average["valid_time"] == {"A": 0.0}
+
+
+def test_summary_is_json_and_null_where_not_finite():
+    truth = np.array([[[0.0, 1.0, 2.0]] * 3] * 2)[..., None] * [1.0, 2.0]
+    prediction = truth.astype(np.float32)
+    prediction[:, 1:, 0, 1] = np.nan
+    summary = scores.summarise(
+        prediction, _trajectories(truth, ("A", "B")), training_mean=[1.0, 2.0], floor=[0.1, 0.1]
+    )
+    stored = json.loads(json.dumps(summary, allow_nan=False))
+    assert stored["nrmse"] == {"A": [0.0, 0.0, 0.0], "B": [0.0, None, None]}
+    assert stored["nrmse_range"]["B"] == {"low": [0.0, None, None], "high": [0.0, None, None]}
+    assert stored["valid_time"] == {"A": None, "B": 10.0}
