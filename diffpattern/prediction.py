@@ -1,4 +1,4 @@
-"""Predictions of whole trajectories from their first snapshots, spread over the mesh."""
+"""What is computed of each trajectory or window by itself, spread over the mesh."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,24 +27,55 @@ def make_predictor(
       seed: of what is random in the rule; trajectory n draws from the n-th key folded from it.
       together: see `training.step.over_windows`.
     """
-    count = len(truth.values)
-    batch = {"start": truth.values[:, 0], "index": np.arange(count, dtype=np.int32)}
+
+    def predict(parameters, start, index):
+        key = jax.random.fold_in(jax.random.key(seed), index)
+        return problem.predict(parameters, start, truth.times, key)
+
+    return spread(
+        predict,
+        truth.values[:, 0],
+        mesh,
+        together=together,
+        check=problem.replication_is_checked,
+    )
+
+
+def spread(
+    function: Callable[..., jax.Array],
+    items: np.ndarray,
+    mesh: Mesh,
+    *,
+    together: bool,
+    check: bool,
+) -> Callable[[Parameters], np.ndarray]:
+    """`function` of every item, each on one device.
+
+    Args:
+      function: (parameters, item, its index) -> an array.
+      items: [N, ...].
+      mesh: over whose "data" axis the items are spread.
+      together: see `training.step.over_windows`.
+      check: see `training.step.on_mesh`.
+
+    Returns:
+      A function from parameters to the N results, [N, ...].
+    """
+    count = len(items)
+    batch = {"item": items, "index": np.arange(count, dtype=np.int32)}
     batch = put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
 
     def local(parameters, batch):
-        def one(start, index):
-            key = jax.random.fold_in(jax.random.key(seed), index)
-            return problem.predict(parameters, start, truth.times, key)
+        one = lambda item, index: function(parameters, item, index)
+        return over_windows(one, together, batch["item"], batch["index"])
 
-        return over_windows(one, together, batch["start"], batch["index"])
-
-    spread = jax.jit(
+    on_devices = jax.jit(
         jax.shard_map(
             local,
             mesh=mesh,
             in_specs=(EVERYWHERE, SPREAD),
             out_specs=SPREAD,
-            check_vma=problem.replication_is_checked,
+            check_vma=check,
         )
     )
-    return lambda parameters: np.asarray(spread(put(parameters, mesh), batch))[:count]
+    return lambda parameters: np.asarray(on_devices(put(parameters, mesh), batch))[:count]

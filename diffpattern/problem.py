@@ -16,6 +16,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from diffpattern.data.statistics import Statistics
+from diffpattern.errors import InputError
 from diffpattern.models.advection import NetworkAdvection
 from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.models.nca import NeuralCellularAutomaton
@@ -119,6 +120,11 @@ def _rda(fields: ConfigDict, statistics: Statistics) -> Problem:
 
 
 def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
+    if fields.channels < len(statistics.species):
+        raise InputError(
+            f"model.nca.channels is {fields.channels}, but the first of them hold the data's "
+            f"{len(statistics.species)} species; take as many or more."
+        )
     rule = NeuralCellularAutomaton(
         statistics.grid, fields.kernels, fields.hidden, fields.activation, fields.fire_rate
     )

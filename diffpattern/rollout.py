@@ -78,6 +78,9 @@ class Adaptive:
     absolute_tolerance: float
     max_steps: int
 
+    def __post_init__(self):
+        adaptive.named(self.solver)  # an unknown name is told now, not while tracing
+
     def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
         del key  # a PDE draws nothing
         return adaptive.solve(

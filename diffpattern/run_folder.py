@@ -1,7 +1,7 @@
 """A run's folder: everything that is needed to look at the run again.
 
     RUN/config.json         the config, complete
-    RUN/run.json            versions, commit, devices, digest of the data, command
+    RUN/run.json            digest of the data; versions, commit, devices, command of each session
     RUN/data/               the test data, and statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
@@ -11,13 +11,17 @@
 Files appear complete or not at all: written beside, then renamed.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+import diffpattern
 from diffpattern import configuration
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
@@ -76,7 +81,7 @@ class RunFolder:
         """The config that the run was begun with.
 
         Raises:
-          InputError: the folder is not one of a run.
+          InputError: the folder is not one of a run, or its config is damaged.
         """
         if not self.is_run:
             raise InputError(
@@ -84,25 +89,63 @@ class RunFolder:
                 "a folder that training has made."
             )
         path = self.path / "config.json"
-        return configuration.from_json(path.read_text(), str(path))
+        return configuration.from_json(path.read_text(errors="replace"), str(path))
 
-    def begin(self, config: ConfigDict) -> None:
-        """Makes the folder for a new run, or checks that `config` goes on with the one in it.
+    def check(self, config: ConfigDict) -> None:
+        """Refuses a folder in which training under `config` can neither begin nor go on.
 
         Raises:
           InputError: the folder belongs to another run or holds other things, or cannot be made.
         """
         if self.is_run:
             configuration.agree(config, self.config(), str(self.path))
-            return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            self.facts()
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(
                 f"{self.path} exists and is not the folder of a run; --workdir takes a new or "
                 "empty folder, or one that training has made."
             )
-        self.write("config.json", configuration.to_json(config))
+        present = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{self.path} cannot be written, since {present} is not a folder that you may "
+                "write to; --workdir takes another."
+            )
 
-    def write(self, name: str, text: str) -> None:
+    def record(self, config: ConfigDict, config_path: str, data_digest: Mapping[str, str]) -> None:
+        """Writes the config, and adds this session to those that run.json tells of.
+
+        Args:
+          config: of the run; fields of operation may differ from the last session's.
+          config_path: the file that it was made by.
+          data_digest: of each split of the data.
+
+        Raises:
+          InputError: the run was begun on other data, or the folder cannot be written.
+        """
+        begun = self.facts()
+        for split, digest in begun.get("data_digest", {}).items():
+            if data_digest.get(split) != digest:
+                raise InputError(
+                    f"The {split} data are not those on which the run in {self.path} was begun; "
+                    "give data.directory where those are, or another --workdir."
+                )
+        session = {
+            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": command(),
+            "config": config_path,
+            "commit": _commit(),
+            "versions": _versions(),
+            "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        }
+        sessions = [*begun.get("sessions", []), session]
+        self.write("config.json", configuration.to_json(config))
+        self.write(
+            "run.json",
+            json.dumps({"data_digest": dict(data_digest), "sessions": sessions}, indent=2),
+        )
+
+    def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the folder.
 
         Raises:
@@ -112,7 +155,7 @@ class RunFolder:
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(text)
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(beside, path)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -131,49 +174,84 @@ class RunFolder:
         path = self.path / "data" / "statistics.json"
         try:
             statistics = Statistics.from_json(path.read_text())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} is missing or damaged ({error}); training with --workdir={self.path} "
-                "writes it again."
+                f"{path} is missing or damaged ({type(error).__name__}: {error}); training with "
+                f"--workdir={self.path} writes it again."
             ) from error
         return Trajectories.load_npz(self.path / "data" / "test.npz"), statistics
 
-    def record(self, **facts: Any) -> None:
-        """Writes run.json: what made the run, beside the given facts."""
-        packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy")
-        self.write(
-            "run.json",
-            json.dumps(
-                {
-                    "command": command(),
-                    "versions": {
-                        "diffpattern": _version("diffpattern"),
-                        "python": platform.python_version(),
-                    }
-                    | {name: _version(name) for name in packages},
-                    "commit": _commit(),
-                    "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
-                }
-                | facts,
-                indent=2,
-            ),
-        )
-
     def facts(self) -> dict[str, Any]:
-        """What `record` wrote, or nothing."""
+        """What run.json says, or nothing where no session has begun.
+
+        Raises:
+          InputError: it is damaged.
+        """
         path = self.path / "run.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            facts = json.loads(path.read_text())
+            return {"data_digest": dict(facts["data_digest"]), "sessions": list(facts["sessions"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged ({type(error).__name__}: {error}); put it back, or remove it "
+                "to go on without its records."
+            ) from error
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Makes the folder and lets one process at a time train in it.
+
+        The lock is the kernel's: it ends with the process, however that ends.
+
+        Raises:
+          InputError: another process is there, or the folder cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be made: {error.strerror}.") from error
+        try:
+            # Some network file systems know no locks; there the user has to see to it.
+            with contextlib.suppress(OSError):
+                _lock(handle, self.path)
+            yield
+        finally:
+            os.close(handle)
 
 
 def new_folder(config_path: str) -> RunFolder:
-    """runs/<config>-<time>, not yet made."""
+    """runs/<config>-<time>, not yet made, with a number behind it where that is taken."""
+    name = Path(config_path.split(":")[0]).stem
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / f"{Path(config_path).stem}-{time}")
+    path, number = Path("runs") / f"{name}-{time}", 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{name}-{time}-{number}")
+    return RunFolder(path)
 
 
 def command() -> str:
-    """The command line of this process, as a person would type it."""
-    return " ".join(["python -m diffpattern.main", *sys.argv[1:]])
+    """The command line of this process, as it can be typed again."""
+    return shlex.join(["python", "-m", "diffpattern.main", *sys.argv[1:]])
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"Another process is training in {path}; wait for it, or give another --workdir."
+        ) from error
+
+
+def _versions() -> dict[str, str | None]:
+    """Of Python and of the packages on which the numbers depend."""
+    own = {"diffpattern": diffpattern.__version__, "python": platform.python_version()}
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy")
+    return own | {name: _version(name) for name in packages}
 
 
 def _version(package: str) -> str | None:
@@ -185,18 +263,20 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that the package is run from, marked if files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
             capture_output=True,
             text=True,
             check=True,
             timeout=10,
-        ).stdout
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside the checkout of something else.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+changes" if status.strip() else "")

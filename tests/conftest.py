@@ -5,6 +5,7 @@ import os
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
-# See `diffpattern.main.start_up`: more threads than devices that wait for one another.
+# Both as in `diffpattern.main`: devices that wait for one another must not starve, nor LAPACK spin.
 os.environ["NPROC"] = "32"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -9,7 +9,7 @@ from diffpattern.grid import fluxes
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.monomials import Whitening
 from diffpattern.models.networks import PointwiseNetwork
-from diffpattern.models.term import Parameters, Term, apply_pointwise, pointwise_jacobians
+from diffpattern.models.term import Changes, Parameters, Term, apply_pointwise, pointwise_jacobians
 
 
 class NetworkAdvection(Term):
@@ -42,7 +42,7 @@ class NetworkAdvection(Term):
         """See `Term`."""
         return self._carry(x, self.velocity(x))
 
-    def variation(self, parameters: Parameters, x: Array, s: Array) -> tuple[Array, Array]:
+    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
         """See `Term`."""
         velocity = lambda parameters, x: self.apply({"params": parameters}, x, method="velocity")
         by_state, by_parameters = pointwise_jacobians(
@@ -51,10 +51,13 @@ class NetworkAdvection(Term):
         v = velocity(parameters, x)
 
         def answer(dx, dv):
-            return jax.jvp(self._carry, (x, v), (dx, dv.reshape(v.shape)))[1]
+            return tuple(jax.jvp(self._carry, (x, v), (dx, dv.reshape(v.shape)))[1])
 
-        by_own = jax.vmap(answer, (None, 0))(jnp.zeros_like(x), by_parameters)
-        return jax.vmap(answer)(s, apply_pointwise(by_state, s)), by_own
+        responses = jax.vmap(answer)(
+            jnp.stack(s, axis=1), jnp.stack(apply_pointwise(by_state, s), axis=1)
+        )
+        still = jnp.zeros_like(x)
+        return responses, jax.vmap(answer, (None, 1))(still, by_parameters)
 
     def _carry(self, x: Array, velocity: Array) -> Array:
         return -fluxes.advection(x, velocity, self.grid, scheme=self.scheme)

@@ -9,7 +9,7 @@ from jax import Array
 
 from diffpattern.grid import stencils
 from diffpattern.grid.geometry import Grid
-from diffpattern.models.term import Parameters, Term
+from diffpattern.models.term import Changes, Parameters, Term
 
 
 class LinearDiffusion(Term):
@@ -37,15 +37,23 @@ class LinearDiffusion(Term):
         coefficient = self.param("coefficient", start, (x.shape[0],))
         return self._per_channel(coefficient) * self._laplacian(x)
 
-    def variation(self, parameters: Parameters, x: Array, s: Array) -> tuple[Array, Array]:
+    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
         """See `Term`."""
-        # By jvp: a wall held at a value makes the Laplacian affine, and changes see its linear part.
-        spread = jax.vmap(lambda change: jax.jvp(self._laplacian, (x,), (change,))[1])(s)
+
+        def spread(channel, changes):
+            # By jvp: a wall held at a value makes the Laplacian affine; changes see its linear part.
+            push = lambda change: jax.jvp(self._laplacian, (channel,), (change,))[1]
+            return jax.vmap(push)(changes)
+
+        responses = tuple(
+            coefficient * spread(channel, changes)
+            for coefficient, channel, changes in zip(parameters["coefficient"], x, s, strict=True)
+        )
         curvature = self._laplacian(x)
-        by_coefficient = [
+        by_coefficient = tuple(
             jnp.zeros_like(x).at[channel].set(curvature[channel]) for channel in range(len(x))
-        ]
-        return self._per_channel(parameters["coefficient"]) * spread, jnp.stack(by_coefficient)
+        )
+        return responses, by_coefficient
 
     def _laplacian(self, x: Array) -> Array:
         return stencils.laplacian(x, self.grid, stencil=self.laplacian)

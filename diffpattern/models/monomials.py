@@ -84,7 +84,8 @@ def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> 
     m = np.stack([np.prod([s**p for s, p in zip(samples, row, strict=True)], 0) for row in powers])
     mean = m.mean(1)
     scale = np.maximum(m.std(1), 1e-12)
-    variances, directions = np.linalg.eigh(np.cov((m - mean[:, None]) / scale[:, None]))
+    covariance = np.atleast_2d(np.cov((m - mean[:, None]) / scale[:, None]))
+    variances, directions = np.linalg.eigh(covariance)
     deviations = np.sqrt(np.maximum(variances, 0.0))
     matrix = (directions / np.maximum(deviations, smallest * deviations.max())).T / scale
     return Whitening(tuple(mean.tolist()), tuple(map(tuple, matrix.tolist())))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array
 
 from diffpattern.errors import InputError
@@ -52,11 +51,12 @@ class PointwiseDense(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Maps [C, ...] to [features, ...]."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
-        y = jnp.tensordot(kernel, x, axes=((0,), (0,)))
-        if not self.use_bias:
-            return y
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return y + bias.reshape((-1,) + (1,) * (x.ndim - 1))
+        # All cells on one axis: over several, XLA's CPU backend does not see the gradient of the
+        # kernel as the matrix product that it is, and a train step takes twice as long.
+        y = kernel.T @ x.reshape(x.shape[0], -1)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,))[:, None]
+        return y.reshape((self.features,) + x.shape[1:])
 
 
 class PointwiseNetwork(nn.Module):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffpattern.models.term import Parameters, Term
+from diffpattern.models.term import Changes, Parameters, Term
 
 
 class ReactionDiffusionAdvection(nn.Module):
@@ -38,8 +38,8 @@ class ReactionDiffusionAdvection(nn.Module):
         return sum(term(x) for term in self.terms().values())
 
     def with_sensitivities(
-        self, parameters: Parameters, state: tuple[Array, Array]
-    ) -> tuple[Array, Array]:
+        self, parameters: Parameters, state: tuple[Array, Changes]
+    ) -> tuple[Array, Changes]:
         """The right-hand side of the state and of its sensitivities to all parameters.
 
             dx/dt = f(x, p),    dS_k/dt = (df/dx) S_k + df/dp_k
@@ -48,18 +48,20 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Args:
           parameters: all of them, P numbers in all.
-          state: x [C, *space] and S [P, C, *space], in the order of
+          state: x [C, *space], and S as P changes of it, in the order of
             `jax.flatten_util.ravel_pytree(parameters)`.
 
         Returns:
           The derivatives of both by time.
         """
         x, s = state
-        responses, forcings = zip(
-            *(term.variation(parameters[name], x, s) for name, term in self.terms().items()),
-            strict=True,
-        )
-        return self.apply({"params": parameters}, x), sum(responses) + jnp.concatenate(forcings)
+        variations = [term.variation(parameters[name], x, s) for name, term in self.terms().items()]
+        slopes = []
+        for channel in range(len(s)):
+            response = sum(responses[channel] for responses, _ in variations)
+            forcing = jnp.concatenate([own[channel] for _, own in variations])
+            slopes.append(response + forcing)
+        return self.apply({"params": parameters}, x), tuple(slopes)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`."""

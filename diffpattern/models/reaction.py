@@ -6,17 +6,17 @@ from jax import Array
 
 from diffpattern.models import monomials
 from diffpattern.models.networks import PointwiseNetwork
-from diffpattern.models.term import Parameters, Term, apply_pointwise, pointwise_jacobians
+from diffpattern.models.term import Changes, Parameters, Term, apply_pointwise, pointwise_jacobians
 
 
 class Reaction(Term):
     """What all reactions share: their variation at a cell."""
 
-    def variation(self, parameters: Parameters, x: Array, s: Array) -> tuple[Array, Array]:
+    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
         """See `Term`."""
         at_cell = lambda parameters, cell: self.apply({"params": parameters}, cell)
         by_state, by_parameters = pointwise_jacobians(at_cell, parameters, x)
-        return apply_pointwise(by_state, s), by_parameters
+        return apply_pointwise(by_state, s), tuple(by_parameters)
 
 
 class PolynomialReaction(Reaction):

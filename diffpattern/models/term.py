@@ -19,6 +19,9 @@ import jax.numpy as jnp
 from jax import Array
 
 Parameters = Any
+# A set of P changes of a lattice: for each of its channels an array [P, *space]. Apart, not stacked,
+# so that everything that changes a channel is one loop over it (5 times faster on a CPU).
+Changes = tuple[Array, ...]
 
 
 class Term(nn.Module):
@@ -34,17 +37,17 @@ class Term(nn.Module):
         """The term's share of dx/dt, [C, *space] like x."""
         raise NotImplementedError
 
-    def variation(self, parameters: Parameters, x: Array, s: Array) -> tuple[Array, Array]:
+    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
         """How the term answers changes of the state, and changes of its own parameters.
 
         Args:
           parameters: of this term.
           x: state [C, *space].
-          s: changes of the state, [P, C, *space].
+          s: P changes of the state.
 
         Returns:
-          The first-order change of the term for each s, [P, C, *space]; and its derivatives by its
-          own Q parameters, [Q, C, *space], in the order of `jax.flatten_util.ravel_pytree`.
+          The first-order changes of the term for each s; and its derivatives by its own Q
+          parameters, as Q changes in the order of `jax.flatten_util.ravel_pytree`.
         """
         raise NotImplementedError
 
@@ -60,7 +63,7 @@ def pointwise_jacobians(
       x: state [C, *space].
 
     Returns:
-      By the state [K, C, *space], and by the parameters [Q, K, *space].
+      By the state [K, C, *space], and by the parameters [K, Q, *space].
     """
     space = x.shape[1:]
     cells = x.reshape(x.shape[0], -1)
@@ -74,18 +77,16 @@ def pointwise_jacobians(
     by_state, by_parameters = jax.lax.optimization_barrier((by_state, by_parameters))
     return (
         by_state.reshape(by_state.shape[:2] + space),
-        by_parameters.swapaxes(0, 1).reshape((-1, outputs) + space),
+        by_parameters.reshape(by_parameters.shape[:2] + space),
     )
 
 
-def apply_pointwise(jacobian: Array, s: Array) -> Array:
-    """Applies [K, C, *space] to [P, C, *space] at each cell: [P, K, *space].
+def apply_pointwise(jacobian: Array, s: Changes) -> Changes:
+    """Applies a Jacobian [K, C, *space] to changes of C channels, at each cell: K channels.
 
     Written as sums over the few channels: as a batched matrix product of tiny matrices, the same
     is several times slower on a CPU.
     """
-    rows = [
-        sum(jacobian[k, c] * s[:, c] for c in range(jacobian.shape[1]))
-        for k in range(jacobian.shape[0])
-    ]
-    return jnp.stack(rows, axis=1)
+    return tuple(
+        sum(factor * change for factor, change in zip(row, s, strict=True)) for row in jacobian
+    )

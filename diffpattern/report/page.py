@@ -255,9 +255,9 @@ def _rule(report: RunReport) -> str:
     if undetermined:
         parts.append(
             f"<p>Terms marked {mathematics.NOT_DETERMINED} and underlined with dots are <b>not "
-            "determined by the data</b>: their standard errors are so large that other values, "
-            "made up for by other terms, would fit nearly as well. They belong to the rule that "
-            "was scored, but their coefficients should not be read as a finding.</p>"
+            "told apart from zero</b>: the value of each is within two standard errors of it. They "
+            "belong to the rule that was scored, but should not be read as a finding: without one "
+            "of them, others would make up for it.</p>"
         )
     tables = "".join(
         _coefficient_table(name, diffusion.get(name), equation.get(name, ()))
@@ -267,9 +267,11 @@ def _rule(report: RunReport) -> str:
     if tables:
         parts.append(f"<div class='tables'>{tables}</div>")
         parts.append(
-            "<p class='note'>Standard errors follow from the Jacobian of the residuals and their "
-            "spread; they measure what the data leave open, not what the form of the rule may "
-            "get wrong. Coefficients are in the units of the data's time and space.</p>"
+            "<p class='note'>Standard errors say how far a fit to other windows of data would "
+            "scatter, as many as a batch of the training has. They follow from the Jacobian and "
+            "the residuals of windows that training never saw; what the form of the rule may get "
+            "wrong they do not measure. Coefficients are in the units of the data's time and "
+            "space.</p>"
         )
     return "\n".join(parts)
 
@@ -444,7 +446,7 @@ def _coefficient_table(
     return (
         "<div class='scroll'><table><caption>Change of "
         f"{mathematics.symbol(name)} with time</caption><thead><tr><th>term</th>"
-        "<th>coefficient</th><th>standard error</th><th>determined</th></tr></thead>"
+        "<th>coefficient</th><th>standard error</th><th>told apart from zero</th></tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 

@@ -8,6 +8,7 @@ The step length follows the estimated error of the whole lattice, so one traject
 from collections.abc import Callable
 
 import diffrax
+import jax.numpy as jnp
 from jax import Array
 
 from diffpattern.errors import InputError
@@ -35,7 +36,8 @@ def solve(
       duration: units of time.
       relative_tolerance: of the estimated local error, against |x|.
       absolute_tolerance: of the estimated local error, in units of x.
-      max_steps: how many steps it may take; where they do not suffice the result is not finite.
+      max_steps: how many steps it may take; where they do not suffice, the result and its
+        gradients are NaN.
 
     Returns:
       x(t + duration), like `state`.
@@ -43,11 +45,9 @@ def solve(
     Raises:
       InputError: no adaptive solver has this name.
     """
-    if name not in _SOLVERS:
-        raise InputError(f"solver.name is {name!r}; adaptive steps take one of {', '.join(NAMES)}.")
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, x, _: right_hand_side(x)),
-        _SOLVERS[name](),
+        named(name),
         t0=0.0,
         t1=duration,
         dt0=None,
@@ -59,4 +59,20 @@ def solve(
         max_steps=max_steps,
         throw=False,
     )
-    return solution.ys[0]
+    # Diffrax hands back the state at which it gave up. Added, so that gradients are lost as well.
+    solved = solution.result == diffrax.RESULTS.successful
+    return solution.ys[0] + jnp.where(solved, 0.0, jnp.nan)
+
+
+def named(name: str) -> diffrax.AbstractAdaptiveSolver:
+    """The solver of this name.
+
+    Raises:
+      InputError: none with an estimate of its error has it.
+    """
+    if name not in _SOLVERS:
+        raise InputError(
+            f"model.rda.solver is {name!r}, but adaptive steps (model.rda.dt=0) take one of "
+            f"{', '.join(NAMES)}."
+        )
+    return _SOLVERS[name]()

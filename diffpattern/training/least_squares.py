@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 
 from diffpattern.errors import InputError
 from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.models.term import Changes
 from diffpattern.parallel.mesh import DATA
 from diffpattern.rollout import Stepped, snapshots
 from diffpattern.training.step import (
@@ -92,7 +93,9 @@ def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
         count = ravel_pytree(parameters)[0].size
         start = truth[0], _no_changes(truth[0], count)
         states, sensitivities = snapshots(pair, parameters, start, times, key)
-        jacobian = jnp.moveaxis(sensitivities, 1, 0).reshape(count, -1).T
+        # Each channel's are [L, P, *space].
+        by_channel = jnp.stack(sensitivities, axis=2)
+        jacobian = jnp.moveaxis(by_channel, 1, 0).reshape(count, -1).T
         return (states - truth[1:]).reshape(-1), jacobian
 
     return linearise
@@ -124,7 +127,8 @@ def derivative_fit(
         count = ravel_pytree(parameters)[0].size
         pair = x, _no_changes(x, count)
         value, by_parameters = rule.with_sensitivities(parameters, pair)
-        return (value - slope).reshape(-1), by_parameters.reshape(count, -1).T
+        jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
+        return (value - slope).reshape(-1), jacobian
 
     return residuals, linearise
 
@@ -262,10 +266,12 @@ def make_least_squares_step(
     return on_mesh(local, mesh, check=check)
 
 
-def _no_changes(x: Array, count: int) -> Array:
+def _no_changes(x: Array, count: int) -> Changes:
     """Sensitivities of a start: zero. Made from `x`, so that inside `jax.shard_map` they count as
     different from device to device, as they will be after a step."""
-    return jnp.zeros_like(jnp.broadcast_to(x, (count,) + x.shape))
+    return tuple(
+        jnp.zeros_like(jnp.broadcast_to(channel, (count,) + channel.shape)) for channel in x
+    )
 
 
 def _gather(local: Array) -> Array:

@@ -59,10 +59,13 @@ def weighted_sum(weights: Mapping[str, float]) -> Loss:
     """The sum of the named losses times their weights; those of weight 0 are not computed.
 
     Raises:
-      InputError: no weight is positive, or one is negative.
+      InputError: no loss has one of the names, no weight is positive, or one is negative.
     """
+    for name in weights:
+        if name not in LOSSES:
+            raise InputError(f"loss has a weight for {name!r}; there are {', '.join(LOSSES)}.")
     used = {name: weight for name, weight in weights.items() if weight}
-    if not used or min(used.values()) < 0:
+    if not used or not all(weight > 0 for weight in used.values()):
         raise InputError(
             f"The weights under loss are {dict(weights)}; none may be negative and one must be "
             "positive."

@@ -1,43 +1,90 @@
-"""What a run tells while it trains: event files, a log of scalars, and its progress.
+"""What a run tells while it trains: event files, a log of scalars, its progress, and when it fails.
 
-CLU averages the metrics between two lines of log and writes them for TensorBoard. Its writers
-import TensorFlow, which takes seconds, so a thread does that while the first step compiles.
+CLU writes the event files for TensorBoard. Its writers import TensorFlow, which takes seconds, so
+a thread of their own does that while the first step compiles, and writes from then on.
 """
 
+import contextlib
 import json
+import math
+import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
-from clu import metrics as clu_metrics
 from tqdm import tqdm
+
+from diffpattern.errors import InputError, TrainingError
+
+Metrics = Mapping[str, jax.Array]
 
 
 class Averages:
-    """Means of the metrics of several steps, by CLU's collections."""
+    """Means of the metrics of several steps, which are fetched when they are asked for."""
 
     def __init__(self):
-        self._collection = None
+        self._steps: list[Metrics] = []
 
-    def add(self, values: Mapping[str, jax.Array]) -> None:
-        """Adds the metrics of one step."""
-        kinds = {name: clu_metrics.Average.from_output(name) for name in values}
-        new = clu_metrics.Collection.create(**kinds).single_from_model_output(**values)
-        self._collection = new if self._collection is None else self._collection.merge(new)
+    def add(self, metrics: Metrics) -> None:
+        """Adds the metrics of one step; does not wait for them."""
+        self._steps.append(metrics)
 
     def take(self) -> dict[str, float]:
         """The means since the last call."""
-        values = self._collection.compute()
-        self._collection = None
-        return {name: float(value) for name, value in values.items()}
+        steps, self._steps = jax.device_get(self._steps), []
+        return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
 
 
-class Writer:
+class Watch:
+    """Ends a run in which too many steps in a row came to nothing.
+
+    It looks at a step's metrics when the next step is on its way, so that an accelerator never
+    waits for it; `settle` looks at once.
+
+    Args:
+      is_lost: metrics of a step -> whether it came to nothing.
+      patience: how many such steps in a row are passed over.
+      in_a_row: how many there were just before this process.
+      explain: (step, how many in a row) -> the sentence that the error tells.
+    """
+
+    def __init__(
+        self,
+        is_lost: Callable[[Metrics], bool],
+        patience: int,
+        in_a_row: int,
+        explain: Callable[[int, int], str],
+    ):
+        self._is_lost, self._patience, self._explain = is_lost, patience, explain
+        self._in_a_row = in_a_row
+        self._pending: tuple[int, Metrics] | None = None
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        """Looks at the step before this one.
+
+        Raises:
+          TrainingError: that one was lost, and one too many in a row.
+        """
+        self.settle()
+        self._pending = step, metrics
+
+    def settle(self) -> None:
+        """Looks at the last step; raises TrainingError likewise."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        self._in_a_row = self._in_a_row + 1 if self._is_lost(metrics) else 0
+        if self._in_a_row > self._patience:
+            raise TrainingError(self._explain(step, self._in_a_row))
+
+
+class Writer(contextlib.AbstractContextManager):
     """Writes scalars to event files and to a file with one JSON record a line.
 
     Args:
@@ -45,98 +92,148 @@ class Writer:
       scalars: the file of records; those after `step` are dropped, since the run goes on there.
       step: where the run starts.
       config: hyperparameters to show beside the curves.
+
+    Raises:
+      InputError: the folder or the file cannot be written.
     """
 
     def __init__(self, folder: Path, scalars: Path, step: int, config: Mapping[str, Any]):
         self._folder, self._scalars, self._config = folder, scalars, config
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_scalars(scalars) if row["step"] <= step]
-        beside = scalars.with_suffix(".part")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        beside.replace(scalars)
-        self._events: Any = None
-        self._import = threading.Thread(target=_import_event_writer, daemon=True)
-        self._import.start()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = [row for row in read_scalars(scalars) if row["step"] <= step]
+            beside = scalars.with_suffix(".part")
+            beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            beside.replace(scalars)
+        except OSError as error:
+            raise InputError(f"{scalars} cannot be written: {error.strerror}.") from error
+        self._rows: queue.SimpleQueue = queue.SimpleQueue()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._write_events, daemon=True)
+        self._thread.start()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the scalars of a step."""
-        with self._scalars.open("a") as file:
-            file.write(json.dumps({"step": step} | dict(values)) + "\n")
-        self._open_events().write_scalars(step, values)
+        """Writes the scalars of a step; event files follow as soon as TensorFlow is there.
+
+        Raises:
+          TrainingError: these, or event files before, could not be written.
+        """
+        self._tell_failure()
+        # JSON has no word for what is not finite.
+        plain = {key: value if math.isfinite(value) else None for key, value in values.items()}
+        try:
+            with self._scalars.open("a") as file:
+                file.write(json.dumps({"step": step} | plain) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self._scalars} cannot be written: {error.strerror}.") from error
+        self._rows.put((step, dict(values)))
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
-        if self._events is not None:
-            self._events.close()
+        """Waits until everything is on disk.
 
-    def _open_events(self) -> Any:
-        if self._events is None:
-            self._import.join()
+        Raises:
+          TrainingError: event files could not be written.
+        """
+        self._rows.put(None)
+        self._thread.join()
+        self._tell_failure()
+
+    def __exit__(self, kind: object, *exception: object) -> None:
+        try:
+            self.close()
+        except TrainingError:
+            if kind is None:  # else that is what the user has to hear of
+                raise
+
+    def _tell_failure(self) -> None:
+        if self._failure is not None:
+            reason = str(self._failure).strip().partition("\n")[0].rstrip(".")
+            raise TrainingError(
+                f"Event files cannot be written to {self._folder} ({reason})."
+            ) from self._failure
+
+    def _write_events(self) -> None:
+        """The thread: all that touches TensorFlow."""
+        try:
+            import tensorflow as tf
+
+            # It only writes files here; left alone it would take all of an accelerator's memory.
+            for kind in ("GPU", "TPU"):
+                tf.config.set_visible_devices([], kind)
             from clu import metric_writers
 
-            self._events = metric_writers.SummaryWriter(str(self._folder))
-            self._events.write_hparams(dict(self._config))
-        return self._events
+            events = metric_writers.SummaryWriter(str(self._folder))
+            events.write_hparams(dict(self._config))
+            while (row := self._rows.get()) is not None:
+                events.write_scalars(*row)
+            events.close()
+        except Exception as error:
+            self._failure = error
 
 
-def read_scalars(path: Path) -> list[dict[str, float]]:
+def read_scalars(path: Path) -> list[dict[str, float | None]]:
     """The records that a `Writer` wrote; a last line that a killed run left torn is dropped."""
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"])})
+        except (ValueError, TypeError, KeyError):
             break
     return rows
 
 
-class Progress:
+class Progress(contextlib.AbstractContextManager):
     """How far training is: a bar on a terminal, lines of log elsewhere.
+
+    The pace is taken from the first step on that is told, so that compilation is left out of it.
 
     Args:
       first: step at which this process starts.
       last: step at which it will end.
     """
 
+    _SECONDS_BETWEEN_LINES = 10
+
     def __init__(self, first: int, last: int):
-        self._first, self._last = first, last
-        self._start = self._told = time.monotonic()
-        shown = sys.stderr.isatty()
-        self._bar = tqdm(total=last, initial=first, unit="step") if shown else None
+        self._last = last
+        self._start = time.monotonic()
+        self._first_told: tuple[int, float] | None = None
+        self._told = self._start
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=last, initial=first, unit="step", dynamic_ncols=True)
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
         """Tells that `step` is done; lines of log come ten seconds apart, and at the end."""
-        text = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
+        ordered = sorted(values, key=lambda name: name not in ("loss", "validation"))
+        text = "  ".join(f"{name} {values[name]:.3g}" for name in ordered)
+        now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
-            return
-        now = time.monotonic()
-        if step < self._last and now - self._told < 10 and step > self._first + 1:
+        elif self._first_told is None:
+            pace = f"{now - self._start:.1f} s with compilation"
+            logging.info("step %d of %d  %s  %s", step, self._last, text, pace)
+        elif step == self._last or now - self._told >= self._SECONDS_BETWEEN_LINES:
+            first, since = self._first_told
+            rate = (step - first) / max(now - since, 1e-9)
+            left = _clock((self._last - step) / rate)
+            pace = f"{rate:.3g} steps/s  {left} left"
+            logging.info("step %d of %d  %s  %s", step, self._last, text, pace)
+        else:
             return
         self._told = now
-        rate = (step - self._first) / (now - self._start)
-        left = (self._last - step) / rate
-        logging.info(
-            "step %d of %d  %s  %.3g steps/s  %s left", step, self._last, text, rate, _clock(left)
-        )
+        self._first_told = self._first_told or (step, now)
 
-    def close(self) -> None:
-        """Ends the bar's line."""
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"
-
-
-def _import_event_writer() -> None:
-    import tensorflow as tf
-
-    # TensorFlow only writes files here; left alone it would take all of an accelerator's memory.
-    tf.config.set_visible_devices([], "GPU")
-    from clu import metric_writers  # noqa: F401
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

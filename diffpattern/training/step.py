@@ -128,7 +128,7 @@ def make_gradient_step(
         loss, gradient = on_mesh(loss_and_gradient, mesh, check=check)(state, batch)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        parameters = optax.projections.projection_box(parameters, lower, jnp.inf)
+        parameters = jax.tree.map(jnp.maximum, parameters, lower)
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
         return TrainState(state.step + 1, parameters, optimiser_state), metrics
 

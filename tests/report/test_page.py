@@ -25,8 +25,8 @@ EQUATION = {
     "B": [{"term": "A B^2", "coefficient": 1.0, "standard_error": None, "determined": True}],
 }
 DIFFUSION = {
-    "A": {"coefficient": 0.1, "standard_error": 1e-4},
-    "B": {"coefficient": 0.05, "standard_error": 1e-4},
+    "diffusion": {"A": 0.1, "B": 0.05},
+    "diffusion_standard_error": {"A": 1e-4, "B": 1e-4},
 }
 
 
@@ -138,25 +138,24 @@ def test_headline_numbers_come_from_the_scores():
 
 def test_undetermined_terms_are_marked_and_explained():
     report = make_report()
-    plain = dataclasses.replace(
-        report, scores={**report.scores, "diffusion": DIFFUSION, "equation": EQUATION}
-    )
+    plain = dataclasses.replace(report, scores={**report.scores, **DIFFUSION, "equation": EQUATION})
     content = page.render(plain)
     marked = re.findall(r'<span class="undetermined">(.*?)</span>', content)
     assert len(marked) == 1
     assert "<i>B</i><sup>3</sup>" in marked[0]
-    assert "not determined by the data" in Page(content).text
+    text = Page(content).text
+    assert "not told apart from zero : the value of each is within two standard errors" in text
 
     certain = {"A": EQUATION["A"][:1], "B": EQUATION["B"]}
     content = page.render(
         dataclasses.replace(report, scores={**report.scores, "equation": certain})
     )
-    assert "not determined by the data" not in Page(content).text
+    assert "not told apart from zero" not in Page(content).text
 
 
 def test_a_rule_without_equation_is_described():
     report = make_report(rule="A network of 16 tanh units.")
-    report = dataclasses.replace(report, scores={**report.scores, "diffusion": DIFFUSION})
+    report = dataclasses.replace(report, scores={**report.scores, **DIFFUSION})
     content = page.render(report)
     text = Page(content).text
     assert "A network of 16 tanh units." in text

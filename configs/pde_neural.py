@@ -1,0 +1,16 @@
+"""The PDE behind Gray-Scott snapshots: neural reaction, by Levenberg-Marquardt.
+
+86 numbers in all: two diffusion coefficients, and a pointwise network of the two species with one
+hidden layer of 16 tanh units. It starts from a fit of difference quotients.
+"""
+
+from diffpattern.configs import default
+
+
+def get_config():
+    """See `default` for all fields."""
+    config = default.get_config()
+    config.model.rda.reaction = "network"
+    config.training.steps = 80
+    config.training.checkpoint_every = 10
+    return config

@@ -1,0 +1,163 @@
+"""What can be read off a trained rule: its coefficients, how sure they are, its equation."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+
+from diffpattern.data import windows
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.models import monomials
+from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.models.reaction import PolynomialReaction
+from diffpattern.prediction import spread
+from diffpattern.problem import Problem
+from diffpattern.training import least_squares
+
+Parameters = Any
+
+# Singular values of the scaled Jacobian below this fraction of the largest one are rounding: its
+# triangular factors are float32. A parameter is undetermined if a direction to which the data are
+# blind moves it by more than this share of the direction's length.
+_SMALLEST_SINGULAR_VALUE = 1e-6
+_LARGEST_BLIND_SHARE = 0.01
+
+
+def read(
+    sought: Problem,
+    parameters: Parameters,
+    truth: Trajectories,
+    mesh: Mesh,
+    *,
+    together: bool,
+    batch: int,
+    **drawn: Any,
+) -> dict[str, Any]:
+    """The diffusion coefficients of a PDE and the terms of its polynomial reaction.
+
+    Args:
+      sought: whose rule it is.
+      parameters: of the rule.
+      truth: data from which the windows for standard errors are drawn.
+      mesh: over which these are spread.
+      together: see `training.step.over_windows`.
+      batch: windows that a train step sees. Standard errors are given for a fit to so many: a
+        least squares step fits one batch, and does not remember the ones before.
+      drawn: how they are drawn, as `data.windows.draw` takes it.
+
+    Returns:
+      {"diffusion": {species: number}, "diffusion_standard_error": likewise, "equation": {species:
+      [{"term", "coefficient", "standard_error", "determined"}, ...]}}, empty where the rule has no
+      such thing. A standard error is None where the data do not determine the coefficient;
+      "determined" says that its value is more than two standard errors away from zero.
+    """
+    found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    rule = sought.rule
+    if not isinstance(rule, ReactionDiffusionAdvection):
+        return found
+    species = truth.species
+    if rule.diffusion is not None:
+        values = np.asarray(parameters["diffusion"]["coefficient"], float)
+        found["diffusion"] = dict(zip(species, values.tolist(), strict=True))
+    if not isinstance(rule.reaction, PolynomialReaction):
+        return found
+
+    values = windows.draw(truth, 0, **drawn)["values"]
+    times = sought.statistics.interval * np.arange(drawn["window"] + 1)
+    flat = standard_errors(sought, parameters, values, times, mesh, together)
+    flat = flat * np.sqrt(len(values) / batch)
+    errors = ravel_pytree(parameters)[1](flat.astype(np.float32))
+    if rule.diffusion is not None:
+        found["diffusion_standard_error"] = {
+            name: _finite(error)
+            for name, error in zip(species, errors["diffusion"]["coefficient"], strict=True)
+        }
+    terms = monomials.names(monomials.exponents(len(species), 0, rule.reaction.order), species)
+    coefficients = np.asarray(parameters["reaction"]["coefficients"], float)
+    for name, row, row_errors in zip(
+        species, coefficients, errors["reaction"]["coefficients"], strict=True
+    ):
+        found["equation"][name] = [
+            {
+                "term": term,
+                "coefficient": float(coefficient),
+                "standard_error": _finite(error),
+                "determined": bool(abs(coefficient) > 2 * error),
+            }
+            for term, coefficient, error in zip(terms, row, row_errors, strict=True)
+        ]
+    return found
+
+
+def standard_errors(
+    sought: Problem,
+    parameters: Parameters,
+    values: np.ndarray,
+    times: np.ndarray,
+    mesh: Mesh,
+    together: bool,
+) -> np.ndarray:
+    """The standard error of each parameter, flattened, from windows of data [W, L + 1, *space, C].
+
+    Windows that were drawn more than once count as one observation of that weight, and those over
+    which the rule diverges are left out; see `from_triangles`.
+    """
+    _, first, counts = np.unique(
+        values.reshape(len(values), -1), axis=0, return_index=True, return_counts=True
+    )
+    linearise = sought.linearisation(times)
+
+    def triangle(parameters, window, index):
+        key = jax.random.fold_in(jax.random.key(0), index)  # which a PDE makes no use of
+        return least_squares.triangle(*linearise(parameters, window, key))
+
+    factors = spread(
+        triangle, values[first], mesh, together=together, check=sought.replication_is_checked
+    )(parameters)
+    return from_triangles(factors * np.sqrt(counts)[:, None, None])
+
+
+def from_triangles(factors: np.ndarray) -> np.ndarray:
+    """Standard errors of a least squares fit, robust to residuals that belong together.
+
+        cov = (J'J)^-1 (sum_w g_w g_w') (J'J)^-1 W / (W - 1),    g_w = J_w' r_w
+
+    with the residuals r_w and the Jacobian J_w of W windows. Neighbouring cells and times of a
+    window err together, so the usual s^2 (J'J)^-1, which takes each number for an observation of
+    its own, gives errors that are far too small; here only the windows need to be independent. The
+    scatter of W windows is known to a share of about 1 / sqrt(2 W), and on windows that the fit has
+    seen it comes out too small unless W is several times P.
+
+    Source: Liang and Zeger, Biometrika 73, 13 (1986); the "sandwich" estimate.
+
+    Args:
+      factors: the triangular factor of [J_w r_w] of each window, [W, P + 1, P + 1], from
+        `training.least_squares.triangle`.
+
+    Returns:
+      [P], infinite for parameters that the data do not determine.
+    """
+    factors = np.asarray(factors, np.float64)
+    factors = factors[np.isfinite(factors).all((1, 2))]
+    jacobians, residuals = factors[:, :, :-1], factors[:, :, -1]
+    count = jacobians.shape[-1]
+    if len(factors) < 2:
+        return np.full(count, np.inf)
+    whole = np.linalg.qr(jacobians.reshape(-1, count), mode="r")
+    norms = np.linalg.norm(whole, axis=0)
+    norms[norms == 0] = 1.0
+    _, singular, directions = np.linalg.svd(whole / norms)
+    seen = singular > _SMALLEST_SINGULAR_VALUE * singular[0]
+    # In these coordinates of the directions that the data see, J'J is the identity.
+    to_seen = (directions / np.where(seen, singular, 1.0)[:, None])[seen] / norms
+    gradients = np.einsum("wij,wi->wj", jacobians, residuals) @ to_seen.T
+    scatter = gradients @ to_seen
+    errors = np.sqrt(np.sum(scatter**2, axis=0) * len(factors) / (len(factors) - 1))
+    blind = np.linalg.norm(directions[~seen], axis=0) > _LARGEST_BLIND_SHARE
+    return np.where(blind, np.inf, errors)
+
+
+def _finite(error: float) -> float | None:
+    return float(error) if np.isfinite(error) else None

@@ -1,0 +1,103 @@
+"""The two ways to train, as a config asks for: gradients through Optax, or least squares."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffpattern.problem import Problem
+from diffpattern.training import least_squares, optimisers
+from diffpattern.training.checkpoints import Checkpoints
+from diffpattern.training.losses import weighted_sum
+from diffpattern.training.metrics import Metrics, Watch
+from diffpattern.training.step import Step, TrainState, make_gradient_step
+
+# Least squares steps in a row in which every window diverges, before training gives up: such a step
+# changes nothing, and only other windows can help.
+MOST_DIVERGED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One of the two ways to train.
+
+    Attributes:
+      step: the train step, not yet compiled.
+      start: makes the optimiser's part of the first state.
+      is_lost: whether a step with these metrics came to nothing.
+      patience: how many such steps in a row are passed over.
+      nature: what is the matter with such steps.
+      lost_in_a_row: an optimiser's state -> how many steps before it were lost.
+      schedule: step -> what else to log of it.
+    """
+
+    step: Step
+    start: Callable[[], Any]
+    is_lost: Callable[[Metrics], bool]
+    patience: int
+    nature: str
+    lost_in_a_row: Callable[[Any], int]
+    schedule: Callable[[int], dict[str, float]]
+
+    def watch(self, state: TrainState, checkpoints: Checkpoints) -> Watch:
+        """Ends the run when too many steps in a row, counted on from `state`, are lost."""
+
+        def explain(step: int, in_a_row: int) -> str:
+            checkpoints.wait()
+            kept = "there is no checkpoint yet"
+            if (last := checkpoints.latest) is not None:
+                kept = f"the last good checkpoint is {checkpoints.folder / str(last)}"
+            return f"{self.nature} at step {step}, the {in_a_row}. in a row; {kept}."
+
+        return Watch(self.is_lost, self.patience, self.lost_in_a_row(state.optimiser), explain)
+
+
+def make_training(
+    config: ConfigDict, sought: Problem, initial: Any, mesh: Mesh, together: bool
+) -> Training:
+    """The train step that a config asks for, and its optimiser's first state."""
+    times = sought.statistics.interval * np.arange(config.training.window + 1)
+    lower = sought.lower_bounds(initial)
+    options = {
+        "mesh": mesh,
+        "seed": config.seed,
+        "together": together,
+        "check": sought.replication_is_checked,
+    }
+    if config.optimiser.name == "levenberg_marquardt":
+        least_squares.check_size(initial)
+        return Training(
+            least_squares.make_least_squares_step(
+                sought.residuals(times), sought.linearisation(times), lower, **options
+            ),
+            lambda: least_squares.Damping.start(config.optimiser.levenberg_marquardt.damping),
+            is_lost=lambda metrics: bool(metrics["diverged"] == 1),
+            patience=MOST_DIVERGED,
+            nature="The rule diverges over every window, which leaves nothing to learn from,",
+            lost_in_a_row=lambda damping: 0,
+            schedule=lambda step: {},
+        )
+    chain = optimisers.Chain(config.optimiser.name, **config.optimiser.optax)
+    optimiser, learning_rate = chain.build(), chain.schedule()
+    loss = weighted_sum(config.loss)
+
+    def window_loss(parameters, window, key):
+        predicted = sought.predict(parameters, window[0], times, key)
+        return loss(predicted[1:], window[1:], sought.statistics.grid)
+
+    return Training(
+        make_gradient_step(window_loss, optimiser, lower, **options),
+        lambda: optimiser.init(initial),
+        is_lost=lambda metrics: not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all(),
+        patience=chain.skip_nonfinite,
+        nature=(
+            "The loss or its gradient is not finite (optimiser.optax.skip_nonfinite passes over "
+            f"{chain.skip_nonfinite} in a row)"
+        ),
+        lost_in_a_row=lambda state: int(optimisers.nonfinite_in_a_row(state)),
+        # The rate of the step that led to `step`, if none before was passed over.
+        schedule=lambda step: {"learning_rate": float(learning_rate(step - 1))},
+    )

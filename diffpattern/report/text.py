@@ -1,0 +1,65 @@
+"""The scores of a run as text, for a terminal."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def table(scores: Mapping[str, Any]) -> str:
+    """Scores, as in `eval/scores.json`, as a person reads them."""
+    heading = (
+        f"Checkpoint of step {scores['step']}, scored on {scores['trajectories']} unseen "
+        "trajectories: median NRMSE (lowest to highest)"
+    )
+    lines = [heading]
+    for name in scores["nrmse"]:
+        lines += ["", *_errors(scores, name)]
+    rates = list(_rates(scores))
+    return "\n".join(lines + ([""] + rates if rates else []))
+
+
+def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Errors of one species at times that double, beside both baselines."""
+    times, spread = scores["times"], scores["nrmse_range"][name]
+    persistence, mean = (scores["baselines"][key]["nrmse"][name] for key in ("persistence", "mean"))
+    yield f"{name:<12}{'rule':>8}{'':24}{'persistence':>12}{'mean':>10}"
+    for i in range(1, len(times)):
+        if i & (i - 1) == 0 or i == len(times) - 1:
+            extent = f"({_short(spread['low'][i])} to {_short(spread['high'][i])})"
+            yield (
+                f"  t = {times[i]:<6g}{_short(scores['nrmse'][name][i]):>8}  {extent:<22}"
+                f"{_short(persistence[i]):>12}{_short(mean[i]):>10}"
+            )
+    valid = scores["valid_time"][name]
+    until = "to the last time" if valid is None else f"until t = {valid:g}"
+    yield f"  valid (NRMSE at most {scores['threshold']:g}) {until}"
+
+
+def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Diffusion coefficients and the terms of the reaction, each with its standard error."""
+    errors = scores["diffusion_standard_error"]
+    for name, coefficient in scores["diffusion"].items():
+        yield f"diffusion of {name}: {_with_error(coefficient, errors.get(name))}"
+    for name, terms in scores["equation"].items():
+        yield f"reaction of {name}:"
+        for entry in terms:
+            written = _with_error(entry["coefficient"], entry["standard_error"])
+            remark = "" if entry["determined"] else "not told apart from zero"
+            yield f"  {entry['term']:<8}{written:<28}{remark}".rstrip()
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """A coefficient to the second digit of its standard error, where it has one, and that error."""
+    if not error:
+        return f"{value:+.4g}"
+    digits = 2 + _exponent(value or error) - _exponent(error)
+    return f"{value:+#.{max(digits, 1)}g}".rstrip(".") + f" +- {_short(error)}"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def _short(value: float | None) -> str:
+    """Two digits, however small; null stands for a prediction that is not finite."""
+    return "inf" if value is None else f"{value:#.2g}".rstrip(".")

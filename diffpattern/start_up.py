@@ -1,0 +1,50 @@
+"""Settings of the process: what it logs, and its devices, before JAX starts any of them."""
+
+import logging as std_logging
+import os
+import re
+from pathlib import Path
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+
+def start_up(config: ConfigDict) -> None:
+    """Prepares the process for a run of a checked config; a user's XLA_FLAGS and NPROC win."""
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_for_the_user)
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    chosen = re.search(
+        r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")
+    )
+    if chosen:
+        devices = int(chosen[1])
+    else:
+        devices = config.mesh.cpu_devices or virtual_devices(cores, config.training.batch)
+        jax.config.update("jax_num_cpu_devices", devices)
+    # XLA has as many threads as there are cores. A device that waits for the others in a sum holds
+    # one of them, so with as many virtual devices none may be left for the last to arrive.
+    os.environ.setdefault("NPROC", str(4 * max(cores, devices)))
+
+
+def virtual_devices(cores: int, batch: int) -> int:
+    """How many CPU devices to make: the fewest that share a batch as fast as all cores would.
+
+    A step takes as long as the device with the most windows: 16 windows on 12 cores need two rounds
+    whatever is done, and 8 devices suffice for that.
+    """
+    rounds = -(-batch // cores)
+    return -(-batch // rounds)
+
+
+def _is_for_the_user(record: std_logging.LogRecord) -> bool:
+    """Whether a line of log is this package's, or a warning of another.
+
+    Orbax logs a failed save with its traceback, which `training.checkpoints` tells in a sentence.
+    """
+    ours = str(Path(__file__).parent)
+    if record.pathname.startswith(ours):
+        return True
+    return record.levelno >= std_logging.WARNING and f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from diffpattern.data import windows
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+
+
+def numbered(count=5, snapshots=21, times=None):
+    """Trajectories whose values tell where they are from: 1000 n + t."""
+    values = 1000.0 * np.arange(count)[:, None] + np.arange(snapshots)
+    times = np.arange(snapshots) * 2.0 if times is None else times
+    return Trajectories(values[..., None, None], times, ("A",), Grid((1,)))
+
+
+DATA = numbered()
+
+
+def draw(step=0, seed=0, count=8, window=3, sampling="uniform", data=DATA):
+    return windows.draw(data, step, seed=seed, count=count, window=window, sampling=sampling)
+
+
+def origins(batch):
+    """Trajectory and first snapshot of each window."""
+    return np.divmod(batch["values"][:, 0, 0, 0].astype(int), 1000)
+
+
+@pytest.mark.parametrize("sampling", windows.SAMPLINGS)
+def test_windows_are_stretches_of_one_trajectory(sampling):
+    batch = draw(sampling=sampling)
+    assert batch["values"].shape == (8, 4, 1, 1) and batch["values"].dtype == np.float32
+    np.testing.assert_array_equal(np.diff(batch["values"][..., 0, 0], axis=1), 1.0)
+    np.testing.assert_array_equal(batch["index"], np.arange(8))
+    assert batch["index"].dtype == np.int32
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    np.random.seed(1)
+    first = draw(step=7, seed=3)
+    np.random.seed(2)
+    draw(step=1)
+    np.testing.assert_array_equal(first["values"], draw(step=7, seed=3)["values"])
+    for other in (draw(step=8, seed=3), draw(step=7, seed=4)):
+        assert (first["values"] != other["values"]).any()
+
+
+@pytest.mark.parametrize("window", [1, 3, 20])
+@pytest.mark.parametrize("sampling", windows.SAMPLINGS)
+def test_every_start_that_fits_is_drawn_and_no_other(sampling, window):
+    batches = [draw(step, window=window, sampling=sampling) for step in range(200)]
+    first = np.concatenate([origins(batch)[1] for batch in batches])
+    np.testing.assert_array_equal(np.unique(first), np.arange(21 - window))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_every_trajectory_is_drawn_equally_often(count):
+    which = np.concatenate([origins(draw(step, count=count))[0] for step in range(600)])
+    share = np.bincount(which, minlength=5) / len(which)
+    assert np.abs(share - 0.2).max() < 4 * np.sqrt(0.2 * 0.8 / len(which))
+
+
+@pytest.mark.parametrize(("count", "most"), [(3, 1), (5, 1), (12, 3)])
+def test_no_trajectory_is_drawn_again_before_all_were(count, most):
+    for step in range(50):
+        seen = np.bincount(origins(draw(step, count=count))[0], minlength=5)
+        assert seen.max() <= most and seen.max() - seen.min() <= 1
+
+
+def test_uniform_starts_are_one_in_each_part_of_time():
+    for step in range(50):
+        first = origins(draw(step, count=6, window=3))[1]  # 18 starts, parts of 3
+        np.testing.assert_array_equal(first // 3, np.arange(6))
+
+
+def test_log_starts_are_one_in_each_part_of_log_time():
+    data = numbered(snapshots=256)
+    for step in range(50):
+        first = origins(draw(step, count=8, window=1, sampling="log", data=data))[1]
+        # 255 starts: the parts of log2(1 + t) from 0 to 8 end at 1, 3, 7, ...
+        assert (first + 1 >= 2.0 ** np.arange(8)).all()
+        assert (first + 1 <= 2.0 ** np.arange(1, 9)).all()
+
+
+def test_log_sampling_has_the_density_of_log_time():
+    data = numbered(snapshots=65)
+    first = np.concatenate(
+        [
+            origins(draw(step, count=16, window=1, sampling="log", data=data))[1]
+            for step in range(400)
+        ]
+    )
+    expected = np.diff(np.log(np.arange(1, 66))) / np.log(65)
+    share = np.bincount(first, minlength=64) / len(first)
+    # Stratified draws vary less than independent ones, whose spread this is.
+    assert (np.abs(share - expected) < 4 * np.sqrt(expected / len(first))).all()
+
+
+@pytest.mark.parametrize("window", [0, 21, 100])
+def test_a_window_that_does_not_fit_is_refused(window):
+    with pytest.raises(InputError, match=f"training.window is {window} .* have 20; take 1 to 20"):
+        windows.check(DATA, window, "log")
+    windows.check(DATA, 20, "log")
+
+
+def test_an_unknown_sampling_is_refused():
+    with pytest.raises(InputError, match="training.sampling is 'cubic'; take one of uniform, log"):
+        windows.check(DATA, 1, "cubic")
+
+
+def test_the_interval():
+    assert windows.interval(DATA) == 2.0
+    with pytest.raises(InputError, match="equal intervals, but .* from 1 to 3"):
+        windows.interval(numbered(snapshots=3, times=[0.0, 1.0, 4.0]))

@@ -1,0 +1,10 @@
+"""Derivatives are compared in double precision."""
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,75 @@
+"""Scores in a terminal: digits that mean something, and no fewer."""
+
+import re
+
+import numpy as np
+import pytest
+
+from diffpattern import scores
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.grid.geometry import Grid
+from diffpattern.report import text
+
+FINDINGS = {
+    "diffusion": {"A": 0.1, "B": 0.05},
+    "diffusion_standard_error": {"A": 0.00012, "B": None},
+    "equation": {
+        "A": [
+            {"term": "1", "coefficient": 0.0623, "standard_error": 0.0021, "determined": True},
+            {"term": "A B", "coefficient": 0.02, "standard_error": 0.3, "determined": False},
+            {"term": "B^3", "coefficient": 0.5, "standard_error": None, "determined": False},
+        ]
+    },
+}
+
+
+def make_scores(error, **found):
+    random = np.random.default_rng(0)
+    truth = Trajectories(
+        random.normal(size=(3, 6, 8, 8, 2)), np.arange(6) * 16.0, ("A", "B"), Grid((8, 8))
+    )
+    summary = scores.summarise(
+        truth.values + error, truth, training_mean=[0.0, 0.0], floor=[0.05, 0.05]
+    )
+    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    return summary | {"step": 12} | nothing | found
+
+
+def test_small_errors_are_not_zeros():
+    shown = text.table(make_scores(1e-6))
+    assert "step 12" in shown
+    assert "3 unseen trajectories" in shown
+    assert "0.000" not in shown
+    assert re.search(r"t = 80 +\d\.\de-0[67]  \(\d\.\de-0[67] to \d\.\de-0[67]\)", shown)
+    assert [int(t) for t in re.findall(r"t = (\d+)", shown)] == 2 * [16, 32, 64, 80]
+    assert shown.count("to the last time") == 2
+
+
+def test_a_prediction_that_is_not_finite_is_inf_and_lost():
+    shown = text.table(make_scores(np.inf))
+    assert re.search(r"t = 16 +inf  \(inf to inf\)", shown)
+    assert shown.count("until t = 0") == 2
+
+
+def test_coefficients_end_with_the_digits_of_their_errors():
+    shown = text.table(make_scores(0.01, **FINDINGS))
+    assert "diffusion of A: +0.10000 +- 0.00012\n" in shown
+    assert "diffusion of B: +0.05\n" in shown
+    assert re.search(r"\n  1 +\+0.0623 \+- 0.0021\n", shown)
+    assert re.search(r"\n  A B +\+0.02 \+- 0.30 +not told apart from zero\n", shown)
+    assert re.search(r"\n  B\^3 +\+0.5 +not told apart from zero$", shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (-1.0345e-05, 5.2e-7, "-1.035e-05 +- 5.2e-07"),
+        (1.07782, 0.12, "+1.08 +- 0.12"),
+        (-12.3, 1.4, "-12.3 +- 1.4"),
+        (0.0, 0.2, "+0.0 +- 0.20"),
+        (0.017, 0.19, "+0.02 +- 0.19"),
+        (123.4, 21.0, "+123 +- 21"),
+    ],
+)
+def test_digits_of_a_coefficient(value, error, shown):
+    assert text._with_error(value, error) == shown

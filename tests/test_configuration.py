@@ -1,0 +1,232 @@
+"""Configs that cannot work are refused in a sentence that names the field; others come back."""
+
+import json
+import re
+
+import pytest
+import tiny
+from ml_collections import ConfigDict
+
+from diffpattern import configuration
+from diffpattern.configs import default
+from diffpattern.errors import InputError
+
+NCA = {"model.name": "nca"}
+NADAM = {"optimiser.name": "nadam"}
+NETWORK = {"model.rda.reaction": "network"}
+
+
+def assert_one_sentence(message: str, *words: str):
+    assert "\n" not in message
+    assert message.endswith(".")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, NCA, NADAM, NETWORK, {"model.rda.dt": 0.0, "model.rda.adaptive.max_steps": 9}]
+)
+def test_sound_configs_pass(changes):
+    configuration.check(tiny.config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        ({"model.name": "cellular"}, "model.name", "rda, nca"),
+        ({"data.name": "brusselator"}, "data.name", "gray_scott"),
+        ({"matmul_precision": "low"}, "matmul_precision", "highest"),
+        ({"model.rda.reaction": "spline"}, "model.rda.reaction", "polynomial, network"),
+        ({"model.rda.diffusion.laplacian": "box"}, "model.rda.diffusion.laplacian", "oono_puri"),
+        ({"model.rda.advection.scheme": "weno"}, "model.rda.advection.scheme", "upwind"),
+        ({"training.sampling": "linear"}, "training.sampling", "uniform"),
+        ({"training.windows": "apar"}, "training.windows", "apart"),
+        ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, nadam"),
+        ({"model.rda.terms": ()}, "model.rda.terms", "reaction"),
+        ({"model.rda.terms": ("reaction", "reaction")}, "model.rda.terms", "each once"),
+        ({"model.rda.terms": ("reaction", "decay")}, "model.rda.terms", "advection"),
+        ({"model.nca.kernels": ("identity", "sobel")}, "model.nca.kernels", "gradient"),
+        ({"model.nca.activation": "rellu"}, "model.nca.activation", "relu"),
+        ({"model.rda.network.activation": "sin"}, "model.rda.network.activation", "tanh"),
+        ({"model.rda.network.hidden": (16, 0)}, "model.rda.network.hidden", "positive"),
+        ({"model.rda.network.hidden": ("a",)}, "model.rda.network.hidden", "whole number"),
+        ({"model.rda.dt": -1.0}, "model.rda.dt", "0 or more"),
+        ({"model.rda.dt": float("nan")}, "model.rda.dt", "0 or more"),
+        ({"training.steps": 0}, "training.steps", "positive"),
+        ({"training.batch": -4}, "training.batch", "positive"),
+        ({"optimiser.optax.learning_rate": float("inf")}, "learning_rate", "positive"),
+        ({"optimiser.optax.skip_nonfinite": -1}, "skip_nonfinite", "0 or more"),
+        ({"loss.l1": -1.0}, "loss.l1", "0 or more"),
+        ({"model.nca.fire_rate": 1.5}, "model.nca.fire_rate", "at most 1"),
+        ({"seed": -1}, "seed", "0 or more"),
+        ({"seed": 2**32}, "seed", "at most 4294967295"),
+        ({"data.seed": 2**70}, "data.seed", "at most 4294967295"),
+        ({"mesh.cpu_devices": -2}, "mesh.cpu_devices", "0 or more"),
+        # What nothing would use.
+        ({"loss.l1": 1.0}, "loss.l1", "minimises l2"),
+        ({"loss.l2": 0.5}, "loss.l2", "minimises l2"),
+        ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
+        (NADAM | {"optimiser.levenberg_marquardt.damping": 1.0}, "damping", "nadam"),
+        ({"model.nca.hidden": 64}, "model.nca.hidden", "model.name is 'rda'"),
+        (NCA | {"model.rda.dt": 0.5}, "model.rda.dt", "model.name is 'nca'"),
+        ({"model.rda.network.hidden": (8,)}, "model.rda.network.hidden", "not 'network'"),
+        (NETWORK | {"model.rda.polynomial.order": 2}, "polynomial.order", "not 'polynomial'"),
+        ({"model.rda.advection.hidden": (8,)}, "model.rda.advection.hidden", "no 'advection'"),
+        ({"model.rda.terms": ("reaction",), "model.rda.diffusion.initial": 0.1}, "initial", "no"),
+        ({"model.rda.adaptive.max_steps": 9}, "adaptive.max_steps", "model.rda.dt is not 0"),
+        (NCA | {"optimiser.derivative_steps": 5}, "optimiser.derivative_steps", "set it to 0"),
+        (NETWORK | {"evaluation.windows": 8}, "evaluation.windows", "no polynomial"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_refused(changes, field, hint):
+    with pytest.raises(InputError) as error:
+        configuration.check(tiny.config(**changes))
+    assert_one_sentence(str(error.value), field, hint)
+
+
+def test_fields_that_there_are_not_are_refused_and_missing_ones_too():
+    unlocked = default.get_config().unlock()
+    unlocked.training.batches = 3
+    with pytest.raises(InputError) as error:
+        configuration.check(unlocked)
+    assert_one_sentence(str(error.value), "training.batches", "training.batch.")
+    with pytest.raises(InputError) as error:
+        configuration.check(ConfigDict({"seed": 0}))
+    assert_one_sentence(str(error.value), "no field data.alpha", "configs/default.py")
+
+
+@pytest.mark.parametrize("changes", [{}, NCA, {"data.shape": (8,), "model.rda.network.order": 1}])
+def test_a_config_comes_back_out_of_json(changes):
+    config = tiny.config(**changes)
+    again = configuration.from_json(configuration.to_json(config), "config.json")
+    assert again == config
+    assert isinstance(again.data.shape, tuple)
+
+
+def test_a_config_of_before_a_field_was_added_takes_its_default():
+    stored = json.loads(configuration.to_json(tiny.config()))
+    del stored["evaluation"]["windows"]
+    assert configuration.from_json(json.dumps(stored), "config.json") == tiny.config()
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "Expecting value"),
+        ('{"seed": 0', "delimiter"),
+        ("[1, 2]", "no JSON object"),
+        ('{"sed": 0}', "sed"),
+        ('{"training": {"step": 3}}', "training.steps"),
+        ('{"training": {"steps": "many"}}', "steps"),
+        ('{"training": 3}', "training"),
+        ('{"seed": {"a": 1}}', "seed.a"),
+        ('{"model": {"rda": {"dt": -1}}}', "model.rda.dt"),
+    ],
+)
+def test_a_damaged_stored_config_is_refused_by_its_path(text, hint):
+    with pytest.raises(InputError) as error:
+        configuration.from_json(text, "RUN/config.json")
+    assert_one_sentence(str(error.value), "RUN/config.json", hint)
+
+
+def test_only_fields_of_operation_may_differ_in_a_resumed_run():
+    defaults = default.get_config()
+    strict = []
+    for field, value in configuration.leaves(defaults):
+        other = default.get_config()
+        changed = (*value, 1) if isinstance(value, tuple) else type(value)(f"{value}1")
+        if isinstance(value, bool):
+            changed = not value
+        other.update_from_flattened_dict({field: changed})
+        try:
+            configuration.agree(other, defaults, "runs/a")
+        except InputError as error:
+            assert_one_sentence(str(error), field, "runs/a", repr(value))
+            strict.append(field)
+    free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
+    assert free == {
+        "data.directory",
+        "evaluation.floor",
+        "evaluation.threshold",
+        "evaluation.windows",
+        "mesh.cpu_devices",
+        "mesh.data",
+        "optimiser.optax.skip_nonfinite",
+        "training.checkpoint_every",
+        "training.log_every",
+        "training.steps",
+        "training.windows",
+    }
+
+
+GOOD = """
+from diffpattern.configs import default
+def get_config(kind=""):
+    config = default.get_config()
+    {}
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "hints"),
+    [
+        ("def get_config(:\n    pass\n", ("is not Python", "line 1")),
+        ("import nothing_of_this_name\n", ("line 1", "nothing_of_this_name")),
+        ("x = 3\n", ("get_config",)),
+        ("def get_config():\n    return 3\n", ("int", "configs/default.py")),
+        (GOOD.format("config.training.step = 3"), ("line 5", '"step"', '"steps"')),
+        (GOOD.format("config.training.steps = 'many'"), ("line 5", "steps")),
+        (GOOD.format("config.data.shape = 1 / 0"), ("line 5", "ZeroDivisionError")),
+        (GOOD.format("config.unlock(); config.lr = 3"), ("lr",)),
+    ],
+)
+def test_a_config_file_that_fails_is_refused_by_its_line(tmp_path, content, hints):
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        configuration.check_file(str(path))
+    assert_one_sentence(str(error.value), *hints)
+    if "get_config" in content and "unlock" not in content:
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--config=none.py"], "none.py"),
+        (["--config="], "no file"),
+        (["--config"], "no file"),
+        (["--config", "none.py"], "none.py"),
+        (["-config=none.py"], "none.py"),
+        (["--config=.", "--config.seed=3"], "'.'"),
+        (["--config.seed=3"], "--config.seed=3"),
+        (["--config.seed=3", "--config=GOOD"], "--config=FILE before"),
+        (["--config=GOOD", "--config.sed=3"], "is seed."),
+        (["--config=GOOD", "-config.training.step", "3"], "is training.steps."),
+        (["--config=GOOD", "--noconfig.optimiser.optax.normalize_blocks"], "normalise_blocks"),
+        (["--config=GOOD", "--config.training=3"], "training"),
+        (["--config=GOOD", "--config.data.shape[0]=3"], "data.shape"),
+    ],
+    ids=str,
+)
+def test_command_lines_that_lead_to_no_config_are_refused(tmp_path, arguments, hint):
+    path = tmp_path / "good.py"
+    path.write_text(GOOD.format(""))
+    arguments = [re.sub("GOOD", str(path), argument) for argument in arguments]
+    with pytest.raises(InputError) as error:
+        configuration.check_arguments(["main.py", *arguments])
+    assert_one_sentence(str(error.value), hint)
+
+
+def test_command_lines_that_lead_to_a_config_pass(tmp_path):
+    path = tmp_path / "good.py"
+    path.write_text(GOOD.format(""))
+    for arguments in (
+        [],
+        ["--mode=eval", "--workdir=configs"],
+        [f"--config={path}", "--config.training.steps=3", "--config.seed", "4"],
+        ["--config", f"{path}:fast", "--config.data.shape=(8, 8)"],
+    ):
+        configuration.check_arguments(["main.py", *arguments])

@@ -1,0 +1,133 @@
+"""Standard errors are those of fits to other data, however the residuals hang together."""
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from jax.flatten_util import ravel_pytree
+
+from diffpattern import findings
+from diffpattern.parallel.mesh import make_mesh
+from diffpattern.training.least_squares import triangle
+
+WINDOWS, ROWS = 400, 24
+TRUE = np.array([1.0, -2.0, 0.5])
+
+
+def problem(random, correlation):
+    """Rows [W, M, P] and noise [W, M], of which a share is common to each window."""
+    columns = random.normal(size=(WINDOWS, 1, 3)) + random.normal(size=(WINDOWS, ROWS, 3))
+    common = np.sqrt(correlation) * random.normal(size=(WINDOWS, 1))
+    own = np.sqrt(1 - correlation) * random.normal(size=(WINDOWS, ROWS))
+    return columns * [1.0, 10.0, 0.1], 0.3 * (common + own)
+
+
+def factors(columns, noise, parameters):
+    residuals = columns @ parameters - (columns @ TRUE + noise)
+    return np.asarray(jax.vmap(triangle)(residuals, columns))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_errors_are_the_scatter_of_fits(correlation):
+    random = np.random.default_rng(0)
+    fits, errors = [], []
+    for _ in range(300):
+        columns, noise = problem(random, correlation)
+        fit = np.linalg.lstsq(columns.reshape(-1, 3), (columns @ TRUE + noise).reshape(-1))[0]
+        fits.append(fit)
+        if len(errors) < 20:
+            errors.append(findings.from_triangles(factors(columns, noise, fit)))
+    np.testing.assert_allclose(np.median(errors, 0), np.std(fits, 0), rtol=0.2)
+
+
+def test_errors_know_what_the_data_do_not_tell_apart():
+    columns, noise = problem(np.random.default_rng(1), 0.0)
+    good = findings.from_triangles(factors(columns, noise, TRUE))
+    # The second column twice, then one of zeros, then a sum of the first and the third.
+    more = [columns[..., 1], np.zeros((WINDOWS, ROWS))]
+    wide = np.concatenate([columns, np.stack(more, -1)], -1)
+    residuals = columns @ TRUE - (columns @ TRUE + noise)
+    found = findings.from_triangles(np.asarray(jax.vmap(triangle)(residuals, wide)))
+    assert np.isinf(found).tolist() == [False, True, False, True, True]
+    np.testing.assert_allclose(found[[0, 2]], good[[0, 2]], rtol=0.05)
+
+    collinear = np.concatenate([columns, columns[..., :1] + columns[..., 2:]], -1)
+    found = findings.from_triangles(np.asarray(jax.vmap(triangle)(residuals, collinear)))
+    assert np.isinf(found).tolist() == [True, False, True, True]
+    assert found[1] == pytest.approx(good[1], rel=0.05)
+
+
+def test_windows_that_diverge_are_left_out():
+    columns, noise = problem(np.random.default_rng(2), 0.3)
+    whole = factors(columns, noise, TRUE).copy()
+    expected = findings.from_triangles(whole[10:])
+    whole[:10, 0, 0] = np.nan
+    np.testing.assert_array_equal(findings.from_triangles(whole), expected)
+    assert np.isinf(findings.from_triangles(whole[:11])).all()
+
+
+def read(run, **changes):
+    options = {
+        "together": False,
+        "batch": 4,
+        "seed": 0,
+        "count": 16,
+        "window": 1,
+        "sampling": "log",
+    } | changes
+    return findings.read(
+        run.sought, run.state.parameters, run.trajectories, make_mesh(2), **options
+    )
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A polynomial after a few steps."""
+    run = tiny.Run(tiny.config(**{"training.batch": 4}), tiny.data(), 2)
+    for _ in range(4):
+        run.advance()
+    return run
+
+
+@pytest.mark.slow
+def test_terms_of_a_polynomial_have_names_and_errors(run):
+    found = read(run)
+    assert list(found["diffusion"]) == list(found["diffusion_standard_error"]) == ["A", "B"]
+    names = ["1", "A", "B", "A^2", "A B", "B^2", "A^3", "A^2 B", "A B^2", "B^3"]
+    coefficients = np.asarray(run.state.parameters["reaction"]["coefficients"])
+    for name, row in zip("AB", coefficients, strict=True):
+        terms = found["equation"][name]
+        assert [entry["term"] for entry in terms] == names
+        np.testing.assert_allclose([entry["coefficient"] for entry in terms], row)
+        for entry in terms:
+            error = entry["standard_error"]
+            within = error is None or abs(entry["coefficient"]) <= 2 * error
+            assert entry["determined"] == (not within)
+    # Twice the batch, half the variance; as many windows drawn twice, nothing new.
+    smaller = read(run, batch=8)["diffusion_standard_error"]
+    for name, error in found["diffusion_standard_error"].items():
+        assert smaller[name] == pytest.approx(error / np.sqrt(2), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_windows_drawn_twice_are_one_observation(run):
+    parameters = run.state.parameters
+    values = run.trajectories.values[:, :2]
+    times = np.array([0.0, 2.0])
+    once, twice = (
+        findings.standard_errors(run.sought, parameters, drawn, times, make_mesh(1), False)
+        for drawn in (values, np.concatenate([values, values]))
+    )
+    assert ravel_pytree(parameters)[0].shape == once.shape
+    finite = np.isfinite(once)
+    np.testing.assert_allclose(once[finite], twice[finite], rtol=1e-3)
+
+
+def test_rules_without_coefficients_have_nothing_to_read():
+    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    run = tiny.Run(tiny.config(**{"model.name": "nca", "optimiser.name": "nadam"}), tiny.data(), 1)
+    assert read(run) == nothing
+    run = tiny.Run(tiny.config(**{"model.rda.reaction": "network"}), tiny.data(), 1)
+    found = read(run)
+    assert found["equation"] == found["diffusion_standard_error"] == {}
+    assert found["diffusion"] == pytest.approx({"A": 0.05, "B": 0.05})

@@ -1,0 +1,40 @@
+"""How many devices a CPU is cut into, and whose log lines are shown."""
+
+import logging
+
+import pytest
+
+from diffpattern import start_up
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch", "devices"),
+    [(2, 16, 2), (1, 16, 1), (64, 16, 16), (12, 16, 8), (16, 16, 16), (4, 1, 1), (3, 16, 3)],
+)
+def test_no_more_devices_than_a_batch_keeps_busy(cores, batch, devices):
+    assert start_up.virtual_devices(cores, batch) == devices
+
+
+@pytest.mark.parametrize("cores", range(1, 40))
+def test_fewer_devices_cost_no_time_and_one_less_would(cores):
+    for batch in range(1, 40):
+        devices = start_up.virtual_devices(cores, batch)
+        assert 1 <= devices <= cores
+        rounds = -(-batch // cores)
+        assert -(-batch // devices) == rounds
+        assert devices == 1 or -(-batch // (devices - 1)) > rounds
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "shown"),
+    [
+        (start_up.__file__, logging.INFO, True),
+        ("/site-packages/jax/_src/dispatch.py", logging.INFO, False),
+        ("/site-packages/jax/_src/dispatch.py", logging.WARNING, True),
+        ("/site-packages/orbax/checkpoint/manager.py", logging.INFO, False),
+        ("/site-packages/orbax/checkpoint/manager.py", logging.ERROR, False),
+    ],
+)
+def test_log_lines_are_ours_or_warnings_of_others(path, level, shown):
+    record = logging.LogRecord("absl", level, path, 1, "text", (), None)
+    assert start_up._is_for_the_user(record) == shown

@@ -1,0 +1,63 @@
+"""Tiny data and runs: what the tests of training share."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffpattern import configuration, problem, train
+from diffpattern.configs import default
+from diffpattern.data import statistics
+from diffpattern.data.gray_scott import GrayScottData
+from diffpattern.data.simulation import simulate
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.methods import make_training
+from diffpattern.parallel.mesh import make_mesh, put
+from diffpattern.training.step import TrainState, compiled, prefers_together
+
+
+def config(**changes) -> ConfigDict:
+    """The default config with some fields changed, given by their dotted paths."""
+    changed = default.get_config()
+    changed.optimiser.derivative_steps = 0
+    changed.update_from_flattened_dict(changes)
+    return changed
+
+
+@functools.cache
+def data(**settings) -> Trajectories:
+    """A few short trajectories of Gray-Scott."""
+    fields = {"shape": (8, 8), "interval": 2.0, "end_time": 16.0, "train": 3}
+    return simulate(GrayScottData(**fields | settings, validation=1, test=1))["train"]
+
+
+class Run:
+    """Training as `train.train_and_evaluate` does it, without a folder.
+
+    Attributes:
+      step: the compiled train step.
+      state: the state after the last step.
+    """
+
+    def __init__(self, config: ConfigDict, trajectories: Trajectories, devices: int):
+        configuration.check(config)
+        summary = statistics.summarise(trajectories, problem.whitened_degrees(config))
+        self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
+        self.sought = problem.build(config, summary)
+        together = prefers_together(config.training.windows)
+        initial = self.sought.initialise(config.seed)
+        training = make_training(config, self.sought, initial, self.mesh, together)
+        self.step = compiled(training.step, self.mesh)
+        self.state = put(TrainState(jnp.int32(0), initial, training.start()), self.mesh)
+
+    def advance(self) -> dict[str, float]:
+        """Makes one train step; returns its metrics."""
+        batch = train.draw_batch(self.config, self.trajectories, int(self.state.step), self.mesh)
+        self.state, metrics = self.step(self.state, batch)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def train(self, steps: int) -> dict[str, np.ndarray]:
+        """Makes some train steps; returns their metrics, [steps] each."""
+        rows = [self.advance() for _ in range(steps)]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -1,0 +1,202 @@
+"""What a run tells: every step once, in files that others can read, and no more than it can."""
+
+import io
+import json
+import sys
+import time
+
+import jax.numpy as jnp
+import pytest
+from absl import logging
+
+from diffpattern.errors import InputError, TrainingError
+from diffpattern.training import metrics
+from diffpattern.training.metrics import Averages, Progress, Watch, Writer, read_scalars
+
+
+def events(folder):
+    """Scalars out of the event files, {tag: [(step, value), ...]}, and the tags of other things."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    accumulator.Reload()
+    tags = accumulator.Tags()["tensors"]
+    found = {
+        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events]
+        for tag in tags
+        if not tag.startswith("_") and (events := accumulator.Tensors(tag))
+    }
+    return found, set(tags) - set(found)
+
+
+def write(folder, first, rows, config=None):
+    with Writer(folder, folder / "scalars.jsonl", first, config or {"seed": 3}) as writer:
+        for step, values in rows.items():
+            writer.write(step, values)
+
+
+def test_averages_are_of_the_steps_since_they_were_last_taken():
+    averages = Averages()
+    for loss in (1.0, 3.0):
+        averages.add({"loss": jnp.float32(loss), "accepted": jnp.float32(1)})
+    assert averages.take() == {"loss": 2.0, "accepted": 1.0}
+    averages.add({"loss": jnp.float32(5), "accepted": jnp.float32(0)})
+    assert averages.take() == {"loss": 5.0, "accepted": 0.0}
+
+
+@pytest.mark.slow
+def test_scalars_and_hyperparameters_are_read_by_tensorboard(tmp_path):
+    # So short that TensorFlow cannot be there before the end.
+    rows = {1: {"loss": 4.0}, 2: {"loss": 2.0, "validation": 0.5}}
+    write(tmp_path, 0, rows, {"seed": 3, "data.name": "gray_scott", "fast": True})
+    found, others = events(tmp_path)
+    assert found["loss"] == [(1, 4.0), (2, 2.0)]
+    assert found["validation"] == [(2, 0.5)]
+    assert any("hparams" in tag for tag in others)
+    assert read_scalars(tmp_path / "scalars.jsonl") == [
+        {"step": 1, "loss": 4.0},
+        {"step": 2, "loss": 2.0, "validation": 0.5},
+    ]
+
+
+def test_a_run_that_goes_on_drops_what_lies_ahead_of_it(tmp_path):
+    path = tmp_path / "scalars.jsonl"
+    write(tmp_path, 0, {step: {"loss": 1.0 / step} for step in (1, 2, 3, 4)})
+    path.write_text(path.read_text() + '{"step": 5, "lo')
+    assert [row["step"] for row in read_scalars(path)] == [1, 2, 3, 4]
+    write(tmp_path, 2, {3: {"loss": 9.0}})
+    assert read_scalars(path) == [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 0.5},
+        {"step": 3, "loss": 9.0},
+    ]
+
+
+@pytest.mark.parametrize("line", ["[1]", "7", '{"loss": 3}', '{"step": null}', "\udcff"])
+def test_records_end_where_they_are_damaged(tmp_path, line):
+    path = tmp_path / "scalars.jsonl"
+    path.write_bytes(f'{{"step": 1}}\n{line}\n'.encode(errors="surrogateescape"))
+    assert read_scalars(path) == [{"step": 1}]
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path):
+    write(tmp_path, 0, {1: {"loss": float("nan"), "validation": float("inf")}})
+    text = (tmp_path / "scalars.jsonl").read_text()
+    assert json.loads(text) == {"step": 1, "loss": None, "validation": None}
+    assert "NaN" not in text
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "metrics").write_text("a file")
+    with pytest.raises(InputError, match=f"^{tmp_path}/metrics/scalars.jsonl cannot be written"):
+        write(tmp_path / "metrics", 0, {})
+
+
+def test_event_files_that_cannot_be_written_end_the_run_in_a_sentence(tmp_path, monkeypatch):
+    from clu import metric_writers
+
+    def refuse(*_):
+        raise OSError("Read-only file system\nand a long story")
+
+    monkeypatch.setattr(metric_writers, "SummaryWriter", refuse)
+    told = f"^Event files cannot be written to {tmp_path} \\(Read-only file system\\)\\.$"
+    with pytest.raises(TrainingError, match=told):
+        write(tmp_path, 0, {1: {"loss": 1.0}})
+    # While another error is on its way, that one is told.
+    with (
+        pytest.raises(KeyError),
+        Writer(tmp_path, tmp_path / "scalars.jsonl", 0, {}),
+    ):
+        raise KeyError
+
+
+def watch(patience, in_a_row=0):
+    return Watch(
+        lambda values: values["lost"],
+        patience,
+        in_a_row,
+        lambda step, count: f"step {step} is number {count}",
+    )
+
+
+def test_a_watch_looks_one_step_late_and_at_once_when_asked():
+    late = watch(0)
+    late.add(1, {"lost": True})
+    with pytest.raises(TrainingError, match="step 1 is number 1"):
+        late.add(2, {"lost": False})
+    asked = watch(0)
+    asked.add(1, {"lost": False})
+    asked.settle()
+    asked.add(2, {"lost": True})
+    with pytest.raises(TrainingError, match="step 2 is number 1"):
+        asked.settle()
+
+
+def test_a_watch_counts_lost_steps_in_a_row():
+    patient = watch(2, in_a_row=1)
+    for step, lost in enumerate([True, False, True, True, False], 1):
+        patient.add(step, {"lost": lost})
+    patient.settle()
+    for step in (6, 7):
+        patient.add(step, {"lost": True})
+    patient.add(8, {"lost": True})
+    with pytest.raises(TrainingError, match="step 8 is number 3"):
+        patient.settle()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told the time."""
+
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    told = []
+    monkeypatch.setattr(logging, "info", lambda text, *values: told.append(text % values))
+    return told
+
+
+def test_lines_of_log_tell_pace_and_time_left(clock, lines):
+    with Progress(10, 110) as progress:
+        clock.now = 107.5
+        progress.tell(11, {"accepted": 1.0, "loss": 0.25})
+        for step in range(12, 110):
+            clock.now += 1.0
+            progress.tell(step, {"loss": 0.25})
+        clock.now += 1.0
+        progress.tell(110, {"loss": 1e-5, "validation": 0.5})
+    assert lines[0] == "step 11 of 110  loss 0.25  accepted 1  7.5 s with compilation"
+    assert lines[1] == "step 21 of 110  loss 0.25  1 steps/s  1:29 left"
+    assert lines[-1] == "step 110 of 110  loss 1e-05  validation 0.5  1 steps/s  0:00 left"
+    assert len(lines) == 11
+
+
+def test_a_terminal_gets_a_bar(clock, lines, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(2, 4) as progress:
+        for step in (3, 4):
+            clock.now += 1.0
+            progress.tell(step, {"loss": 0.25})
+    shown = terminal.getvalue()
+    assert "4/4" in shown
+    assert "loss 0.25" in shown
+    assert shown.endswith("\n")
+    assert not lines
+
+
+def test_clock_reads_hours():
+    assert [metrics._clock(seconds) for seconds in (0, 59.6, 3599, 3661)] == [
+        "0:00",
+        "1:00",
+        "59:59",
+        "1:01:01",
+    ]
