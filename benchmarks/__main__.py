@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.nca import nca
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     flags = parser.parse_args(arguments)
 
     rows, failed = [], False
+    try:
+        _write(flags.json, rows)  # a file that cannot be written is told before the long wait
+    except OSError as error:
+        parser.error(f"--json={flags.json} cannot be written: {error.strerror}.")
     print(_line("name", "ours [s]", "other [s]", "ratio", "from", "to", "target", "other"))
     for name in [flags.only] if flags.only else BENCHMARKS:
         try:
@@ -40,10 +45,13 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         print(_told(rows[-1]), flush=True)
-        if flags.json:
-            with open(flags.json, "w") as file:
-                json.dump(rows, file, indent=2)
+        _write(flags.json, rows)
     return 1 if failed else 0
+
+
+def _write(path: str | None, rows: list[dict[str, Any]]) -> None:
+    if path:
+        Path(path).write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def _told(row: dict[str, Any]) -> str:

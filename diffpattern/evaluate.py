@@ -37,7 +37,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
     """
     # The rule, as it was trained.
-    config = folder.config()
+    config, facts = folder.config(), folder.facts()
     truth, summary = folder.data()
     sought = problem.build(config, summary)
     template = jax.eval_shape(lambda: sought.initialise(config.seed))
@@ -74,7 +74,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     # On disk and on screen.
     folder.write("eval/scores.json", json.dumps(result, indent=1))
     folder.write("eval/predictions.npz", _to_npz(prediction, truth))
-    report = _report(folder, config, result, truth, prediction, restored)
+    report = _report(folder, config, facts, result, truth, prediction, restored)
     folder.write("report.html", page.render(report))
     print(text.table(result))
     print(f"\nScores: {folder.scores}\nReport: {folder.report}")
@@ -101,15 +101,16 @@ def _to_npz(prediction: np.ndarray, truth: Trajectories) -> bytes:
 def _report(
     folder: RunFolder,
     config: ConfigDict,
+    facts: dict[str, Any],
     result: dict[str, Any],
     truth: Trajectories,
     prediction: np.ndarray,
     restored: Restored,
 ) -> page.RunReport:
-    sessions = folder.facts().get("sessions", [{}])
-    last = sessions[-1]
+    sessions = facts.get("sessions") or [{}]
+    first, last = sessions[0], sessions[-1]
     versions = last.get("versions", {})
-    facts = {
+    shown = {
         "Checkpoint": f"step {restored.step}",
         "Time": f"{restored.metadata['seconds']:.0f} s until this checkpoint",
         "Devices": ", ".join(last.get("devices", [])),
@@ -119,13 +120,13 @@ def _report(
     }
     return page.RunReport(
         title=f"{config.data.name}: {folder.path.absolute().name}",
-        command=sessions[0].get("command", ""),
+        command=first.get("command", ""),
         config=config.to_dict(),
         scores=result,
         truth=truth,
         prediction=prediction,
         curves=read_scalars(folder.scalars),
-        facts=facts,
+        facts=shown,
         rule=_form(config),
     )
 

@@ -30,6 +30,7 @@ class Training:
       is_lost: whether a step with these metrics came to nothing.
       patience: how many such steps in a row are passed over.
       nature: what is the matter with such steps.
+      limit: who says so.
       lost_in_a_row: an optimiser's state -> how many steps before it were lost.
       schedule: step -> what else to log of it.
     """
@@ -39,6 +40,7 @@ class Training:
     is_lost: Callable[[Metrics], bool]
     patience: int
     nature: str
+    limit: str
     lost_in_a_row: Callable[[Any], int]
     schedule: Callable[[int], dict[str, float]]
 
@@ -50,7 +52,10 @@ class Training:
             kept = "there is no checkpoint yet"
             if (last := checkpoints.latest) is not None:
                 kept = f"the last good checkpoint is {checkpoints.folder / str(last)}"
-            return f"{self.nature} at step {step}, the {in_a_row}. in a row; {kept}."
+            return (
+                f"{self.nature} at step {step} ({in_a_row} in a row; {self.limit} passes over "
+                f"{self.patience}); {kept}."
+            )
 
         return Watch(self.is_lost, self.patience, self.lost_in_a_row(state.optimiser), explain)
 
@@ -76,7 +81,8 @@ def make_training(
             lambda: least_squares.Damping.start(config.optimiser.levenberg_marquardt.damping),
             is_lost=lambda metrics: bool(metrics["diverged"] == 1),
             patience=MOST_DIVERGED,
-            nature="The rule diverges over every window, which leaves nothing to learn from,",
+            nature="The rule diverges over every window, and leaves nothing to learn from,",
+            limit="least squares",
             lost_in_a_row=lambda damping: 0,
             schedule=lambda step: {},
         )
@@ -93,10 +99,8 @@ def make_training(
         lambda: optimiser.init(initial),
         is_lost=lambda metrics: not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all(),
         patience=chain.skip_nonfinite,
-        nature=(
-            "The loss or its gradient is not finite (optimiser.optax.skip_nonfinite passes over "
-            f"{chain.skip_nonfinite} in a row)"
-        ),
+        nature="The loss or its gradient is not finite",
+        limit="optimiser.optax.skip_nonfinite",
         lost_in_a_row=lambda state: int(optimisers.nonfinite_in_a_row(state)),
         # The rate of the step that led to `step`, if none before was passed over.
         schedule=lambda step: {"learning_rate": float(learning_rate(step - 1))},

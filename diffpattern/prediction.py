@@ -66,6 +66,9 @@ def spread(
     batch = put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
 
     def local(parameters, batch):
+        # What a function differentiates by is its device's own: by what all devices share, the
+        # derivatives would be summed over them.
+        parameters = jax.lax.pcast(parameters, DATA, to="varying")
         one = lambda item, index: function(parameters, item, index)
         return over_windows(one, together, batch["item"], batch["index"])
 

@@ -111,7 +111,7 @@ def _rda(fields: ConfigDict, statistics: Statistics) -> Problem:
         pair = None
     return Problem(
         rule,
-        lambda seed: rule.init(jax.random.key(seed), lattice)["params"],
+        lambda seed: jax.jit(rule.init)(jax.random.key(seed), lattice)["params"],
         dynamics,
         pair,
         len(statistics.species),
@@ -122,8 +122,8 @@ def _rda(fields: ConfigDict, statistics: Statistics) -> Problem:
 def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
     if fields.channels < len(statistics.species):
         raise InputError(
-            f"model.nca.channels is {fields.channels}, but the first of them hold the data's "
-            f"{len(statistics.species)} species; take as many or more."
+            f"model.nca.channels is {fields.channels}, but the data have {len(statistics.species)} "
+            "species, which come first among the channels."
         )
     rule = NeuralCellularAutomaton(
         statistics.grid, fields.kernels, fields.hidden, fields.activation, fields.fire_rate
@@ -132,7 +132,7 @@ def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
     key = jax.random.key
     return Problem(
         rule,
-        lambda seed: rule.init(key(seed), lattice, key(seed))["params"],
+        lambda seed: jax.jit(rule.init)(key(seed), lattice, key(seed))["params"],
         Stepped(
             lambda parameters, x, key: rule.apply({"params": parameters}, x, key),
             statistics.interval / fields.steps_per_interval,

@@ -1,6 +1,5 @@
 """A run's folder takes one run and one process at a time, and says what is wrong with it."""
 
-import hashlib
 import json
 import os
 import re
@@ -10,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tiny
+from runs import listing
 
 from diffpattern import run_folder
 from diffpattern.data import statistics
@@ -17,15 +17,6 @@ from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder, new_folder
 
 DIGEST = {"train": "a", "test": "b"}
-
-
-def listing(path):
-    """Every file below a folder, with a digest of what it holds."""
-    return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
 
 
 def assert_refused(call, *words):

@@ -50,6 +50,8 @@ MOST_PARAMETERS = 2000
 # rollout of the state, while a new Jacobian costs one of all its sensitivities.
 TRIED_FACTORS = (0.04, 0.2, 1.0, 5.0, 25.0)
 RAISE_ON_REJECTION = 125.0
+# Rounding can make a parameter go to its bound and back for ever; two or three rounds are usual.
+MOST_EXCHANGES = 10
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-9, 1e9
 
 
@@ -80,7 +82,8 @@ def by_forward_mode(residuals: Residuals) -> Linearisation:
 def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
     """Residuals and Jacobian of a PDE, by carrying its sensitivities beside its state.
 
-    The same numbers as `by_forward_mode`, by the structure of the right-hand side.
+    The same numbers as `by_forward_mode`, by the structure of the right-hand side, with the
+    species before space.
 
     Args:
       pair: dynamics of the state and its sensitivities, from
@@ -152,8 +155,11 @@ def triangle(residuals: Array, jacobian: Array) -> Array:
 def damped_step(factor: Array, damping: Array, flat: Array, lower: Array) -> Array:
     """The Levenberg-Marquardt step from the triangular factor of [J r].
 
-    A parameter that would fall below its bound is set on it, and the others are solved for again
-    with that given.
+    The best step within the bounds: parameters that would fall below theirs are set on them, those
+    on a bound away from which the cost falls are released, and the others are solved for again,
+    until neither happens.
+
+    Source: the block pivoting of Portugal, Judice and Vicente, Mathematics of Computation 63 (1994).
 
     Args:
       factor: [P + 1, P + 1] from `triangle`.
@@ -178,12 +184,22 @@ def damped_step(factor: Array, damping: Array, flat: Array, lower: Array) -> Arr
         moved = jax.scipy.linalg.solve_triangular(upper, q.T @ rest) / norms
         return flat + jnp.where(fixed, shift, moved)
 
-    bounded = jnp.isfinite(lower)
-    fixed = jnp.zeros_like(bounded)
-    new = solve(fixed)
-    for _ in range(2):
-        fixed = fixed | (bounded & (new < lower))
-        new = solve(fixed)
+    def better(fixed, new):
+        step = (new - flat) * norms
+        uphill = scaled.T @ (scaled @ step - target) + damping * step
+        return jnp.where(fixed, uphill > 0, new < lower)
+
+    def unsettled(state):
+        fixed, new, rounds = state
+        return (better(fixed, new) != fixed).any() & (rounds < MOST_EXCHANGES)
+
+    def exchange(state):
+        fixed, new, rounds = state
+        fixed = better(fixed, new)
+        return fixed, solve(fixed), rounds + 1
+
+    none = jnp.zeros(flat.shape, bool)
+    _, new, _ = jax.lax.while_loop(unsettled, exchange, (none, solve(none), 0))
     return jnp.maximum(new, lower)
 
 

@@ -51,9 +51,13 @@ def lattice(grid, seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(0.1, 1.0, (2, *grid.shape)))
 
 
+def first_parameters(rule, x):
+    return jax.jit(rule.init)(jax.random.key(0), x)["params"]
+
+
 def random_parameters(rule, x):
     """None of them zero, so that every derivative counts."""
-    flat, unravel = ravel_pytree(rule.init(jax.random.key(0), x)["params"])
+    flat, unravel = ravel_pytree(first_parameters(rule, x))
     return unravel(flat + jnp.asarray(np.random.default_rng(1).uniform(0.1, 0.5, flat.shape)))
 
 
@@ -79,9 +83,7 @@ def test_polynomial_with_the_coefficients_of_gray_scott_is_gray_scott():
         "diffusion": {"coefficient": jnp.array([system.diffusion_a, system.diffusion_b])},
     }
     x = lattice(grid)
-    assert jax.tree.structure(rule.init(jax.random.key(0), x)["params"]) == jax.tree.structure(
-        parameters
-    )
+    assert jax.tree.structure(first_parameters(rule, x)) == jax.tree.structure(parameters)
     np.testing.assert_allclose(
         right_hand_side(rule)(parameters, x),
         system.right_hand_side(x, grid, "cross"),
@@ -117,9 +119,9 @@ def test_diffusion_is_a_coefficient_a_channel_times_the_laplacian():
     grid = GRIDS["walls"]
     x = lattice(grid)
     rule = LinearDiffusion(grid, "isotropic", 0.7)
-    first = rule.init(jax.random.key(0), x)["params"]
+    first = first_parameters(rule, x)
     np.testing.assert_array_equal(first["coefficient"], [0.7, 0.7])
-    value = rule.apply({"params": {"coefficient": jnp.array([2.0, 0.5])}}, x)
+    value = right_hand_side(rule)({"coefficient": jnp.array([2.0, 0.5])}, x)
     curvature = laplacian(x, grid, "isotropic")
     np.testing.assert_allclose(value, [2.0 * curvature[0], 0.5 * curvature[1]], rtol=1e-12)
 
@@ -129,9 +131,9 @@ def test_advection_is_minus_the_divergence_of_velocity_times_state(scheme):
     grid = GRIDS["torus"]
     x, rule = lattice(grid), TERMS[scheme](grid)
     parameters = random_parameters(rule, x)
-    velocity = rule.apply({"params": parameters}, x, method="velocity")
+    velocity = jax.jit(lambda x: rule.apply({"params": parameters}, x, method="velocity"))(x)
     assert velocity.shape == (2, 2, *grid.shape)
-    share = rule.apply({"params": parameters}, x)
+    share = right_hand_side(rule)(parameters, x)
     np.testing.assert_allclose(share, -advection(x, velocity, grid, scheme), rtol=1e-12)
     np.testing.assert_allclose(share.sum((1, 2)), 0.0, atol=1e-12)
 
@@ -141,8 +143,8 @@ def test_a_reaction_sees_its_own_cell_alone(name):
     grid = GRIDS["torus"]
     x, rule = lattice(grid), TERMS[name](grid)
     parameters = random_parameters(rule, x)
-    before = rule.apply({"params": parameters}, x)
-    after = rule.apply({"params": parameters}, x.at[:, 2, 1].add(0.1))
+    reaction = right_hand_side(rule)
+    before, after = reaction(parameters, x), reaction(parameters, x.at[:, 2, 1].add(0.1))
     changed = np.any(np.asarray(before != after), axis=0)
     assert changed[2, 1] and changed.sum() == 1
 
@@ -185,7 +187,7 @@ def test_sensitivities_are_the_derivatives(terms, where):
 def test_diffusion_coefficients_alone_are_bounded():
     grid = GRIDS["torus"]
     rule = rule_of(("polynomial", "diffusion", "central"), grid)
-    parameters = rule.init(jax.random.key(0), lattice(grid))["params"]
+    parameters = first_parameters(rule, lattice(grid))
     lower = rule.lower_bounds(parameters)
     assert jax.tree.structure(lower) == jax.tree.structure(parameters)
     np.testing.assert_array_equal(lower["diffusion"]["coefficient"], 0.0)
@@ -196,7 +198,7 @@ def test_diffusion_coefficients_alone_are_bounded():
 
 def test_a_polynomial_starts_at_no_reaction_and_a_network_near_it():
     x = lattice(GRIDS["torus"])
-    start = lambda rule: rule.init_with_output(jax.random.key(0), x)[0]
+    start = lambda rule: jax.jit(rule.init_with_output)(jax.random.key(0), x)[0]
     np.testing.assert_array_equal(start(PolynomialReaction(2)), 0.0)
     small, large = (start(NetworkReaction(1, whitening(1), (8,), last_scale=s)) for s in (0.01, 1))
     np.testing.assert_allclose(100 * small, large, rtol=1e-5)

@@ -1,0 +1,185 @@
+"""A run is scored from its folder alone, anywhere; what is broken in it is named."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import runs
+from absl import logging
+
+from diffpattern import evaluate as evaluation
+from diffpattern import prediction
+from diffpattern.errors import InputError
+from diffpattern.evaluate import evaluate
+from diffpattern.parallel.mesh import make_mesh
+from diffpattern.run_folder import RunFolder
+from diffpattern.training.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folders of a PDE's and of an automaton's run; data and place of training are gone."""
+    place = tmp_path_factory.mktemp("place")
+    scores = {
+        "pde": runs.run(place / "data", place / "pde", **runs.LEAST_SQUARES),
+        "nca": runs.run(place / "data", place / "nca", **runs.NCA),
+    }
+    moved = tmp_path_factory.mktemp("moved")
+    for name in scores:
+        shutil.move(place / name, moved / name)
+    shutil.rmtree(place)
+    return moved, scores
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A copy of the PDE's run, to be damaged."""
+    return RunFolder(shutil.copytree(trained[0] / "pde", tmp_path / "run"))
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    told = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: told.append(text % values))
+    return told
+
+
+def numbers(scores):
+    """All numbers in nested scores, in order; None as NaN."""
+    if isinstance(scores, dict):
+        return [number for value in scores.values() for number in numbers(value)]
+    if isinstance(scores, list):
+        return [number for value in scores for number in numbers(value)]
+    return [] if isinstance(scores, str) else [math.nan if scores is None else float(scores)]
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize("name", ["pde", "nca"])
+def test_scores_do_not_depend_on_place_and_devices(trained, tmp_path, monkeypatch, name, devices):
+    moved, expected = trained
+    folder = RunFolder(shutil.copytree(moved / name, tmp_path / "run"))
+    config = json.loads((folder.path / "config.json").read_text())
+    config["mesh"]["data"] = 64  # it was trained on more than there are
+    (folder.path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(evaluation, "make_mesh", lambda: make_mesh(devices))
+    found = evaluate(folder)
+    assert json.loads(folder.scores.read_text()) == found
+    for key in ("times", "nrmse", "valid_time", "diffusion", "equation", "baselines"):
+        assert key in found
+    for key in set(found) - {"equation", "diffusion_standard_error"}:
+        np.testing.assert_allclose(numbers(found[key]), numbers(expected[name][key]), rtol=1e-5)
+    # Standard errors are as exact as the residuals, which nearly vanish.
+    np.testing.assert_allclose(
+        numbers(found["equation"]), numbers(expected[name]["equation"]), rtol=0.02
+    )
+    stored = np.load(folder.predictions)
+    assert stored["values"].shape == (3, 5, 8, 8, 2)
+    assert stored["times"].tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert folder.report.stat().st_size > 10_000
+
+
+def test_the_best_checkpoint_is_taken_unless_one_is_named(folder, capsys):
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        best, steps = checkpoints.best, checkpoints.steps()
+    other = next(step for step in steps if step != best)
+    assert evaluate(folder)["step"] == best
+    assert evaluate(folder, other)["step"] == other
+    shown = capsys.readouterr().out
+    assert f"Checkpoint of step {best}" in shown
+    assert f"Checkpoint of step {other}" in shown
+    assert str(folder.scores) in shown
+    assert f"step {other}" in folder.report.read_text()
+
+
+def damage(folder, step):
+    for file in (folder.checkpoints / str(step) / "parameters").rglob("d/*"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+
+def test_a_damaged_best_checkpoint_is_passed_over_with_a_warning(folder, warnings):
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        best = checkpoints.best
+        newest = max(step for step in checkpoints.steps() if step != best)
+    damage(folder, best)
+    assert evaluate(folder)["step"] == newest
+    assert any(str(folder.checkpoints / str(best)) in text for text in warnings)
+
+
+def remove(*names):
+    def break_it(folder):
+        for name in names:
+            path = folder.path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return break_it
+
+
+def write(name, content):
+    return lambda folder: (folder.path / name).write_bytes(content)
+
+
+def damage_all(folder):
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        steps = checkpoints.steps()
+    for step in steps:
+        damage(folder, step)
+
+
+def of_another_model(folder):
+    config = json.loads((folder.path / "config.json").read_text())
+    config["model"]["rda"]["polynomial"]["order"] = 2
+    (folder.path / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "step", "words"),
+    [
+        (remove("config.json"), None, ["is not the folder of a run"]),
+        (remove("checkpoints"), None, ["checkpoints", "no checkpoint"]),
+        (remove("data/test.npz"), None, ["data/test.npz"]),
+        (remove("data/statistics.json"), None, ["data/statistics.json"]),
+        (write("config.json", b"{"), None, ["config.json"]),
+        (write("config.json", b'{"training": {"step": 3}}'), None, ["config.json", "steps"]),
+        (write("run.json", b"[1]"), None, ["run.json"]),
+        (write("data/test.npz", b"PK"), None, ["data/test.npz"]),
+        (write("eval", b""), None, ["eval/scores.json", "cannot be written"]),
+        (damage_all, None, ["checkpoints", "intact"]),
+        (lambda folder: damage(folder, 6), 6, ["checkpoints/6", "damaged"]),
+        (lambda folder: None, 999, ["checkpoints/999", "does not exist"]),
+        (lambda folder: None, -1, ["checkpoints/-1", "does not exist"]),
+        (of_another_model, None, ["another model", "reaction/coefficients"]),
+    ],
+)
+def test_what_is_broken_is_named_and_nothing_written(folder, break_it, step, words, warnings):
+    remove("eval", "report.html")(folder)
+    break_it(folder)
+    before = runs.listing(folder.path)
+    with pytest.raises(InputError) as error:
+        evaluate(folder, step)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    for word in [str(folder.path), *words]:
+        assert word in message
+    assert runs.listing(folder.path) == before
+
+
+def test_a_rule_that_diverges_is_scored_all_the_same(folder, monkeypatch):
+    make = prediction.make_predictor
+    monkeypatch.setattr(
+        evaluation,
+        "make_predictor",
+        lambda *arguments, **options: (
+            lambda parameters: make(*arguments, **options)(parameters) * np.nan
+        ),
+    )
+    found = evaluate(folder)
+    assert found["nrmse"]["A"] == [None] * 5
+    assert found["valid_time"] == {"A": 0.0, "B": 0.0}
+    assert "Grey: the prediction is not a finite number" in folder.report.read_text()

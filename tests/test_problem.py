@@ -1,0 +1,169 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from jax.flatten_util import ravel_pytree
+
+from diffpattern import problem
+from diffpattern.data import statistics
+from diffpattern.errors import InputError
+from diffpattern.models import monomials
+from diffpattern.models.nca import NeuralCellularAutomaton
+from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.rollout import Adaptive, Stepped
+from diffpattern.systems import GrayScott
+
+NCA = {
+    "model.name": "nca",
+    "model.nca.channels": 5,
+    "model.nca.hidden": 6,
+    "model.nca.steps_per_interval": 3,
+    "model.nca.fire_rate": 1.0,
+}
+ADAPTIVE = {
+    "model.rda.dt": 0.0,
+    "model.rda.solver": "tsit5",
+    "model.rda.adaptive.max_steps": 16,
+}
+KEY = jax.random.key(0)
+
+
+def build(**fields):
+    config = tiny.config(**fields)
+    return problem.build(
+        config, statistics.summarise(tiny.data(), problem.whitened_degrees(config))
+    )
+
+
+def moved(parameters):
+    flat, unravel = ravel_pytree(parameters)
+    return unravel(flat + 0.02 * jnp.asarray(np.random.default_rng(0).normal(size=flat.shape)))
+
+
+def test_a_pde_has_the_terms_that_were_asked_for():
+    sought = build(**{"model.rda.terms": ("advection", "reaction")})
+    assert isinstance(sought.rule, ReactionDiffusionAdvection)
+    assert set(sought.initialise(0)) == {"advection", "reaction"}
+    assert isinstance(sought.dynamics, Stepped) and sought.dynamics.count(2.0) == 2
+    assert sought.channels == 2 and sought.replication_is_checked
+
+
+def test_fields_reach_their_parts():
+    sought = build(
+        **{
+            "model.rda.terms": ("reaction", "diffusion", "advection"),
+            "model.rda.reaction": "network",
+            "model.rda.network.order": 3,
+            "model.rda.network.hidden": (5, 4),
+            "model.rda.network.activation": "gelu",
+            "model.rda.diffusion.laplacian": "isotropic",
+            "model.rda.diffusion.initial": 0.25,
+            "model.rda.advection.scheme": "upwind",
+            "model.rda.advection.hidden": (3,),
+        }
+    )
+    rule = sought.rule
+    assert (rule.reaction.order, rule.reaction.hidden) == (3, (5, 4))
+    assert rule.reaction.activation == "gelu"
+    assert rule.reaction.whitening == sought.statistics.whitening[3]
+    assert (rule.diffusion.laplacian, rule.diffusion.initial) == ("isotropic", 0.25)
+    assert (rule.advection.scheme, rule.advection.hidden) == ("upwind", (3,))
+    assert rule.advection.whitening == sought.statistics.whitening[1]
+
+
+def test_adaptive_steps_have_their_tolerances_and_no_checks():
+    sought = build(**ADAPTIVE | {"model.rda.adaptive.relative_tolerance": 1e-3})
+    dynamics = sought.dynamics
+    assert isinstance(dynamics, Adaptive) and dynamics.solver == "tsit5"
+    assert (dynamics.relative_tolerance, dynamics.max_steps) == (1e-3, 16)
+    assert sought.with_sensitivities is None and not sought.replication_is_checked
+
+
+def test_an_automaton_divides_the_interval_into_its_steps():
+    sought = build(**NCA)
+    assert isinstance(sought.rule, NeuralCellularAutomaton)
+    assert sought.dynamics.count(sought.statistics.interval) == 3
+    assert sought.channels == 5
+
+
+def test_hidden_channels_start_at_zero_and_are_kept_back():
+    sought = build(**NCA)
+    parameters, start = moved(sought.initialise(0)), jnp.asarray(tiny.data().values[0, 0])
+    states = jax.jit(lambda x: sought.predict(parameters, x, np.array([0.0, 2.0]), KEY))(start)
+    assert states.shape == (2, 8, 8, 2)
+    x = jnp.concatenate([jnp.moveaxis(start, -1, 0), jnp.zeros((3, 8, 8))])
+    for _ in range(3):
+        x = jax.jit(sought.rule.apply)({"params": parameters}, x, KEY)
+    np.testing.assert_allclose(states[1], jnp.moveaxis(x[:2], 0, -1), rtol=1e-5, atol=1e-6)
+    assert np.abs(x[2:]).max() > 0
+
+
+def test_a_pde_with_the_coefficients_of_the_truth_predicts_the_data():
+    sought, system, data = build(), GrayScott(), tiny.data()
+    names = monomials.names(monomials.exponents(2, 0, 3), ("A", "B"))
+    terms = [
+        {"1": system.alpha, "A": -system.alpha, "A B^2": -1.0},
+        {"B": -system.alpha - system.gamma, "A B^2": 1.0},
+    ]
+    parameters = {
+        "reaction": {"coefficients": jnp.array([[t.get(n, 0.0) for n in names] for t in terms])},
+        "diffusion": {"coefficient": jnp.array([system.diffusion_a, system.diffusion_b])},
+    }
+    # The data came from another stencil than the default config's rule has.
+    sought = build(**{"model.rda.diffusion.laplacian": "cross"})
+    states = jax.jit(lambda x: sought.predict(parameters, x, data.times, KEY))(data.values[0, 0])
+    np.testing.assert_allclose(states, data.values[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{}, ADAPTIVE, NCA], ids=["fixed", "adaptive", "nca"])
+def test_the_linearisation_is_that_of_the_residuals(fields):
+    sought, times = build(**fields), np.array([0.0, 2.0])
+    parameters, window = moved(sought.initialise(0)), tiny.data().values[0, :2]
+    r, jacobian = jax.jit(sought.linearisation(times))(parameters, window, KEY)
+    flat, unravel = ravel_pytree(parameters)
+    residuals = jax.jit(lambda flat: sought.residuals(times)(unravel(flat), window, KEY))
+    assert jacobian.shape == (r.size, flat.size) == (8 * 8 * 2, flat.size)
+    np.testing.assert_allclose(np.sort(r), np.sort(residuals(flat)), atol=1e-5)
+    direction = np.random.default_rng(1).normal(size=flat.shape).astype(np.float32)
+    change = (residuals(flat + 1e-2 * direction) - residuals(flat - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose(
+        np.sort(jacobian @ direction), np.sort(change), atol=2e-2 * np.abs(change).max()
+    )
+
+
+def test_only_diffusion_coefficients_are_bounded():
+    for fields, bounded in (({}, 2), (NCA, 0), ({"model.rda.terms": ("reaction",)}, 0)):
+        sought = build(**fields)
+        lower = ravel_pytree(sought.lower_bounds(sought.initialise(0)))[0]
+        assert np.isfinite(lower).sum() == bounded and (lower[np.isfinite(lower)] == 0).all()
+
+
+@pytest.mark.parametrize("fields", [{"model.rda.reaction": "network"}, NCA], ids=["rda", "nca"])
+def test_parameters_are_a_function_of_the_seed(fields):
+    sought = build(**fields)
+    one, again, other = (ravel_pytree(sought.initialise(seed))[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize(("order", "degrees"), [(1, (1,)), (3, (1, 3))])
+def test_whitened_degrees(order, degrees):
+    assert problem.whitened_degrees(tiny.config(**{"model.rda.network.order": order})) == degrees
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"model.rda.dt": 0.75}, "steps of 0.75 .* do not divide the 2 .*model.rda.dt"),
+        ({"model.rda.solver": "rk4"}, "model.rda.solver is 'rk4'; a fixed step takes one of euler"),
+        (
+            ADAPTIVE | {"model.rda.solver": "euler"},
+            r"model.rda.solver is 'euler', but adaptive steps \(model.rda.dt=0\) take one of tsit5",
+        ),
+        (NCA | {"model.nca.channels": 1}, "model.nca.channels is 1, but the data have 2 species"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_built(fields, sentence):
+    with pytest.raises(InputError, match=sentence):
+        build(**fields)
