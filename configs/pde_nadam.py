@@ -1,4 +1,8 @@
-"""The neural PDE of `pde_neural` by Optax: the same rule, data and start, trained with nadam."""
+"""The neural PDE of `pde_neural` by Optax: the same rule, data and start, trained with nadam.
+
+NRMSE of B on unseen starts: 0.064 at t = 128, 0.24 at t = 1024; 4.5 minutes from the command to the
+report on two busy cores.
+"""
 
 from diffpattern.configs import pde_neural
 

@@ -88,7 +88,7 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
         configuration.check_arguments(argv)
         return flags.FLAGS(list(argv))
     except (InputError, flags.Error) as error:
-        _stop(" ".join(str(error).split()))
+        _stop(" ".join(str(error).split()).rstrip("?. ") + ".")
 
 
 def _stop(error: Exception | str) -> None:

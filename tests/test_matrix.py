@@ -75,13 +75,12 @@ ROWS = [
         (f"adaptive {solver}", USUAL[0], USUAL[1] | adaptive(solver))
         for solver in ("tsit5", "dopri5", "euler")
     ),
-    ("heun", "reaction (polynomial)", terms("reaction")),
     ("heun", "reaction (network)", terms("network")),
     ("heun", "diffusion", terms("diffusion")),
     ("heun", "advection", terms("advection")),
     ("heun", "reaction + advection", terms("reaction", "advection")),
     ("heun", "diffusion + advection", terms("diffusion", "advection")),
-    ("heun", "reaction + diffusion + advection", terms("network", "diffusion", "advection")),
+    ("heun", "reaction + diffusion + advection", terms("reaction", "diffusion", "advection")),
     ("its own steps", "NCA", AUTOMATON),
 ]
 

@@ -100,7 +100,7 @@ def test_hidden_channels_start_at_zero_and_are_kept_back():
 
 
 def test_a_pde_with_the_coefficients_of_the_truth_predicts_the_data():
-    sought, system, data = build(), GrayScott(), tiny.data()
+    system, data = GrayScott(), tiny.data()
     names = monomials.names(monomials.exponents(2, 0, 3), ("A", "B"))
     terms = [
         {"1": system.alpha, "A": -system.alpha, "A B^2": -1.0},

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from absl import logging
-from runs import LEAST_SQUARES, NCA, run
+from runs import LEAST_SQUARES, NCA, compiled_once, run  # noqa: F401
 
 from diffpattern import evaluate, methods, train
 from diffpattern.errors import InputError, TrainingError
@@ -16,16 +16,6 @@ from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import read_scalars
 
 METHODS = {"levenberg_marquardt": LEAST_SQUARES, "nadam": NCA}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Every run here compiles the same few programs; XLA keeps them between runs."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 @pytest.fixture(scope="module")

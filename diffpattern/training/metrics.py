@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import queue
+import shutil
 import sys
 import threading
 import time
@@ -204,7 +205,9 @@ class Progress(contextlib.AbstractContextManager):
         self._told = self._start
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=last, initial=first, unit="step", dynamic_ncols=True)
+            # On a terminal that does not tell its size, tqdm by itself shows nothing.
+            columns, rows = shutil.get_terminal_size()
+            self._bar = tqdm(total=last, initial=first, unit="step", ncols=columns - 1, nrows=rows)
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
         """Tells that `step` is done; lines of log come ten seconds apart, and at the end."""

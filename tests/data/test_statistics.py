@@ -38,9 +38,7 @@ def test_a_summary_by_hand():
 
 def test_fluctuation_leaves_out_how_the_mean_changes_in_time():
     levels = np.arange(5.0)[None, :, None, None, None]
-    data = Trajectories(
-        np.broadcast_to(levels, (2, 5, 3, 4, 1)), np.arange(5.0), ("A",), GRID
-    )
+    data = Trajectories(np.broadcast_to(levels, (2, 5, 3, 4, 1)), np.arange(5.0), ("A",), GRID)
     assert summarise(data, (1,)).fluctuation == (0.0,)
 
 

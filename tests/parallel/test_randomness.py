@@ -21,7 +21,9 @@ def test_a_larger_lattice_begins_with_the_same_numbers(small, large):
 def test_tiles_and_keys_draw_independently():
     mask = np.asarray(fire_mask(KEY, 0.5, (4 * TILE, 4 * TILE))).reshape(4, TILE, 4, TILE)
     tiles = mask.transpose(0, 2, 1, 3).reshape(16, -1)
-    others = [fire_mask(jax.random.key(seed), 0.5, (TILE, TILE)).reshape(-1) for seed in range(100, 116)]
+    others = [
+        fire_mask(jax.random.key(seed), 0.5, (TILE, TILE)).reshape(-1) for seed in range(100, 116)
+    ]
     draws = np.concatenate([tiles, others]).astype(float)
     correlation = np.corrcoef(draws) - np.eye(len(draws))
     assert np.abs(correlation).max() < 5 / TILE
@@ -44,6 +46,8 @@ def test_the_extremes():
 def test_devices_draw_what_one_would(devices):
     mesh, keys = make_mesh(devices), jax.random.split(KEY, 4)
     local = lambda keys: jax.lax.map(lambda key: fire_mask(key, 0.5, (20, 20)), keys)
-    spread = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=SPREAD, out_specs=PartitionSpec(DATA)))
+    spread = jax.jit(
+        jax.shard_map(local, mesh=mesh, in_specs=SPREAD, out_specs=PartitionSpec(DATA))
+    )
     expected = [fire_mask(key, 0.5, (20, 20)) for key in keys]
     np.testing.assert_array_equal(spread(put(keys, mesh, SPREAD)), expected)

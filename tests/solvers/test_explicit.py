@@ -73,7 +73,9 @@ def test_a_state_may_be_any_pytree(name):
     np.testing.assert_allclose([tree[0], tree[1]["v"]], vector, rtol=1e-14)
 
 
-@pytest.mark.parametrize(("name", "stages"), [("euler", 1), ("heun", 2), ("tsit5", 6), ("dopri5", 6)])
+@pytest.mark.parametrize(
+    ("name", "stages"), [("euler", 1), ("heun", 2), ("tsit5", 6), ("dopri5", 6)]
+)
 def test_stages_that_no_result_needs_are_not_evaluated(name, stages):
     calls = []
 

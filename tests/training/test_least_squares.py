@@ -52,9 +52,7 @@ def test_triangle_keeps_in_single_precision_what_normal_equations_lose():
     r = random.normal(size=2000).astype(np.float32)
     factor = np.asarray(least_squares.triangle(jnp.asarray(r), jnp.asarray(jacobian)), float)
     truth = np.linalg.svd(jacobian.astype(float), compute_uv=False)
-    np.testing.assert_allclose(
-        np.linalg.svd(factor[:-1, :-1], compute_uv=False), truth, rtol=1e-2
-    )
+    np.testing.assert_allclose(np.linalg.svd(factor[:-1, :-1], compute_uv=False), truth, rtol=1e-2)
     squares = np.linalg.eigvalsh((jacobian.T @ jacobian).astype(float))
     assert np.abs(squares / truth[::-1] ** 2 - 1).max() > 0.5
 
@@ -62,11 +60,14 @@ def test_triangle_keeps_in_single_precision_what_normal_equations_lose():
 # ---- The damped step ---------------------------------------------------------------------------
 
 
-def damped_step(r, jacobian, damping, flat, lower):
+@jax.jit
+def _damped_step(r, jacobian, damping, flat, lower):
+    return least_squares.damped_step(least_squares.triangle(r, jacobian), damping, flat, lower)
+
+
+def damped_step(*arguments):
     with jax.enable_x64(True):
-        factor = least_squares.triangle(jnp.asarray(r), jnp.asarray(jacobian))
-        new = least_squares.damped_step(factor, damping, jnp.asarray(flat), jnp.asarray(lower))
-        return np.asarray(new)
+        return np.asarray(_damped_step(*arguments))
 
 
 def augmented(r, jacobian, damping):
@@ -298,8 +299,8 @@ def window_of(sought, snapshots=3):
 
 
 def moved(sought):
-    flat, unravel = ravel_pytree(sought.initialise(0))
-    return unravel(flat + jnp.asarray(np.random.default_rng(2).uniform(0.02, 0.1, flat.shape)))
+    random = np.random.default_rng(2)
+    return jax.tree.map(lambda x: x + random.uniform(0.02, 0.1, x.shape), sought.initialise(0))
 
 
 @pytest.mark.parametrize(
@@ -312,11 +313,12 @@ def test_carried_sensitivities_are_the_jacobian(fields):
     times = np.array([0.0, 1.0, 2.0])
     with jax.enable_x64(True):
         parameters = moved(sought)
+        count = ravel_pytree(parameters)[0].size
         arguments = parameters, jnp.asarray(window_of(sought), jnp.float64), jax.random.key(0)
         plain = least_squares.by_forward_mode(sought.residuals(times))
         r, jacobian = jax.jit(sought.linearisation(times))(*arguments)
         expected_r, expected = jax.jit(plain)(*arguments)
-    assert jacobian.shape == (2 * 5 * 4 * 2, ravel_pytree(parameters)[0].size)
+    assert jacobian.shape == (2 * 5 * 4 * 2, count)
     # Residuals come species first on one way, and last on the other.
     reorder = np.arange(r.size).reshape(2, 2, 20).swapaxes(1, 2).reshape(-1)
     np.testing.assert_allclose(r[reorder], expected_r, rtol=1e-10, atol=1e-12)

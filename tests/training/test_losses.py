@@ -82,7 +82,9 @@ def test_a_weighted_sum():
     prediction = error_of(ONE_CELL)
     weights = {"l2": 2.0, "l1": 0.0, "euclidean": 0.5, "spatial_gradient": 0.0}
     expected = 2 / 96 + 0.5 * 0.25 / 6
-    assert float(weighted_sum(weights)(prediction, TRUTH, GRID)) == pytest.approx(expected, rel=1e-4)
+    assert float(weighted_sum(weights)(prediction, TRUTH, GRID)) == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_a_loss_of_weight_zero_is_not_computed():
@@ -91,7 +93,9 @@ def test_a_loss_of_weight_zero_is_not_computed():
     assert np.isfinite(weighted_sum({"l1": 1.0, "l2": 0.0})(squares_overflow, TRUTH, GRID))
 
 
-@pytest.mark.parametrize("weights", [{}, {"l2": 0.0}, {"l2": 1.0, "l1": -1.0}, {"l2": float("nan")}])
+@pytest.mark.parametrize(
+    "weights", [{}, {"l2": 0.0}, {"l2": 1.0, "l1": -1.0}, {"l2": float("nan")}]
+)
 def test_weights_that_make_no_loss_are_refused(weights):
     with pytest.raises(InputError, match="weights under loss are .* one must be positive"):
         weighted_sum(weights)

@@ -58,9 +58,7 @@ def toy_batch(count=6):
 def toy_step(devices, *, lower=UNBOUNDED, together=False, check=True, loss=toy_loss, batch=None):
     """The state and metrics after a step of plain descent, and the state that was handed in."""
     mesh, optimiser = make_mesh(devices), optax.sgd(1.0)
-    step = make_gradient_step(
-        loss, optimiser, lower, mesh, seed=5, together=together, check=check
-    )
+    step = make_gradient_step(loss, optimiser, lower, mesh, seed=5, together=together, check=check)
     first = put(TrainState(jnp.int32(3), PARAMETERS, optimiser.init(PARAMETERS)), mesh)
     batch = put(fill_up(batch or toy_batch(), devices), mesh, SPREAD)
     return *compiled(step, mesh)(first, batch), first
@@ -98,7 +96,10 @@ def test_the_step_takes_over_the_memory_of_its_state():
 
 def test_parameters_are_projected_onto_their_bounds():
     free = toy_step(1)[0].parameters
-    lower = {"scale": jnp.array([float(free["scale"][0]) + 0.25, -jnp.inf]), "offset": jnp.array(-9.0)}
+    lower = {
+        "scale": jnp.array([float(free["scale"][0]) + 0.25, -jnp.inf]),
+        "offset": jnp.array(-9.0),
+    }
     bounded = toy_step(1, lower=lower)[0].parameters
     assert bounded["scale"][0] == lower["scale"][0] > free["scale"][0]
     assert bounded["scale"][1] == free["scale"][1] and bounded["offset"] == free["offset"]
@@ -178,8 +179,9 @@ def test_the_fire_mask_is_at_work():
 def test_windows_together_and_apart_train_alike(name):
     fields = {"nadam": AUTOMATON, "levenberg_marquardt": {}}[name]
     together, apart = (
-        tiny.Run(tiny.config(**SIX | fields | {"training.windows": choice}), tiny.data(), 2)
-        .train(5)["loss"]
+        tiny.Run(tiny.config(**SIX | fields | {"training.windows": choice}), tiny.data(), 2).train(
+            5
+        )["loss"]
         for choice in ("together", "apart")
     )
     assert np.abs(together - apart).max() <= 1e-5 * apart[0]

@@ -1,0 +1,286 @@
+"""The command line, in processes of its own: what is wrong is told in one sentence."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffpattern.training.metrics import read_scalars
+from runs import listing
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "--config=configs/pde.py",
+    "--config.data.shape=(8, 8)",
+    "--config.data.interval=2",
+    "--config.data.end_time=8",
+    "--config.data.train=2",
+    "--config.data.validation=1",
+    "--config.data.test=2",
+    "--config.model.rda.polynomial.order=1",
+    "--config.training.batch=2",
+    "--config.training.steps=2",
+    "--config.training.checkpoint_every=1",
+]
+
+# Imports the command line once and runs each of many command lines in a fork of that, one JSON
+# list of arguments a line; answers with exit code, stdout and stderr.
+SERVER = """
+import json, os, runpy, sys, tempfile
+from diffpattern import evaluate, start_up, train
+for line in sys.stdin:
+    files = [tempfile.TemporaryFile("w+") for _ in range(2)]
+    child = os.fork()
+    if child == 0:
+        for number, file in enumerate(files, 1):
+            os.dup2(file.fileno(), number)
+        sys.argv[1:] = json.loads(line)
+        try:
+            runpy.run_module("diffpattern.main", run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 70
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = []
+    for file in files:
+        file.seek(0)
+        texts.append(file.read())
+    print(json.dumps([code, *texts]), flush=True)
+"""
+
+
+def environment(**changes):
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("XLA_FLAGS", "NPROC", "OPENBLAS_NUM_THREADS", "TF_CPP_MIN_LOG_LEVEL")
+    }
+    return plain | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | changes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def diffpattern(data):
+    """A function from arguments to exit code, stdout and stderr."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env=environment(DIFFPATTERN_DATA=str(data)),
+    )
+
+    def call(*arguments):
+        server.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())
+
+    yield call
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data):
+    """A run by a process that notes what TensorFlow does in it, its output, and those notes."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    spy = """
+import builtins, sys, threading
+def note_import(name, *arguments, load=builtins.__import__, **options):
+    if name.partition(".")[0] == "tensorflow" and "tensorflow" not in sys.modules:
+        print("SPY imports it in", threading.current_thread().name)
+    return load(name, *arguments, **options)
+from diffpattern import main, train
+builtins.__import__ = note_import
+def note_compile(*arguments, compile=train.compiled):
+    print("SPY compiles", "with" if "tensorflow" in sys.modules else "without")
+    return compile(*arguments)
+train.compiled = note_compile
+main.app.run(main.main, flags_parser=main._parse)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", spy, *TINY, f"--workdir={path}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(DIFFPATTERN_DATA=str(data)),
+    )
+    assert done.returncode == 0, done.stderr
+    return path, done
+
+
+def assert_refused(result, *words):
+    code, out, error = result
+    assert code == 2, error
+    assert "Traceback" not in error
+    told = [line for line in error.splitlines() if not re.match(r"[IW]\d{4} ", line)]
+    assert len(told) == 1, error
+    assert told[0].startswith("diffpattern: ")
+    assert told[0].endswith(".")
+    assert "scores" not in out.lower()
+    for word in words:
+        assert str(word) in told[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config=none.py"], ["none.py"]),
+        (["--config=README.md"], ["README.md"]),
+        (["--config=configs/pde.py", "--config.training.step=3"], ["training.steps"]),
+        (["--config=configs/pde.py", "--config.training.steps=many"], ["training.steps", "many"]),
+        (["--config=configs/pde.py", "--config.training.steps=1.5"], ["training.steps", "1.5"]),
+        (["--config=configs/pde.py", "--config.data.shape=(8,"], ["data.shape"]),
+        (["--config=configs/pde.py", "--config.data.shape=(8,'a')"], ["data.shape", "'a'"]),
+        (["--config=configs/pde.py", "--config.data.shape=(8,8,8,8)"], ["data.shape", "axes"]),
+        (["--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+        (["--config=configs/pde.py", "--config.data.boundary=open"], ["data.boundary", "zero"]),
+        (["--config=configs/pde.py", "--config.model.rda.dt=-1"], ["model.rda.dt", "-1"]),
+        (["--config=configs/pde.py", "--config.model.rda.solver=rk"], ["model.rda.solver", "heun"]),
+        (["--config=configs/pde.py", "--config.training.window=65"], ["training.window", "64"]),
+        (["--config=configs/pde.py", "--config.mesh.data=9"], ["mesh.data", "2 devices"]),
+        (["--config=configs/pde.py", "--config.loss.l1=1"], ["loss.l1", "l2"]),
+        (["--config=configs/pde.py", "--config.optimiser.name=adamm"], ["optimiser.name", "adam"]),
+        (["--config=configs/pde.py", "--workdi=runs"], ["workdi", "workdir"]),
+        (["--config=configs/pde.py", "--mode=fly"], ["--mode", "train|eval"]),
+        (["--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
+        (["--config=configs/pde.py", "extra"], ["extra"]),
+        (["--config.seed=3"], ["--config=FILE"]),
+        ([], ["--config"]),
+        (["--mode=eval"], ["--workdir"]),
+        (["--mode=eval", "--step=a", "--workdir=runs"], ["--step", "a"]),
+        (["--mode=eval", "--workdir=WORK", "--config=configs/pde.py"], ["--config"]),
+        (["--mode=eval", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
+        (["--mode=eval", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+        ([*TINY, "--workdir=WORK/thesis"], ["WORK/thesis", "--workdir"]),
+        ([*TINY, "--workdir=WORK/thesis/text.tex"], ["WORK/thesis/text.tex"]),
+        ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
+        ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
+        (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+    ],
+    ids=lambda value: " ".join(map(str, value[-2:])),
+)
+def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, arguments, words):
+    run = trained[0]
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text.tex").write_text("all of it")
+    fill = lambda text: text.replace("WORK", str(tmp_path)).replace("RUN", str(run))
+    before = listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())
+    assert_refused(diffpattern(*map(fill, arguments)), *map(fill, words))
+    assert (listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())) == before
+
+
+def test_a_failed_save_is_told_in_a_sentence(diffpattern, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained[0], run)
+    # A file where the next save wants to write.
+    (run / "checkpoints" / "3.orbax-checkpoint-tmp").write_text("")
+    (run / "checkpoints" / "3").write_text("")
+    shutil.rmtree(run / "metrics")
+    (run / "metrics").write_text("")
+    more = [*TINY, "--config.training.steps=4", f"--workdir={run}"]
+    assert_refused(diffpattern(*more), run / "metrics")
+
+
+def test_help_fits_a_screen(diffpattern):
+    _, out, error = diffpattern("--help")
+    assert len((out + error).splitlines()) < 30
+    for flag in ("--config", "--workdir", "--mode", "--step"):
+        assert flag in out
+    assert not error
+
+
+def test_a_run_tells_what_it_does(trained):
+    path, done = trained
+    lines = done.stderr.splitlines()
+    assert str(path) in lines[0]
+    assert str(path) in lines[-1]
+    assert "reaction/coefficients" in done.stderr
+    assert "step 1 of 2" in done.stderr
+    assert re.search(r"step 2 of 2 .* steps/s  0:00 left$", done.stderr, re.MULTILINE)
+    # No line but ours, and the table of parameters.
+    for line in lines:
+        ours = re.match(r"I\d{4} [\d:.]+ +\d+ (main|train|metrics|builders)\.py:\d+\] ", line)
+        assert ours or re.match(r"[+|]|Total", line), line
+    assert "median NRMSE" in done.stdout
+    assert str(path / "eval" / "scores.json") in done.stdout
+    facts = json.loads((path / "run.json").read_text())
+    assert facts["sessions"][0]["config"] == "configs/pde.py"
+    assert len(facts["sessions"][0]["devices"]) == 2
+
+
+def test_tensorflow_is_imported_beside_training_only(trained):
+    notes = re.findall(r"SPY (.*)", trained[1].stdout)
+    assert notes[0] == "compiles without"
+    assert len(notes) == 2
+    assert "MainThread" not in notes[1]
+    names = [path.name for path in (trained[0] / "metrics").iterdir()]
+    assert any(name.startswith("events.out.tfevents") for name in names)
+
+
+def test_evaluation_does_without_tensorflow(trained, tmp_path):
+    spy = """
+import sys
+from diffpattern import main
+try:
+    main.app.run(main.main, flags_parser=main._parse)
+finally:
+    print("SPY", "tensorflow" in sys.modules)
+"""
+    run = shutil.copytree(trained[0], tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-c", spy, "--mode=eval", f"--workdir={run}", "--step=1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), XLA_FLAGS="", DIFFPATTERN_DATA="/nowhere"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SPY False" in done.stdout
+    assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
+
+
+def test_a_terminal_gets_a_bar_and_the_run_goes_on(trained, tmp_path, data):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diffpattern.main", *TINY]
+        + ["--config.training.steps=4", f"--workdir={run}"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=ROOT,
+        env=environment(DIFFPATTERN_DATA=str(data)),
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "Going on from step 2 of 4" in text
+    assert re.search(r"\r.*4/4 \[", text)
+    assert [row["step"] for row in read_scalars(run / "metrics" / "scalars.jsonl")] == [1, 2, 3, 4]
