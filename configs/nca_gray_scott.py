@@ -4,8 +4,8 @@ Cells carry the two species and nothing hidden: Gray-Scott needs no memory, and 
 channel holds after the window it was trained on would lead a longer rollout astray. They see
 themselves and their Laplacian, and fire with probability 1/2.
 
-NRMSE on unseen starts: 0.059 for A and 0.072 for B at t = 128 (nothing changing would score 0.93 and
-1.1), 0.33 and 0.37 at t = 1024; 11 minutes from the command to the report on two busy cores.
+NRMSE on unseen starts: 0.059 for A and 0.072 for B at t = 128 (persistence: 0.93 and 1.1), 0.33 and
+0.37 at t = 1024; 11 minutes from the command to the report on two busy cores.
 """
 
 from diffpattern.configs import default

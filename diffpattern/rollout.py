@@ -46,6 +46,8 @@ class Stepped:
     dt: float
 
     def advance(self, parameters: Parameters, state: Any, duration: float, key: Array) -> Any:
+        """See `Dynamics`; here states may be pytrees."""
+
         # Inside a scan nothing can be merged across steps, so checkpoint need not prevent it.
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def one(state, index):
@@ -82,6 +84,7 @@ class Adaptive:
         adaptive.named(self.solver)  # an unknown name is told now, not while tracing
 
     def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
+        """See `Dynamics`."""
         del key  # a PDE draws nothing
         return adaptive.solve(
             self.solver,

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from runs import listing
 
 from diffpattern.training.metrics import read_scalars
-from runs import listing
 
 pytestmark = pytest.mark.slow
 

@@ -41,7 +41,7 @@ class LinearDiffusion(Term):
         """See `Term`."""
 
         def spread(channel, changes):
-            # By jvp: a wall held at a value makes the Laplacian affine; changes see its linear part.
+            # By jvp: a wall held at a value makes the Laplacian affine, and this its linear part.
             push = lambda change: jax.jvp(self._laplacian, (channel,), (change,))[1]
             return jax.vmap(push)(changes)
 

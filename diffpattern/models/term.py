@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import Array
 
 Parameters = Any
-# A set of P changes of a lattice: for each of its channels an array [P, *space]. Apart, not stacked,
-# so that everything that changes a channel is one loop over it (5 times faster on a CPU).
+# A set of P changes of a lattice: for each of its channels an array [P, *space]. Apart, not
+# stacked, so that all that changes a channel is one loop over it (5 times faster on a CPU).
 Changes = tuple[Array, ...]
 
 

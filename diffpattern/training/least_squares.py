@@ -159,7 +159,7 @@ def damped_step(factor: Array, damping: Array, flat: Array, lower: Array) -> Arr
     on a bound away from which the cost falls are released, and the others are solved for again,
     until neither happens.
 
-    Source: the block pivoting of Portugal, Judice and Vicente, Mathematics of Computation 63 (1994).
+    Source: the block pivoting of Portugal, Judice and Vicente, Math. of Computation 63 (1994).
 
     Args:
       factor: [P + 1, P + 1] from `triangle`.

@@ -211,18 +211,20 @@ class Progress(contextlib.AbstractContextManager):
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
         """Tells that `step` is done; lines of log come ten seconds apart, and at the end."""
-        ordered = sorted(values, key=lambda name: name not in ("loss", "validation"))
-        text = "  ".join(f"{name} {values[name]:.3g}" for name in ordered)
+        tell = lambda names: "  ".join(f"{name} {values[name]:.3g}" for name in names)
+        first = [name for name in ("loss", "validation") if name in values]
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(tell(first), refresh=False)
             self._bar.update(step - self._bar.n)
-        elif self._first_told is None:
+            return
+        text = tell([*first, *(name for name in values if name not in first)])
+        if self._first_told is None:
             pace = f"{now - self._start:.1f} s with compilation"
             logging.info("step %d of %d  %s  %s", step, self._last, text, pace)
         elif step == self._last or now - self._told >= self._SECONDS_BETWEEN_LINES:
-            first, since = self._first_told
-            rate = (step - first) / max(now - since, 1e-9)
+            start, since = self._first_told
+            rate = (step - start) / max(now - since, 1e-9)
             left = _clock((self._last - step) / rate)
             pace = f"{rate:.3g} steps/s  {left} left"
             logging.info("step %d of %d  %s  %s", step, self._last, text, pace)

@@ -22,8 +22,8 @@ STRIPES = np.tile([0.0, 1.0, 0.0, -1.0], (4, 1))
 
 @pytest.mark.parametrize(
     ("name", "offset", "one_cell", "twice_one_cell"),
-    # By hand: 96 numbers in all, 6 fields of 16 cells; a raised cell has two slopes of 1 / (2 h) = 1
-    # along each axis, of 2 x 96 components.
+    # By hand: 96 numbers in all, 6 fields of 16 cells; a raised cell has two slopes of
+    # 1 / (2 h) = 1 along each axis, of 2 x 96 components.
     [
         ("l2", 0.25 / 6, 1 / 96, 4 / 96),
         ("l1", 0.5 / 6, 1 / 96, 2 / 96),
