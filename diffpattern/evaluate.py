@@ -43,6 +43,8 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     template = jax.eval_shape(lambda: sought.initialise(config.seed))
     restored = _restore(folder, template, step)
 
+    logging.info("Evaluating step %d of %s on %s", restored.step, folder.path, jax.devices())
+
     # Its predictions, and what they are worth.
     mesh, together = make_mesh(), prefers_together(config.training.windows)
     prediction = make_predictor(sought, truth, mesh, seed=config.seed, together=together)(

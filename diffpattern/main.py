@@ -78,12 +78,11 @@ def _evaluate() -> None:
         raise InputError("--mode=eval needs --workdir, the folder of a run.")
     folder = RunFolder(Path(_WORKDIR.value))
     start_up(folder.config())
-    logging.info("Evaluating %s on %s", folder.path, jax.devices())
     evaluate.evaluate(folder, _STEP.value)
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
-    """absl's flags; a wrong flag, config file or field is told in a sentence too."""
+    """Parses flags; a wrong one, or a wrong config, is told in a sentence too."""
     try:
         configuration.check_arguments(argv)
         return flags.FLAGS(list(argv))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import listing
+from tiny_runs import listing
 
 from diffpattern.training.metrics import read_scalars
 
@@ -52,6 +52,7 @@ for line in sys.stdin:
             import traceback
             traceback.print_exc()
             code = 70
+        print("SPY", "tensorflow" in sys.modules)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -70,7 +71,7 @@ def environment(**changes):
         for name, value in os.environ.items()
         if name not in ("XLA_FLAGS", "NPROC", "OPENBLAS_NUM_THREADS", "TF_CPP_MIN_LOG_LEVEL")
     }
-    return plain | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | changes
+    return plain | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"} | changes
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def assert_refused(result, *words):
     code, out, error = result
     assert code == 2, error
     assert "Traceback" not in error
-    told = [line for line in error.splitlines() if not re.match(r"[IW]\d{4} ", line)]
+    told = [line for line in error.splitlines() if not re.match(r"[IW]\d{4} |[+|]|Total", line)]
     assert len(told) == 1, error
     assert told[0].startswith("diffpattern: ")
     assert told[0].endswith(".")
@@ -159,7 +160,7 @@ def assert_refused(result, *words):
         (["--config=configs/pde.py", "--config.model.rda.dt=-1"], ["model.rda.dt", "-1"]),
         (["--config=configs/pde.py", "--config.model.rda.solver=rk"], ["model.rda.solver", "heun"]),
         (["--config=configs/pde.py", "--config.training.window=65"], ["training.window", "64"]),
-        (["--config=configs/pde.py", "--config.mesh.data=9"], ["mesh.data", "2 devices"]),
+        (["--config=configs/pde.py", "--config.mesh.data=9"], ["mesh.data", "3 devices"]),
         (["--config=configs/pde.py", "--config.loss.l1=1"], ["loss.l1", "l2"]),
         (["--config=configs/pde.py", "--config.optimiser.name=adamm"], ["optimiser.name", "adam"]),
         (["--config=configs/pde.py", "--workdi=runs"], ["workdi", "workdir"]),
@@ -191,16 +192,21 @@ def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, argumen
     assert (listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())) == before
 
 
-def test_a_failed_save_is_told_in_a_sentence(diffpattern, trained, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(trained[0], run)
-    # A file where the next save wants to write.
-    (run / "checkpoints" / "3.orbax-checkpoint-tmp").write_text("")
-    (run / "checkpoints" / "3").write_text("")
-    shutil.rmtree(run / "metrics")
-    (run / "metrics").write_text("")
+@pytest.mark.parametrize("name", ["metrics", "checkpoints"])
+def test_what_cannot_be_written_is_told_in_a_sentence(diffpattern, trained, tmp_path, name):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    shutil.rmtree(run / name)
+    (run / name).symlink_to("nowhere")
     more = [*TINY, "--config.training.steps=4", f"--workdir={run}"]
-    assert_refused(diffpattern(*more), run / "metrics")
+    assert_refused(diffpattern(*more), run / name)
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(diffpattern, tmp_path):
+    sgd = {"learning_rate": 1e20, "clip_norm": 0, "warmup_steps": 0, "decay_steps": 0}
+    huge = [f"--config.optimiser.optax.{field}={value}" for field, value in sgd.items()]
+    run = tmp_path / "run"
+    result = diffpattern(*TINY, "--config.optimiser.name=sgd", *huge, f"--workdir={run}")
+    assert_refused(result, "not finite at step 2", run / "checkpoints" / "1")
 
 
 def test_help_fits_a_screen(diffpattern):
@@ -221,13 +227,15 @@ def test_a_run_tells_what_it_does(trained):
     assert re.search(r"step 2 of 2 .* steps/s  0:00 left$", done.stderr, re.MULTILINE)
     # No line but ours, and the table of parameters.
     for line in lines:
-        ours = re.match(r"I\d{4} [\d:.]+ +\d+ (main|train|metrics|builders)\.py:\d+\] ", line)
+        ours = re.match(
+            r"I\d{4} [\d:.]+ +\d+ (main|train|evaluate|metrics|builders)\.py:\d+\] ", line
+        )
         assert ours or re.match(r"[+|]|Total", line), line
     assert "median NRMSE" in done.stdout
     assert str(path / "eval" / "scores.json") in done.stdout
     facts = json.loads((path / "run.json").read_text())
     assert facts["sessions"][0]["config"] == "configs/pde.py"
-    assert len(facts["sessions"][0]["devices"]) == 2
+    assert len(facts["sessions"][0]["devices"]) == 3
 
 
 def test_tensorflow_is_imported_beside_training_only(trained):
@@ -239,25 +247,11 @@ def test_tensorflow_is_imported_beside_training_only(trained):
     assert any(name.startswith("events.out.tfevents") for name in names)
 
 
-def test_evaluation_does_without_tensorflow(trained, tmp_path):
-    spy = """
-import sys
-from diffpattern import main
-try:
-    main.app.run(main.main, flags_parser=main._parse)
-finally:
-    print("SPY", "tensorflow" in sys.modules)
-"""
+def test_evaluation_needs_the_folder_alone_and_no_tensorflow(diffpattern, trained, tmp_path):
     run = shutil.copytree(trained[0], tmp_path / "elsewhere")
-    done = subprocess.run(
-        [sys.executable, "-c", spy, "--mode=eval", f"--workdir={run}", "--step=1"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(ROOT), XLA_FLAGS="", DIFFPATTERN_DATA="/nowhere"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert "SPY False" in done.stdout
+    code, out, error = diffpattern("--mode=eval", f"--workdir={run}", "--step=1")
+    assert code == 0, error
+    assert "SPY False" in out
     assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
 
 

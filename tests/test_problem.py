@@ -14,6 +14,8 @@ from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.rollout import Adaptive, Stepped
 from diffpattern.systems import GrayScott
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NCA = {
     "model.name": "nca",
     "model.nca.channels": 5,

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 @pytest.fixture(autouse=True)
-def double_precision():
+def double_precision(quick_compilation):
     with jax.enable_x64(True):
         yield
 

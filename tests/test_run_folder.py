@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tiny
-from runs import listing
+from tiny_runs import listing
 
 from diffpattern import run_folder
 from diffpattern.data import statistics

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from absl import logging
-from runs import LEAST_SQUARES, NCA, compiled_once, run  # noqa: F401
+from tiny_runs import LEAST_SQUARES, NCA, compiled_once, run  # noqa: F401
 
 from diffpattern import evaluate, methods, train
 from diffpattern.errors import InputError, TrainingError

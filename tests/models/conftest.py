@@ -1,15 +1,10 @@
-"""Derivatives are compared in double precision.
-
-Programs here run for an instant, so XLA is told to spend no time on making them fast.
-"""
+"""Derivatives are compared in double precision."""
 
 import jax
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def double_precision_and_quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
+def double_precision(quick_compilation):
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -17,6 +17,8 @@ from diffpattern.training import least_squares
 from diffpattern.training.least_squares import Damping
 from diffpattern.training.step import TrainState, compiled
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 MESHES = (1, 2, 4, 8)
 
 

@@ -7,6 +7,8 @@ from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.training.losses import LOSSES, weighted_sum
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GRID = Grid((4, 4), 0.5)
 TRUTH = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4, 2)), jnp.float32)
 

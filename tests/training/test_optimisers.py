@@ -8,6 +8,8 @@ from diffpattern.errors import InputError
 from diffpattern.training import optimisers
 from diffpattern.training.optimisers import Chain
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 USUAL = {
     "learning_rate": 0.1,
     "warmup_steps": 0,

@@ -74,6 +74,7 @@ def toy_answer():
     return jax.value_and_grad(mean)(PARAMETERS)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("devices", [1, 2, 8])
@@ -164,6 +165,7 @@ def test_twenty_steps_are_the_same_on_one_two_four_and_eight_devices(fields):
             )
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_the_fire_mask_is_at_work():
     masked, free = (
         tiny.Run(tiny.config(**SIX | AUTOMATON | {"model.nca.fire_rate": rate}), tiny.data(), 2)
@@ -187,6 +189,7 @@ def test_windows_together_and_apart_train_alike(name):
     assert np.abs(together - apart).max() <= 1e-5 * apart[0]
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_gradients_through_adaptive_steps_are_the_same_on_two_devices():
     """Their loop cannot be checked for what is equal on all devices: the checks are off."""
     fields = {
@@ -235,15 +238,17 @@ def coefficients_by_step(fields, truth, steps):
     return np.array(history)
 
 
-@pytest.mark.parametrize("truth", [-0.02, 0.0])
-@pytest.mark.parametrize("name", ["nadam", "levenberg_marquardt"])
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize(
+    # Least squares overshoots nothing in a problem that is nearly linear, so it is pushed by data.
+    ("name", "truth"),
+    [("nadam", 0.0), ("nadam", -0.02), ("levenberg_marquardt", -0.02)],
+)
 def test_diffusion_coefficients_do_not_fall_below_zero(name, truth, monkeypatch):
     fields = {"optimiser.name": name}
     if name == "nadam":
         # Long strides: from 0.05 down past zero, even where zero itself is the truth.
         fields |= {"optimiser.optax.learning_rate": 0.03, "optimiser.optax.warmup_steps": 0}
-    elif truth == 0.0:
-        pytest.skip("least squares does not overshoot a problem that is this nearly linear")
     data = sharpening((0.1, truth))
     bounded = coefficients_by_step(fields, data, 12)
     assert (bounded >= 0).all() and (bounded[:, 1] == 0).any()
