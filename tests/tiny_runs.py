@@ -39,7 +39,7 @@ NCA = {
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(tmp_path_factory):
     """For modules that import it: runs compile the same few programs, which XLA keeps meanwhile."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     yield
     jax.config.update("jax_compilation_cache_dir", None)

@@ -53,7 +53,8 @@ def _with_error(value: float, error: float | None) -> str:
     if not error:
         return f"{value:+.4g}"
     digits = 2 + _exponent(value or error) - _exponent(error)
-    return f"{value:+#.{max(digits, 1)}g}".rstrip(".") + f" +- {_short(error)}"
+    sign = "-" if value < 0 else "+"
+    return f"{sign}{_to_digits(abs(value), max(digits, 1))} +- {_short(error)}"
 
 
 def _exponent(value: float) -> int:
@@ -62,4 +63,9 @@ def _exponent(value: float) -> int:
 
 def _short(value: float | None) -> str:
     """Two digits, however small; null stands for a prediction that is not finite."""
-    return "inf" if value is None else f"{value:#.2g}".rstrip(".")
+    return "inf" if value is None else _to_digits(value, 2)
+
+
+def _to_digits(value: float, digits: int) -> str:
+    """As many digits as asked for, zeros at the end too."""
+    return f"{value:#.{digits}g}".replace(".e", "e").rstrip(".")

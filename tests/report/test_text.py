@@ -69,6 +69,7 @@ def test_coefficients_end_with_the_digits_of_their_errors():
         (0.0, 0.2, "+0.0 +- 0.20"),
         (0.017, 0.19, "+0.02 +- 0.19"),
         (123.4, 21.0, "+123 +- 21"),
+        (-9.1e-7, 1.12e-6, "-9e-07 +- 1.1e-06"),
     ],
 )
 def test_digits_of_a_coefficient(value, error, shown):
