@@ -115,8 +115,8 @@ def get_config() -> ConfigDict:
     # "levenberg_marquardt", or an Optax rule: "nadam", "adam", "adamw", "lion", "rmsprop", "sgd".
     optimiser.name = "levenberg_marquardt"
     # Steps of a fit of the right-hand side to difference quotients, before the first train step:
-    # a start for a PDE. 0 starts from the rule as it is initialised.
-    optimiser.derivative_steps = 25
+    # a start for a PDE with networks. 0 starts from the rule as it is initialised.
+    optimiser.derivative_steps = 0
     # First damping, relative to the squared norms of the Jacobian's columns.
     optimiser.levenberg_marquardt = ConfigDict({"damping": 1e-3})
     optimiser.optax = optax = ConfigDict()

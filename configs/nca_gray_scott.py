@@ -25,7 +25,6 @@ def get_config():
     config.loss.euclidean = 1.0
 
     config.optimiser.name = "nadam"
-    config.optimiser.derivative_steps = 0
     config.optimiser.optax.learning_rate = 5e-3
     config.optimiser.optax.decay_steps = 1500
 

@@ -14,6 +14,7 @@ def get_config():
     """See `default` for all fields."""
     config = default.get_config()
     config.model.rda.reaction = "network"
+    config.optimiser.derivative_steps = 25
     config.training.steps = 80
     config.training.checkpoint_every = 10
     return config

@@ -29,7 +29,8 @@ from diffpattern.training import optimisers
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
-    "optimiser.optax.skip_nonfinite", "mesh", "evaluation", "data.directory",
+    "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
+    "data.directory",
 )  # fmt: skip
 
 _CHOICES = {
@@ -261,6 +262,9 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "loss", "optimiser.name is 'levenberg_marquardt', which minimises l2"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {config.optimiser.name!r}"
+        if not config.optimiser.optax.decay_steps:
+            reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
+            yield "optimiser.optax.final_fraction", reason
     rda = config.model.rda
     if config.model.name == "nca" or "reaction" not in rda.terms or rda.reaction != "polynomial":
         yield "evaluation.windows", "the rule has no polynomial to give standard errors for"
@@ -273,6 +277,8 @@ def _unused_terms(rda: ConfigDict) -> Iterator[tuple[str, str]]:
     for form in ("polynomial", "network"):
         if form != rda.reaction or "reaction" not in rda.terms:
             yield f"model.rda.{form}", f"the reaction is not {form!r}"
+    if "reaction" not in rda.terms:
+        yield "model.rda.reaction", "model.rda.terms has no 'reaction'"
     if rda.dt:
         yield "model.rda.adaptive", "model.rda.dt is not 0, so steps are fixed"
 

@@ -130,6 +130,9 @@ def _report(
         curves=read_scalars(folder.scalars),
         facts=shown,
         rule=_form(config),
+        unwritten=[
+            term for term in config.model.rda.terms if term not in ("reaction", "diffusion")
+        ],
     )
 
 
@@ -146,6 +149,6 @@ def _form(config: ConfigDict) -> str:
     if rda.reaction == "polynomial" and "advection" not in rda.terms:
         return ""
     return (
-        f"The right-hand side is {' + '.join(rda.terms)}; no formula writes out what its "
-        "networks compute."
+        f"The right-hand side is {' + '.join(rda.terms)}; no formula writes out what a "
+        "network computes."
     )

@@ -13,7 +13,6 @@ from diffpattern import problem
 from diffpattern.data import windows
 from diffpattern.data.simulation import Simulation, require_stable
 from diffpattern.data.statistics import Statistics
-from diffpattern.errors import InputError
 from diffpattern.methods import make_training
 from diffpattern.models import monomials
 from diffpattern.models.monomials import Whitening
@@ -36,11 +35,6 @@ def rehearse(config: ConfigDict, settings: Simulation, mesh: Mesh) -> None:
     windows.check(settings, config.training.window, config.training.sampling)
     sought = problem.build(config, _stand_in(settings, problem.whitened_degrees(config)))
     count = len(settings.system.species)
-    if sought.channels < count:
-        raise InputError(
-            f"model.nca.channels is {sought.channels}, but the data have {count} species, which "
-            "come first among the channels."
-        )
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
     make_training(config, sought, initial, mesh, together=True)
     if config.optimiser.derivative_steps:

@@ -34,6 +34,7 @@ from diffpattern import configuration
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,14 +152,7 @@ class RunFolder:
         Raises:
           InputError: it cannot be written.
         """
-        path = self.path / name
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content.encode() if isinstance(content, str) else content)
-            os.replace(beside, path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        write_whole(self.path / name, content)
 
     def keep_data(self, test: Trajectories, statistics: Statistics) -> None:
         """Keeps what evaluation needs, so that it needs nothing but this folder."""
@@ -169,7 +163,7 @@ class RunFolder:
         """The test data and the statistics of the training data.
 
         Raises:
-          InputError: they are missing or damaged.
+          InputError: they are missing or damaged, or the data are not those of the run.
         """
         path = self.path / "data" / "statistics.json"
         try:
@@ -179,7 +173,14 @@ class RunFolder:
                 f"{path} is missing or damaged ({type(error).__name__}: {error}); training with "
                 f"--workdir={self.path} writes it again."
             ) from error
-        return Trajectories.load_npz(self.path / "data" / "test.npz"), statistics
+        path = path.with_name("test.npz")
+        test = Trajectories.load_npz(path)
+        if self.facts().get("data_digest", {}).get("test", test.digest()) != test.digest():
+            raise InputError(
+                f"{path} does not hold the data on which the run was begun (run.json has another "
+                f"digest); training with --workdir={self.path} writes it again."
+            )
+        return test, statistics
 
     def facts(self) -> dict[str, Any]:
         """What run.json says, or nothing where no session has begun.

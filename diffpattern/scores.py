@@ -13,9 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffpattern.data.trajectories import Trajectories
 
-FLOOR_FRACTION = 0.05
-VALID_THRESHOLD = 0.2
-
 
 def _root_mean_square(x: NDArray, axes: tuple[int, ...]) -> NDArray:
     return np.sqrt(np.mean(np.square(x), axis=axes))
@@ -25,24 +22,6 @@ def _about_spatial_mean(x: NDArray) -> tuple[NDArray, tuple[int, ...]]:
     """One trajectory [T, *space, C] less its spatial mean, and the axes of space."""
     space = tuple(range(1, x.ndim - 1))
     return x - x.mean(axis=space, keepdims=True), space
-
-
-def fluctuation_floor(values: ArrayLike, fraction: float = FLOOR_FRACTION) -> NDArray[np.float64]:
-    """The least denominator that `nrmse` should divide by, from the training data.
-
-    Args:
-      values: training trajectories, [N, T, *space, C].
-      fraction: the share of the data's fluctuation to take.
-
-    Returns:
-      [C]: `fraction` times the root mean square, over all trajectories, times and cells, of each
-      channel's deviation from its spatial mean at that time.
-    """
-    squares = []
-    for trajectory in np.asarray(values):
-        fluctuation, space = _about_spatial_mean(trajectory.astype(np.float64))
-        squares.append(np.mean(np.square(fluctuation), axis=(0, *space)))
-    return fraction * np.sqrt(np.mean(squares, axis=0))
 
 
 def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[np.float64]:
@@ -57,7 +36,7 @@ def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[
     Args:
       prediction: [N, T, *space, C]; may hold NaN or infinities.
       truth: [N, T, *space, C], finite.
-      floor: [C], in the channels' units, as `fluctuation_floor` gives.
+      floor: [C], in the channels' units, a share of the training data's fluctuation.
 
     Returns:
       [N, T, C], never NaN: a snapshot with any value that is not finite scores infinity, and a
@@ -84,9 +63,7 @@ def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArra
     return np.where(np.isnan(ratio), np.inf, ratio)
 
 
-def valid_time(
-    errors: ArrayLike, times: ArrayLike, threshold: float = VALID_THRESHOLD
-) -> float | None:
+def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float | None:
     """First time at which an error exceeds the threshold; None if it never does.
 
     Args:
@@ -115,7 +92,7 @@ def summarise(
     *,
     training_mean: ArrayLike,
     floor: ArrayLike,
-    threshold: float = VALID_THRESHOLD,
+    threshold: float,
 ) -> dict[str, Any]:
     """The scores of a prediction and of both baselines, ready for `json.dump`.
 

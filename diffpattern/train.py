@@ -64,6 +64,9 @@ def train_and_evaluate(
     training = make_training(config, sought, initial, mesh, together)
 
     with folder.alone(), Checkpoints(folder.checkpoints) as checkpoints:
+        # Again, since another process may have begun a run here while this one made its data.
+        folder.check(config)
+
         # A checkpoint to go on from, or a first state.
         state = put(TrainState(jnp.int32(0), initial, training.start()), mesh)
         restored = checkpoints.resume(state.parameters, (state.step, state.optimiser))

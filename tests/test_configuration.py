@@ -147,7 +147,6 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
     free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
     assert free == {
         "data.directory",
-        "evaluation.floor",
         "evaluation.threshold",
         "evaluation.windows",
         "mesh.cpu_devices",

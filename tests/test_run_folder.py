@@ -16,7 +16,7 @@ from diffpattern.data import statistics
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder, new_folder
 
-DIGEST = {"train": "a", "test": "b"}
+DIGEST = {"train": "a", "test": tiny.data().digest()}
 
 
 def assert_refused(call, *words):
@@ -45,6 +45,11 @@ def test_config_and_data_come_back(folder):
     assert truth.digest() == tiny.data().digest()
     assert summary == statistics.summarise(tiny.data(), (1,))
     assert not [name for name in listing(folder.path) if "/." in name or name.startswith(".")]
+
+
+def test_other_data_than_those_of_the_run_are_refused(folder):
+    tiny.data(seed=1).save_npz(folder.path / "data" / "test.npz")
+    assert_refused(folder.data, folder.path / "data" / "test.npz", "run.json", "--workdir")
 
 
 def test_every_session_is_recorded(folder):

@@ -54,13 +54,6 @@ def test_without_floor_a_uniform_truth_scores_zero_or_infinity():
     np.testing.assert_array_equal(scores.nrmse(prediction, truth, [0.0, 0.0])[0, 0], [0.0, np.inf])
 
 
-def test_fluctuation_floor_ignores_the_spatial_mean():
-    values = np.array([[[1.0, 3.0], [100.0, 100.0]], [[5.0, 9.0], [0.0, 2.0]]])[..., None]
-    # Squares about the spatial means: 1, 0, 4, 1 for the four snapshots.
-    np.testing.assert_allclose(scores.fluctuation_floor(values, 0.1), [0.1 * np.sqrt(1.5)])
-    np.testing.assert_allclose(scores.fluctuation_floor(values), [0.05 * np.sqrt(1.5)])
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_prediction_that_is_not_finite_scores_infinity(bad):
     truth = np.random.default_rng(0).normal(size=(1, 3, 4, 1)).astype(np.float32)
@@ -76,9 +69,9 @@ def test_nrmse_refuses_shapes_that_differ():
 
 def test_valid_time_is_the_first_time_above_the_threshold():
     times = [0, 5, 10, 20]
-    assert scores.valid_time([0.0, 0.2, 0.21, 0.1], times) == 10
-    assert scores.valid_time([0.0, 0.2, 0.1, 0.2], times) is None
-    assert scores.valid_time([0.0, 0.2, np.inf, 0.2], times) == 10
+    assert scores.valid_time([0.0, 0.2, 0.21, 0.1], times, 0.2) == 10
+    assert scores.valid_time([0.0, 0.2, 0.1, 0.2], times, 0.2) is None
+    assert scores.valid_time([0.0, 0.2, np.inf, 0.2], times, 0.2) == 10
     assert scores.valid_time([0.3, 0.0, 0.0, 0.0], times, threshold=0.25) == 0
 
 
@@ -98,6 +91,7 @@ def test_summary_holds_medians_ranges_and_baselines():
         _trajectories(truth),
         training_mean=[1.0],
         floor=[0.05],
+        threshold=0.2,
     )
     assert summary["times"] == [0.0, 10.0, 20.0]
     assert summary["trajectories"] == 3
@@ -121,7 +115,11 @@ def test_summary_is_json_and_null_where_not_finite():
     prediction = truth.astype(np.float32)
     prediction[:, 1:, 0, 1] = np.nan
     summary = scores.summarise(
-        prediction, _trajectories(truth, ("A", "B")), training_mean=[1.0, 2.0], floor=[0.1, 0.1]
+        prediction,
+        _trajectories(truth, ("A", "B")),
+        training_mean=[1.0, 2.0],
+        floor=[0.1, 0.1],
+        threshold=0.2,
     )
     stored = json.loads(json.dumps(summary, allow_nan=False))
     assert stored["nrmse"] == {"A": [0.0, 0.0, 0.0], "B": [0.0, None, None]}

@@ -20,7 +20,6 @@ from diffpattern.training.step import TrainState, compiled, prefers_together
 def config(**changes) -> ConfigDict:
     """The default config with some fields changed, given by their dotted paths."""
     changed = default.get_config()
-    changed.optimiser.derivative_steps = 0
     changed.update_from_flattened_dict(changes)
     return changed
 

@@ -5,15 +5,16 @@ They live in memory as plain numpy arrays, and in one file as numpy's `.npz`.
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from diffpattern.errors import InputError
+from diffpattern.files import write_whole
 from diffpattern.grid.geometry import Boundary, Grid
 
 _KEYS = ("values", "times", "species", "grid")
@@ -75,25 +76,15 @@ class Trajectories:
         Raises:
           InputError: naming a path that cannot be written.
         """
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            try:
-                with open(beside, "wb") as file:
-                    np.savez(
-                        file,
-                        values=self.values,
-                        times=self.times,
-                        species=np.array(self.species),
-                        grid=np.array(json.dumps(dataclasses.asdict(self.grid))),
-                    )
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        file = io.BytesIO()
+        np.savez(
+            file,
+            values=self.values,
+            times=self.times,
+            species=np.array(self.species),
+            grid=np.array(json.dumps(dataclasses.asdict(self.grid))),
+        )
+        write_whole(path, file.getvalue())
 
     @classmethod
     def load_npz(cls, path: str | os.PathLike) -> "Trajectories":

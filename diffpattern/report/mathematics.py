@@ -72,7 +72,10 @@ def laplacian(species: str) -> str:
 
 
 def equation(
-    species: str, terms: Sequence[Mapping[str, Any]], diffusion: Mapping[str, Any] | None
+    species: str,
+    terms: Sequence[Mapping[str, Any]],
+    diffusion: Mapping[str, Any] | None,
+    others: Sequence[str] = (),
 ) -> str:
     """The equation of one species; terms that the data do not determine are marked.
 
@@ -80,6 +83,7 @@ def equation(
       species: the name on the left.
       terms: {"term", "coefficient", "standard_error", "determined"} each.
       diffusion: {"coefficient", "standard_error"}, or None for a species that does not diffuse.
+      others: names of terms that come to these and cannot be written out.
     """
     summands = [] if diffusion is None else [(diffusion, laplacian(species))]
     summands += [(entry, term(entry["term"])) for entry in terms]
@@ -87,6 +91,7 @@ def equation(
         _summand(entry, factors, first=position == 0)
         for position, (entry, factors) in enumerate(summands)
     ]
+    pieces += [f"<span>+\N{NO-BREAK SPACE}[{html.escape(name)}]</span>" for name in others]
     left = f"\N{PARTIAL DIFFERENTIAL}{symbol(species)}/\N{PARTIAL DIFFERENTIAL}<i>t</i>"
     return f'<p class="equation"><span>{left} =</span> {" ".join(pieces) or "0"}</p>'
 

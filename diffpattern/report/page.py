@@ -1,18 +1,14 @@
 """The report of a run: one HTML file that needs nothing but itself.
 
-`write_report` turns a `RunReport` into the page, chapter by chapter. Pictures travel inside the
+`render` turns a `RunReport` into the page, chapter by chapter. Pictures travel inside the
 file as data URIs, so that it opens without a network and can be sent by mail.
 """
 
 import base64
-import contextlib
 import html
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +39,7 @@ class RunReport:
         any key but the step.
       facts: short strings about the run, such as its steps, seconds, devices and versions.
       rule: one sentence on the form of the rule, for one that no equation writes out.
+      unwritten: names of the terms of the right-hand side that no equation writes out.
     """
 
     title: str
@@ -54,22 +51,7 @@ class RunReport:
     curves: Sequence[Mapping[str, float]] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
-
-
-def write_report(path: str | os.PathLike[str], report: RunReport) -> None:
-    """Writes the report as one HTML file; a reader finds the old page or the new one, whole."""
-    path = Path(path)
-    page = render(report)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(beside, 0o644)  # mkstemp lets nobody else read it
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+    unwritten: Sequence[str] = ()
 
 
 def render(report: RunReport) -> str:
@@ -248,7 +230,11 @@ def _rule(report: RunReport) -> str:
     parts = [f"<p>{html.escape(report.rule)}</p>"] if report.rule else []
     for name in report.truth.species:
         if name in equation:
-            parts.append(mathematics.equation(name, equation[name], diffusion.get(name)))
+            parts.append(
+                mathematics.equation(
+                    name, equation[name], diffusion.get(name), others=report.unwritten
+                )
+            )
     undetermined = [
         entry for terms in equation.values() for entry in terms if not entry.get("determined", True)
     ]

@@ -9,7 +9,8 @@ def table(scores: Mapping[str, Any]) -> str:
     """Scores, as in `eval/scores.json`, as a person reads them."""
     heading = (
         f"Checkpoint of step {scores['step']}, scored on {scores['trajectories']} unseen "
-        "trajectories: median NRMSE (lowest to highest)"
+        "trajectories: median NRMSE (lowest to highest)\n"
+        f"and the time until which it is valid (NRMSE at most {scores['threshold']:g})"
     )
     lines = [heading]
     for name in scores["nrmse"]:
@@ -30,9 +31,17 @@ def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
                 f"  t = {times[i]:<6g}{_short(scores['nrmse'][name][i]):>8}  {extent:<22}"
                 f"{_short(persistence[i]):>12}{_short(mean[i]):>10}"
             )
-    valid = scores["valid_time"][name]
-    until = "to the last time" if valid is None else f"until t = {valid:g}"
-    yield f"  valid (NRMSE at most {scores['threshold']:g}) {until}"
+    extent = "({low} to {high})".format(
+        **{end: _until(time) for end, time in scores["valid_time_range"][name].items()}
+    )
+    candidates = (scores, *scores["baselines"].values())
+    valid = [_until(candidate["valid_time"][name]) for candidate in candidates]
+    yield f"  valid     {valid[0]:>8}  {extent:<22}{valid[1]:>12}{valid[2]:>10}"
+
+
+def _until(time: float | None) -> str:
+    """A valid time; one that was never exceeded is later than the last."""
+    return "the end" if time is None else f"{time:g}"
 
 
 def _rates(scores: Mapping[str, Any]) -> Iterator[str]:

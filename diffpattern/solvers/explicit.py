@@ -77,7 +77,6 @@ def stability_limit(name: str, largest_rate: float) -> float:
     """
     rows, weights = tableau(name)
     z = -np.linspace(0.0, 12.0, 12001)
-    growth = np.ones_like(z)
     slopes: list[np.ndarray] = []
     for row in rows:
         stage = 1.0 + sum((a * k for a, k in zip(row, slopes, strict=True)), np.zeros_like(z))

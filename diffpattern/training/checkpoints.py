@@ -5,7 +5,7 @@ restore without complaint there, so every leaf gets a SHA-256 digest of its path
 bytes when it is saved, and is compared with it before any device sees the restored values. The
 digests are taken of host copies, so they depend on neither devices nor sharding.
 
-    RUN/checkpoints/300/parameters       arrays, by the path of the leaf (`reaction/dense/kernel`)
+    RUN/checkpoints/300/parameters       arrays, by the path of the leaf (`diffusion/coefficient`)
     RUN/checkpoints/300/training_state   arrays likewise: optimiser, counters, random keys
     RUN/checkpoints/300/metadata         one JSON record: the caller's metadata, score, digests, and
                                          the digest of the record itself
@@ -92,6 +92,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._keep = keep
         self._scores: Scores = {}
         self._damaged: dict[int, str] = {}
+        self._loops = contextlib.ExitStack()
+        self._loops.enter_context(_forgiving_loops())
         self._manager = self._open()
         for step in self._manager.all_steps():
             # A damaged record is reported when, and only if, that checkpoint is to be restored.
@@ -240,7 +242,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           TrainingError: it could not be written.
         """
-        with self._writing():
+        with self._loops, self._writing():
             self._manager.close()
 
     def __exit__(self, *exception: object) -> None:
@@ -367,12 +369,19 @@ class _DamageError(Exception):
 @contextlib.contextmanager
 def _reading(what: str) -> Iterator[None]:
     """Turns whatever Orbax or TensorStore raises over files that are not as written into damage."""
-    policy = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_ForgivingLoopPolicy())
     try:
         yield
     except Exception as error:
         raise _DamageError(f"{what} cannot be read ({_first_line(error)})") from error
+
+
+@contextlib.contextmanager
+def _forgiving_loops() -> Iterator[None]:
+    """Lets all event loops made meanwhile be forgiving ones."""
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_ForgivingLoopPolicy())
+    try:
+        yield
     finally:
         asyncio.set_event_loop_policy(policy)
 
@@ -380,8 +389,8 @@ def _reading(what: str) -> Iterator[None]:
 class _ForgivingLoop(asyncio.SelectorEventLoop):
     """An event loop that is silent about what happens after the first error.
 
-    Orbax closes its loop at the first array that cannot be read. TensorStore's threads go on
-    reporting to it about the others, and each would print a traceback that nobody can catch.
+    Orbax closes its loop at the first array that cannot be read or written. TensorStore's threads
+    go on reporting to it about the others, and each would print a traceback that nobody can catch.
     """
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -430,7 +439,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _by_path(tree: PyTree) -> tuple[dict[str, Any], jax.tree_util.PyTreeDef]:
-    """Leaves by their path, as in `reaction/dense/kernel`, in the order of the tree."""
+    """Leaves by their path, as in `diffusion/coefficient`, in the order of the tree."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     by_path = {
         jax.tree_util.keystr(path, simple=True, separator="/"): (

@@ -271,12 +271,14 @@ def make_least_squares_step(
             unravel(jnp.where(accepted, trials[best], flat)),
             Damping(damping),
         )
+        # Means over the windows that did not diverge: not a number where none is left.
+        share = jax.lax.psum(counted.sum(), DATA)
         return new, {
-            "loss": before,
-            "trial_loss": costs[best],
+            "loss": before / share,
+            "trial_loss": costs[best] / share,
             "accepted": accepted.astype(jnp.float32),
             "damping": dampings[best],
-            "diverged": 1.0 - jax.lax.psum(counted.sum(), DATA),
+            "diverged": 1.0 - share,
         }
 
     return on_mesh(local, mesh, check=check)

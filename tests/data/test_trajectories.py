@@ -66,22 +66,6 @@ def test_every_part_enters_the_digest(trajectories):
     assert len(digests | {trajectories.digest()}) == len(changes) + 1
 
 
-def test_a_write_that_fails_leaves_the_old_file(trajectories, tmp_path, monkeypatch):
-    path = tmp_path / "test.npz"
-    trajectories.save_npz(path)
-    before = path.read_bytes()
-
-    def fail(file, **arrays):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(InputError, match="test.npz cannot be written: No space left"):
-        trajectories.save_npz(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize("content", [b"", b"no zip file", None, "truncated", "flipped", "other"])
 def test_a_file_that_is_none_is_refused_by_name(trajectories, tmp_path, content):
     path = tmp_path / "test.npz"

@@ -70,5 +70,11 @@ def test_equation_marks_only_what_is_not_determined():
     assert mathematics.NOT_DETERMINED in marked
 
 
+def test_an_equation_names_the_terms_that_it_does_not_write_out():
+    term = {"term": "A", "coefficient": -2.0}
+    text = mathematics.equation("A", [term], None, others=("advection",))
+    assert text.index("<i>A</i></span>") < text.index("[advection]")
+
+
 def test_an_equation_without_terms_says_zero():
     assert mathematics.equation("A", [], None).endswith("=</span> 0</p>")
