@@ -1,6 +1,9 @@
 """How many devices a CPU is cut into, and whose log lines are shown."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +41,27 @@ def test_fewer_devices_cost_no_time_and_one_less_would(cores):
 def test_log_lines_are_ours_or_warnings_of_others(path, level, shown):
     record = logging.LogRecord("absl", level, path, 1, "text", (), None)
     assert start_up._is_for_the_user(record) == shown
+
+
+def test_a_cpu_is_cut_into_devices_that_do_not_starve():
+    """As a user starts it: no XLA_FLAGS, no NPROC."""
+    script = (
+        "import os, jax\n"
+        "from diffpattern.configs import default\n"
+        "from diffpattern.start_up import start_up\n"
+        "config = default.get_config()\n"
+        "config.mesh.cpu_devices = 3\n"
+        "start_up(config)\n"
+        "print(jax.device_count(), os.environ['NPROC'])\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    devices, threads = map(int, told.split())
+    assert devices == 3 and threads >= 12

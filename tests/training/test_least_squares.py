@@ -374,3 +374,22 @@ def test_a_rule_with_too_many_parameters_is_refused():
     least_squares.check_size({"a": np.zeros((40, 50))})
     with pytest.raises(InputError, match="at most 2000 .* has 2001; take an Optax"):
         least_squares.check_size({"a": np.zeros((40, 50)), "b": np.zeros(1)})
+
+
+@pytest.mark.slow
+def test_data_of_a_finer_lattice_give_nearly_their_coefficients():
+    """Data and fit share neither stencil nor step: what remains is the error of the stencil."""
+    data = tiny.data(
+        shape=(16, 16), interval=8.0, end_time=128.0, train=4, refinement=2, laplacian="cross"
+    )
+    config = tiny.config(
+        **{
+            "model.rda.diffusion.laplacian": "fourth_order",
+            "training.batch": 8,
+            "training.window": 2,
+        }
+    )
+    run = tiny.Run(config, data, devices=8)
+    assert run.train(steps=8)["loss"][-1] < 2e-5
+    found = np.asarray(run.state.parameters["diffusion"]["coefficient"])
+    np.testing.assert_allclose(found, [0.1, 0.05], rtol=0.03)
