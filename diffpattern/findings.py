@@ -64,10 +64,10 @@ def read(
     if not isinstance(rule.reaction, PolynomialReaction):
         return found
 
-    values = windows.draw(truth, 0, **drawn)["values"]
+    drawn_windows = windows.draw(truth, 0, **drawn)["window"]
     times = sought.statistics.interval * np.arange(drawn["window"] + 1)
-    flat = standard_errors(sought, parameters, values, times, mesh, together)
-    flat = flat * np.sqrt(len(values) / batch)
+    flat = standard_errors(sought, parameters, drawn_windows, times, mesh, together)
+    flat = flat * np.sqrt(drawn["count"] / batch)
     errors = ravel_pytree(parameters)[1](flat.astype(np.float32))
     if rule.diffusion is not None:
         found["diffusion_standard_error"] = {
@@ -94,18 +94,18 @@ def read(
 def standard_errors(
     sought: Problem,
     parameters: Parameters,
-    values: np.ndarray,
+    batch: windows.Window,
     times: np.ndarray,
     mesh: Mesh,
     together: bool,
 ) -> np.ndarray:
-    """The standard error of each parameter, flattened, from windows of data [W, L + 1, *space, C].
+    """The standard error of each parameter, flattened, from a batch of W windows of data.
 
     Windows that were drawn more than once count as one observation of that weight, and those over
     which the rule diverges are left out; see `from_triangles`.
     """
     _, first, counts = np.unique(
-        values.reshape(len(values), -1), axis=0, return_index=True, return_counts=True
+        batch.values.reshape(len(batch.values), -1), axis=0, return_index=True, return_counts=True
     )
     linearise = sought.linearisation(times)
 
@@ -113,8 +113,9 @@ def standard_errors(
         key = jax.random.fold_in(jax.random.key(0), index)  # which a PDE makes no use of
         return least_squares.triangle(*linearise(parameters, window, key))
 
+    different = jax.tree.map(lambda array: array[first], batch)
     factors = spread(
-        triangle, values[first], mesh, together=together, check=sought.replication_is_checked
+        triangle, different, mesh, together=together, check=sought.replication_is_checked
     )(parameters)
     return from_triangles(factors * np.sqrt(counts)[:, None, None])
 

@@ -91,8 +91,8 @@ def make_training(
     loss = weighted_sum(config.loss)
 
     def window_loss(parameters, window, key):
-        predicted = sought.predict(parameters, window[0], times, key)
-        return loss(predicted[1:], window[1:], sought.statistics.grid)
+        predicted = sought.predict(parameters, window.values[0], times, key, window.forcing)
+        return loss(predicted[1:], window.values[1:], sought.statistics.grid)
 
     return Training(
         make_gradient_step(window_loss, optimiser, lower, **options),

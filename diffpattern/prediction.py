@@ -28,13 +28,15 @@ def make_predictor(
       together: see `training.step.over_windows`.
     """
 
-    def predict(parameters, start, index):
+    def predict(parameters, item, index):
+        start, forcing = item
         key = jax.random.fold_in(jax.random.key(seed), index)
-        return problem.predict(parameters, start, truth.times, key)
+        return problem.predict(parameters, start, truth.times, key, forcing)
 
+    everyone = np.arange(len(truth.values))
     return spread(
         predict,
-        truth.values[:, 0],
+        (truth.values[:, 0], truth.forcing(everyone)),
         mesh,
         together=together,
         check=problem.replication_is_checked,
@@ -43,7 +45,7 @@ def make_predictor(
 
 def spread(
     function: Callable[..., jax.Array],
-    items: np.ndarray,
+    items: Any,
     mesh: Mesh,
     *,
     together: bool,
@@ -53,7 +55,7 @@ def spread(
 
     Args:
       function: (parameters, item, its index) -> an array.
-      items: [N, ...].
+      items: a pytree of arrays [N, ...].
       mesh: over whose "data" axis the items are spread.
       together: see `training.step.over_windows`.
       check: see `training.step.on_mesh`.
@@ -61,7 +63,7 @@ def spread(
     Returns:
       A function from parameters to the N results, [N, ...].
     """
-    count = len(items)
+    count = len(jax.tree.leaves(items)[0])
     batch = {"item": items, "index": np.arange(count, dtype=np.int32)}
     batch = put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
 

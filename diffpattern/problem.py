@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from diffpattern.data.statistics import Statistics
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.advection import NetworkAdvection
 from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.models.nca import NeuralCellularAutomaton
@@ -50,10 +51,17 @@ class Problem:
     channels: int
     statistics: Statistics
 
-    def predict(self, parameters: Parameters, start: Array, times: np.ndarray, key: Array) -> Array:
+    def predict(
+        self,
+        parameters: Parameters,
+        start: Array,
+        times: np.ndarray,
+        key: Array,
+        forcing: Forcing = UNFORCED,
+    ) -> Array:
         """Snapshots of the species, [T, *space, C], from a lattice of the species [*space, C]."""
         hidden = [(0, 0)] * (start.ndim - 1) + [(0, self.channels - start.shape[-1])]
-        states = rollout(self.dynamics, parameters, jnp.pad(start, hidden), times, key)
+        states = rollout(self.dynamics, parameters, jnp.pad(start, hidden), times, key, forcing)
         return states[..., : start.shape[-1]]
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
@@ -66,7 +74,8 @@ class Problem:
         """Prediction minus truth over a window, for least squares."""
 
         def residuals(parameters, window, key):
-            return (self.predict(parameters, window[0], times, key)[1:] - window[1:]).reshape(-1)
+            predicted = self.predict(parameters, window.values[0], times, key, window.forcing)
+            return (predicted[1:] - window.values[1:]).reshape(-1)
 
         return residuals
 
@@ -101,7 +110,7 @@ def _rda(fields: ConfigDict, statistics: Statistics) -> Problem:
     terms = {name: _TERMS[name](fields, statistics) for name in fields.terms}
     rule = ReactionDiffusionAdvection(**terms)
     lattice = jnp.zeros((len(statistics.species),) + statistics.grid.shape)
-    right_hand_side = lambda parameters, x: rule.apply({"params": parameters}, x)
+    right_hand_side = lambda parameters, x, forcing: rule.apply({"params": parameters}, x, forcing)
     if fields.dt:
         dynamics = runge_kutta(right_hand_side, fields.solver, fields.dt)
         pair = runge_kutta(rule.with_sensitivities, fields.solver, fields.dt)
@@ -134,7 +143,7 @@ def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
         rule,
         lambda seed: jax.jit(rule.init)(key(seed), lattice, key(seed))["params"],
         Stepped(
-            lambda parameters, x, key: rule.apply({"params": parameters}, x, key),
+            lambda parameters, x, key, forcing: rule.apply({"params": parameters}, x, key, forcing),
             statistics.interval / fields.steps_per_interval,
         ),
         None,

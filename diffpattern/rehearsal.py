@@ -31,8 +31,7 @@ def rehearse(config: ConfigDict, settings: Simulation, mesh: Mesh) -> None:
       InputError: something cannot work, or does not suit the data.
     """
     require_stable(settings)
-    # Of trajectories it needs the times alone, which the settings have too.
-    windows.check(settings, config.training.window, config.training.sampling)
+    windows.check(settings.times, config.training.window, config.training.sampling)
     sought = problem.build(config, _stand_in(settings, problem.whitened_degrees(config)))
     count = len(settings.system.species)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.solvers import adaptive, explicit
 
 Parameters = Any
@@ -26,8 +27,13 @@ Parameters = Any
 class Dynamics(Protocol):
     """What a rollout runs."""
 
-    def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
-        """The state [C, *space] after `duration` units of time; `key` is this interval's own."""
+    def advance(
+        self, parameters: Parameters, state: Array, duration: float, key: Array, forcing: Forcing
+    ) -> Array:
+        """The state [C, *space] after `duration` units of time.
+
+        `key` is this interval's own, and `forcing` that of the interval's beginning.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +44,27 @@ class Stepped:
     step and nothing of what happens inside.
 
     Attributes:
-      step: (parameters, state, key) -> state one `dt` later; states are pytrees of arrays.
+      step: (prepared, state, key, forcing) -> state one `dt` later; states are pytrees of arrays.
       dt: units of time a step takes.
+      prepare: parameters -> what a step takes in their place, made once for all steps between two
+        snapshots.
     """
 
-    step: Callable[[Parameters, Any, Array], Any]
+    step: Callable[[Any, Any, Array, Forcing], Any]
     dt: float
+    prepare: Callable[[Parameters], Any] = lambda parameters: parameters
 
-    def advance(self, parameters: Parameters, state: Any, duration: float, key: Array) -> Any:
+    def advance(
+        self, parameters: Parameters, state: Any, duration: float, key: Array, forcing: Forcing
+    ) -> Any:
         """See `Dynamics`; here states may be pytrees."""
+        prepared = self.prepare(parameters)
 
         # Inside a scan nothing can be merged across steps, so checkpoint need not prevent it.
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def one(state, index):
-            return self.step(parameters, state, jax.random.fold_in(key, index)), None
+            now = forcing.later(index * self.dt)
+            return self.step(prepared, state, jax.random.fold_in(key, index), now), None
 
         return jax.lax.scan(one, state, jnp.arange(self.count(duration)))[0]
 
@@ -74,7 +87,7 @@ class Stepped:
 class Adaptive:
     """Steps that follow the estimated error; see `solvers.adaptive.solve` for the fields."""
 
-    right_hand_side: Callable[[Parameters, Array], Array]
+    right_hand_side: Callable[[Parameters, Array, Forcing], Array]
     solver: str
     relative_tolerance: float
     absolute_tolerance: float
@@ -83,12 +96,14 @@ class Adaptive:
     def __post_init__(self):
         adaptive.named(self.solver)  # an unknown name is told now, not while tracing
 
-    def advance(self, parameters: Parameters, state: Array, duration: float, key: Array) -> Array:
+    def advance(
+        self, parameters: Parameters, state: Array, duration: float, key: Array, forcing: Forcing
+    ) -> Array:
         """See `Dynamics`."""
         del key  # a PDE draws nothing
         return adaptive.solve(
             self.solver,
-            lambda x: self.right_hand_side(parameters, x),
+            lambda x, elapsed: self.right_hand_side(parameters, x, forcing.later(elapsed)),
             state,
             duration,
             relative_tolerance=self.relative_tolerance,
@@ -98,20 +113,29 @@ class Adaptive:
 
 
 def runge_kutta(
-    right_hand_side: Callable[[Parameters, Any], Any], solver: str, dt: float
+    right_hand_side: Callable[[Parameters, Any, Forcing], Any], solver: str, dt: float
 ) -> Stepped:
-    """The dynamics of dx/dt = f(parameters, x) under an explicit solver of fixed step `dt`."""
+    """The dynamics of dx/dt = f(parameters, x, forcing) under an explicit solver of fixed step."""
 
-    def step(parameters, state, key):
+    def step(parameters, state, key, forcing):
         del key  # a PDE draws nothing
-        return explicit.step(solver, lambda x: right_hand_side(parameters, x), state, dt)
+
+        def slope(state, elapsed):
+            return right_hand_side(parameters, state, forcing.later(elapsed))
+
+        return explicit.step(solver, slope, state, dt)
 
     explicit.tableau(solver)  # an unknown name is told now, not while tracing
     return Stepped(step, dt)
 
 
 def rollout(
-    dynamics: Dynamics, parameters: Parameters, start: Array, times: np.ndarray, key: Array
+    dynamics: Dynamics,
+    parameters: Parameters,
+    start: Array,
+    times: np.ndarray,
+    key: Array,
+    forcing: Forcing = UNFORCED,
 ) -> Array:
     """Snapshots of the dynamics from one start.
 
@@ -121,17 +145,23 @@ def rollout(
       start: lattice at times[0], [*space, C].
       times: increasing times of the T snapshots, known when traced.
       key: interval n draws from `fold_in(key, n)`.
+      forcing: at times[0]; its own time is absolute, while of `times` only differences count.
 
     Returns:
       [T, *space, C]; the first is `start`.
     """
     first = jnp.moveaxis(start, -1, 0)
-    later = snapshots(dynamics, parameters, first, times, key)
+    later = snapshots(dynamics, parameters, first, times, key, forcing)
     return jnp.moveaxis(jnp.concatenate([first[None], later]), 1, -1)
 
 
 def snapshots(
-    dynamics: Dynamics, parameters: Parameters, state: Any, times: np.ndarray, key: Array
+    dynamics: Dynamics,
+    parameters: Parameters,
+    state: Any,
+    times: np.ndarray,
+    key: Array,
+    forcing: Forcing = UNFORCED,
 ) -> Any:
     """The states at times[1:], for a state of any structure that the dynamics advance.
 
@@ -139,25 +169,29 @@ def snapshots(
     grows with the number of changes of the interval only.
 
     Args:
-      dynamics, parameters, times, key: as in `rollout`.
+      dynamics, parameters, times, key, forcing: as in `rollout`.
       state: at times[0]; lattices species first.
 
     Returns:
       Like `state`, every array with a leading axis of length T - 1.
     """
-    intervals = np.round(np.diff(np.asarray(times, np.float64)), 9)
+    times = np.asarray(times, np.float64)
+    intervals = np.round(np.diff(times), 9)
     if not len(intervals) or np.any(intervals <= 0):
-        raise InputError(f"The times of a rollout must be two or more and increase: {list(times)}.")
+        raise InputError(f"The times of a rollout must be two or more and increase: {times.tolist()}.")
     groups, first = [], 0
     for duration, group in itertools.groupby(intervals):
 
-        def next_snapshot(state, index, duration=float(duration)):
+        def next_snapshot(state, interval, duration=float(duration)):
+            index, elapsed = interval
             interval_key = jax.random.fold_in(key, index)
-            state = dynamics.advance(parameters, state, duration, interval_key)
+            now = forcing.later(elapsed)
+            state = dynamics.advance(parameters, state, duration, interval_key, now)
             return state, state
 
-        count = len(list(group))
-        state, states = jax.lax.scan(next_snapshot, state, jnp.arange(first, first + count))
+        last = first + len(list(group))
+        elapsed = jnp.asarray(times[first:last] - times[0])
+        state, states = jax.lax.scan(next_snapshot, state, (jnp.arange(first, last), elapsed))
         groups.append(states)
-        first += count
+        first = last
     return groups[0] if len(groups) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *groups)

@@ -162,7 +162,7 @@ def load_data(config: ConfigDict) -> dict[str, Trajectories]:
 
 def draw_batch(
     config: ConfigDict, train: Trajectories, step: int, mesh: Mesh, window: int | None = None
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """The windows of a step, on the mesh."""
     batch = windows.draw(
         train,

@@ -15,9 +15,12 @@ import numpy as np
 
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 
 _KEYS = ("values", "times", "species", "grid")
+# What acts on the trajectories from outside; each may be missing.
+_GIVEN = ("mask", "environment", "inputs", "input_times")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +28,15 @@ class Trajectories:
     """Runs of one system on one lattice, all seen at the same times.
 
     Attributes:
-      values: [N, T, *space, C] float32, the snapshots; finite.
+      values: [N, T, *space, C] float32, the snapshots; finite, and set to zero outside the mask.
       times: [T] float64, when they were taken; increasing.
       species: C different names, one for each channel.
       grid: the lattice, whose shape is `space`.
+      mask: where each trajectory has anything at all, [N, *space]; None: everywhere.
+      environment: fields that a rule sees and does not change, [N, *space, E]; None: none.
+      inputs: numbers that all cells are told alike, [N, I], or a table of them over time,
+        [N, S, I]; None: none.
+      input_times: increasing times of that table's rows, [S]; None without a table.
 
     Raises:
       InputError: for arrays that do not fit together, times that do not increase, and values that
@@ -39,6 +47,10 @@ class Trajectories:
     times: np.ndarray
     species: tuple[str, ...]
     grid: Grid
+    mask: np.ndarray | None = None
+    environment: np.ndarray | None = None
+    inputs: np.ndarray | None = None
+    input_times: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
@@ -59,6 +71,59 @@ class Trajectories:
             )
         if not np.isfinite(self.values).all():
             raise InputError("trajectories' values must be finite, but some are infinite or NaN.")
+        self._check_forcing()
+
+    def _check_forcing(self) -> None:
+        """Gives the given arrays their type, and refuses those that do not fit the trajectories."""
+        count, space = len(self.values), self.grid.shape
+        rows = () if self.input_times is None else np.shape(self.input_times)
+        fits = {
+            "mask": (count, *space),
+            "environment": (count, *space, None),
+            "inputs": (count, *rows, None),
+            "input_times": rows,
+        }
+        for name in _GIVEN:
+            if (given := getattr(self, name)) is None:
+                continue
+            array = np.asarray(given, dtype=np.float32)
+            object.__setattr__(self, name, array)
+            expected = fits[name]
+            matches = [want in (None, size) for want, size in zip(expected, array.shape, strict=False)]
+            if array.ndim != len(expected) or not all(matches) or not array.size:
+                wanted = ", ".join("any" if size is None else str(size) for size in expected)
+                raise InputError(
+                    f"trajectories' {name} has the shape {array.shape}, but {count} trajectories "
+                    f"on this lattice ask for ({wanted})."
+                )
+            if not np.isfinite(array).all():
+                raise InputError(f"trajectories' {name} must be finite, but is not everywhere.")
+        if self.mask is not None:
+            if not np.isin(self.mask, (0.0, 1.0)).all():
+                raise InputError("trajectories' mask must be 1 inside and 0 outside, and no other.")
+            object.__setattr__(self, "values", self.values * self.mask[:, None, ..., None])
+        table_times = self.input_times
+        if table_times is not None and (self.inputs is None or (np.diff(table_times) <= 0).any()):
+            raise InputError(
+                "trajectories' input_times must increase and come with a table of inputs."
+            )
+
+    def forcing(self, which: int | np.ndarray) -> Forcing:
+        """What acts on one trajectory, or on several (every array with a leading axis then)."""
+        take = lambda array: None if array is None else array[which]
+        environment = self.environment
+        if environment is not None:
+            environment = np.moveaxis(environment, -1, 1)
+        times = self.input_times
+        if times is not None:
+            times = np.broadcast_to(times, (len(self.values), *times.shape))
+        first = np.full(len(self.values), self.times[0], np.float32)
+        return Forcing(
+            take(first), take(self.mask), take(environment), take(self.inputs), take(times)
+        )
+
+    def _given(self) -> dict[str, np.ndarray]:
+        return {name: array for name in _GIVEN if (array := getattr(self, name)) is not None}
 
     def digest(self) -> str:
         """SHA-256 of values, times, species and grid: equal digests mean equal data."""
@@ -68,6 +133,9 @@ class Trajectories:
         # Little-endian, whatever the machine that asks.
         digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
         digest.update(np.ascontiguousarray(self.values, dtype="<f4").data)
+        for name, array in self._given().items():
+            digest.update(json.dumps([name, array.shape]).encode())
+            digest.update(np.ascontiguousarray(array, dtype="<f4").data)
         return digest.hexdigest()
 
     def save_npz(self, path: str | os.PathLike) -> None:
@@ -83,6 +151,7 @@ class Trajectories:
             times=self.times,
             species=np.array(self.species),
             grid=np.array(json.dumps(dataclasses.asdict(self.grid))),
+            **self._given(),
         )
         write_whole(path, file.getvalue())
 
@@ -96,6 +165,7 @@ class Trajectories:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 content = {key: stored[key] for key in _KEYS}
+                given = {key: stored[key] for key in _GIVEN if key in stored}
             description = json.loads(str(content["grid"]))
             boundary = tuple(Boundary(**wall) for wall in description.pop("boundary"))
             grid = Grid(tuple(description["shape"]), tuple(description["spacing"]), boundary)
@@ -111,6 +181,7 @@ class Trajectories:
         ) as error:
             raise InputError(f"{path} is damaged or holds no trajectories ({error}).") from error
         try:
-            return cls(content["values"], content["times"], tuple(content["species"]), grid)
+            species = tuple(content["species"])
+            return cls(content["values"], content["times"], species, grid, **given)
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error

@@ -4,21 +4,40 @@ A batch is a function of the seed and the step alone, so that a resumed run sees
 would have seen, and nothing of it needs to be saved.
 """
 
+import dataclasses
+from typing import Any
+
+import flax
 import numpy as np
+from jax import Array
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
 
 SAMPLINGS = ("uniform", "log")
 
 
-def check(trajectories: Trajectories, window: int, sampling: str) -> None:
-    """Refuses windows that the data cannot give.
+@flax.struct.dataclass
+class Window:
+    """A stretch of a trajectory, or a batch of them with a leading axis on every array.
+
+    Attributes:
+      values: its snapshots, [L + 1, *space, C].
+      forcing: that of the trajectory, at the time of the first of them.
+    """
+
+    values: Array
+    forcing: Forcing
+
+
+def check(times: np.ndarray, window: int, sampling: str) -> None:
+    """Refuses windows that data with snapshots at `times` cannot give.
 
     Raises:
       InputError: the window is longer than the trajectories or the sampling is not known.
     """
-    intervals = len(trajectories.times) - 1
+    intervals = len(times) - 1
     if not 1 <= window <= intervals:
         raise InputError(
             f"training.window is {window} intervals, but the trajectories have {intervals}; take "
@@ -30,7 +49,7 @@ def check(trajectories: Trajectories, window: int, sampling: str) -> None:
 
 def draw(
     trajectories: Trajectories, step: int, *, seed: int, count: int, window: int, sampling: str
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """The windows of one train step.
 
     Their starts are stratified: one in each of `count` equal parts of time, or of the logarithm of
@@ -45,7 +64,7 @@ def draw(
       sampling: "uniform" or "log".
 
     Returns:
-      "values" [B, L + 1, *space, C] and "index" [B], each window's place in the batch.
+      "window", a batch of B windows, and "index" [B], each window's place in the batch.
     """
     random = np.random.default_rng((seed, step))
     starts = len(trajectories.times) - window
@@ -56,8 +75,13 @@ def draw(
     # Fewer windows than trajectories: the permutation alone would never show the last ones.
     which = (which + random.integers(len(trajectories.values))) % len(trajectories.values)
     snapshots = first[:, None] + np.arange(window + 1)
+    forcing = trajectories.forcing(which)
+    starts_at = trajectories.times[first].astype(np.float32)
     return {
-        "values": trajectories.values[which[:, None], snapshots],
+        "window": Window(
+            trajectories.values[which[:, None], snapshots],
+            dataclasses.replace(forcing, time=starts_at),
+        ),
         "index": np.arange(count, dtype=np.int32),
     }
 

@@ -3,6 +3,8 @@
 One axis, "data": trajectories are spread over it, parameters are on every device.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -37,14 +39,14 @@ def put(tree, mesh: Mesh, spec: PartitionSpec = EVERYWHERE):
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-def fill_up(batch: dict[str, np.ndarray], devices: int) -> dict[str, np.ndarray]:
+def fill_up(batch: dict[str, Any], devices: int) -> dict[str, Any]:
     """Fills a batch up with copies of its first item until `devices` divide it.
 
-    Adds an array "weight" [B]: 1 for the items that were there, 0 for the copies. The copies are
+    Every array in it, however deep, has the items as its first axis. Adds an array "weight" [B]: 1 for the items that were there, 0 for the copies. The copies are
     real items, so that no non-finite number can arise from them and outlive the zero.
     """
-    count = len(next(iter(batch.values())))
+    count = len(jax.tree.leaves(batch)[0])
     missing = -count % devices
     indices = np.concatenate([np.arange(count), np.zeros(missing, int)])
-    filled = {name: values[indices] for name, values in batch.items()}
+    filled = jax.tree.map(lambda values: values[indices], batch)
     return filled | {"weight": (np.arange(count + missing) < count).astype(np.float32)}

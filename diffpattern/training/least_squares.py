@@ -25,6 +25,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import Changes
@@ -41,9 +42,9 @@ from diffpattern.training.step import (
 )
 
 Parameters = Any
-Residuals = Callable[[Parameters, Array, Array], Array]
-Linearisation = Callable[[Parameters, Array, Array], tuple[Array, Array]]
-# Both take (parameters, window [L + 1, *space, C], key); residuals are [M], Jacobians [M, P].
+Residuals = Callable[[Parameters, Window, Array], Array]
+Linearisation = Callable[[Parameters, Window, Array], tuple[Array, Array]]
+# Both take (parameters, window, key); residuals are [M], Jacobians [M, P].
 
 MOST_PARAMETERS = 2000
 # Each step tries the damping of the last one times these, and keeps the best: a trial costs a
@@ -92,10 +93,10 @@ def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
     """
 
     def linearise(parameters, window, key):
-        truth = jnp.moveaxis(window, -1, 1)
+        truth = jnp.moveaxis(window.values, -1, 1)
         count = ravel_pytree(parameters)[0].size
         start = truth[0], _no_changes(truth[0], count)
-        states, sensitivities = snapshots(pair, parameters, start, times, key)
+        states, sensitivities = snapshots(pair, parameters, start, times, key, window.forcing)
         # Each channel's are [L, P, *space].
         by_channel = jnp.stack(sensitivities, axis=2)
         jacobian = jnp.moveaxis(by_channel, 1, 0).reshape(count, -1).T
@@ -116,20 +117,20 @@ def derivative_fit(
     """
 
     def midpoint(window):
-        pairs = jnp.moveaxis(window, -1, 1)
-        return (pairs[0] + pairs[1]) / 2, (pairs[1] - pairs[0]) / interval
+        first, second = jnp.moveaxis(window.values, -1, 1)
+        return (first + second) / 2, (second - first) / interval, window.forcing.later(interval / 2)
 
     def residuals(parameters, window, key):
         del key
-        x, slope = midpoint(window)
-        return (rule.apply({"params": parameters}, x) - slope).reshape(-1)
+        x, slope, forcing = midpoint(window)
+        return (rule.apply({"params": parameters}, x, forcing) - slope).reshape(-1)
 
     def linearise(parameters, window, key):
         del key
-        x, slope = midpoint(window)
+        x, slope, forcing = midpoint(window)
         count = ravel_pytree(parameters)[0].size
         pair = x, _no_changes(x, count)
-        value, by_parameters = rule.with_sensitivities(parameters, pair)
+        value, by_parameters = rule.with_sensitivities(parameters, pair, forcing)
         jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
         return (value - slope).reshape(-1), jacobian
 
@@ -238,24 +239,24 @@ def make_least_squares_step(
         parameters = jax.lax.pcast(state.parameters, DATA, to="varying")
         weights = batch["weight"] / jax.lax.psum(batch["weight"].sum(), DATA)
 
-        def reduced(values, weight, key):
-            r, jacobian = linearise(parameters, values, key)
+        def reduced(window, weight, key):
+            r, jacobian = linearise(parameters, window, key)
             finite = jnp.isfinite(r).all() & jnp.isfinite(jacobian).all()
             scale = jnp.sqrt(weight / r.size)
             rows = jnp.where(finite, scale * r, 0.0), jnp.where(finite, scale * jacobian, 0.0)
             return triangle(*rows), jnp.where(finite, weight, 0.0)
 
-        factors, counted = over_windows(reduced, together, batch["values"], weights, keys)
+        factors, counted = over_windows(reduced, together, batch["window"], weights, keys)
         gathered = _gather(factors).reshape(-1, factors.shape[-1])
         factor = jnp.linalg.qr(gathered, mode="r")
         before = jnp.sum(factor[:, -1] ** 2)
 
         def cost(trial):
-            def one(values, weight, key):
-                square = jnp.mean(residuals(unravel(trial), values, key) ** 2)
+            def one(window, weight, key):
+                square = jnp.mean(residuals(unravel(trial), window, key) ** 2)
                 return jnp.where(weight > 0, weight * square, 0.0)
 
-            costs = over_windows(one, together, batch["values"], counted, keys)
+            costs = over_windows(one, together, batch["window"], counted, keys)
             return jax.lax.psum(costs.sum(), DATA)
 
         dampings = state.optimiser.value * jnp.asarray(TRIED_FACTORS)

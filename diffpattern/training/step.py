@@ -16,10 +16,12 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from diffpattern.data.windows import Window
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD
 
 Parameters = Any
-Batch = dict[str, Array]
+# "window" (see `data.windows.Window`), "index" and "weight" of each, spread over the devices.
+Batch = dict[str, Any]
 Metrics = dict[str, Array]
 
 
@@ -87,7 +89,7 @@ def compiled(step: Step, mesh: Mesh) -> Step:
 
 
 def make_gradient_step(
-    window_loss: Callable[[Parameters, Array, Array], Array],
+    window_loss: Callable[[Parameters, Window, Array], Array],
     optimiser: optax.GradientTransformation,
     lower: Parameters,
     mesh: Mesh,
@@ -102,7 +104,7 @@ def make_gradient_step(
     replication checks on or off; a reduction inside a differentiated loss is wrong with them off.
 
     Args:
-      window_loss: (parameters, window [L + 1, *space, C], key) -> its loss.
+      window_loss: (parameters, window, key) -> its loss.
       optimiser: Optax's transformation of the gradients.
       lower: smallest values of the parameters; after each update they are projected onto them.
       mesh: over whose "data" axis the windows lie.
@@ -114,12 +116,12 @@ def make_gradient_step(
     def loss_and_gradient(state: TrainState, batch: Batch):
         parameters = jax.lax.pcast(state.parameters, DATA, to="varying")
 
-        def one(values, weight, key):
-            result = jax.value_and_grad(window_loss)(parameters, values, key)
+        def one(window, weight, key):
+            result = jax.value_and_grad(window_loss)(parameters, window, key)
             return jax.tree.map(lambda x: weight * x, result)
 
         keys = window_keys(seed, state.step, batch)
-        results = over_windows(one, together, batch["values"], batch["weight"], keys)
+        results = over_windows(one, together, batch["window"], batch["weight"], keys)
         sums = jax.tree.map(lambda x: x.sum(0), results)
         total = jax.lax.psum(batch["weight"].sum(), DATA)
         return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
