@@ -12,6 +12,8 @@ from jax import Array
 from diffpattern import problem
 from diffpattern.configs import default
 from diffpattern.data.statistics import Statistics
+from diffpattern.data.windows import Window
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.monomials import Whitening
 from diffpattern.parallel.mesh import SPREAD, fill_up, make_mesh, put
@@ -74,8 +76,8 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
     mesh = make_mesh()
 
     def window_loss(parameters, window, key):
-        predicted = sought.predict(parameters, window[0], times, key)
-        return losses.l2(predicted[1:], window[1:], sought.statistics.grid)
+        predicted = sought.predict(parameters, window.values[0], times, key, window.forcing)
+        return losses.l2(predicted[1:], window.values[1:], sought.statistics.grid)
 
     keeper = optax.GradientTransformation(
         init=lambda parameters: jax.tree.map(jnp.zeros_like, parameters),
@@ -90,7 +92,9 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
 
     def function(parameters, windows):
         state = TrainState(jnp.int32(0), parameters, keeper.init(parameters))
-        batch = fill_up({"values": windows, "index": np.arange(len(windows))}, mesh.size)
+        forcing = Forcing(time=np.zeros(len(windows), np.float32))
+        batch = {"window": Window(windows, forcing), "index": np.arange(len(windows))}
+        batch = fill_up(batch, mesh.size)
         state, metrics = step(put(state, mesh), put(batch, mesh, SPREAD))
         return metrics["loss"], state.optimiser
 

@@ -178,7 +178,9 @@ def snapshots(
     times = np.asarray(times, np.float64)
     intervals = np.round(np.diff(times), 9)
     if not len(intervals) or np.any(intervals <= 0):
-        raise InputError(f"The times of a rollout must be two or more and increase: {times.tolist()}.")
+        raise InputError(
+            f"The times of a rollout must be two or more and increase: {times.tolist()}."
+        )
     groups, first = [], 0
     for duration, group in itertools.groupby(intervals):
 

@@ -7,6 +7,8 @@ import tiny
 from jax.flatten_util import ravel_pytree
 
 from diffpattern import findings
+from diffpattern.data.windows import Window
+from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.training.least_squares import triangle
 
@@ -113,9 +115,10 @@ def test_terms_of_a_polynomial_have_names_and_errors(run):
 def test_windows_drawn_twice_are_one_observation(run):
     parameters = run.state.parameters
     values = run.trajectories.values[:, :2]
+    window = lambda values: Window(values, Forcing(time=np.zeros(len(values), np.float32)))
     times = np.array([0.0, 2.0])
     once, twice = (
-        findings.standard_errors(run.sought, parameters, drawn, times, make_mesh(1), False)
+        findings.standard_errors(run.sought, parameters, window(drawn), times, make_mesh(1), False)
         for drawn in (values, np.concatenate([values, values]))
     )
     assert ravel_pytree(parameters)[0].shape == once.shape

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import laplacian
 from diffpattern.rollout import Adaptive, Stepped, rollout, runge_kutta
@@ -19,7 +20,7 @@ def double_precision(quick_compilation):
         yield
 
 
-def grow_and_decay(parameters, x):
+def grow_and_decay(parameters, x, forcing=None):
     """Each of two channels follows its own rate, at every cell."""
     rates = jnp.array([parameters["first"], parameters["second"]])
     return rates.reshape((2,) + (1,) * (x.ndim - 1)) * x
@@ -88,7 +89,7 @@ def test_an_unknown_solver_is_refused_before_anything_runs():
 
 def noise():
     """Adds a normal number to every cell in each step."""
-    return Stepped(lambda parameters, x, key: x + jax.random.normal(key, x.shape), 0.5)
+    return Stepped(lambda parameters, x, key, forcing: x + jax.random.normal(key, x.shape), 0.5)
 
 
 def test_every_step_of_every_interval_draws_from_a_key_of_its_own():
@@ -107,7 +108,7 @@ def test_every_step_of_every_interval_draws_from_a_key_of_its_own():
 def test_gradients_through_the_checkpointed_rollout_are_finite_differences():
     grid = Grid((5, 4))
 
-    def right_hand_side(parameters, x):
+    def right_hand_side(parameters, x, forcing):
         spread = parameters["diffusion"].reshape(2, 1, 1) * laplacian(x, grid)
         return spread + jnp.tanh(parameters["rate"] * x * x[::-1])
 
@@ -134,9 +135,28 @@ def test_gradients_through_the_checkpointed_rollout_are_finite_differences():
 
 
 def test_a_rollout_stores_one_lattice_a_step_for_its_gradient():
-    dynamics = runge_kutta(lambda p, x: jnp.tanh(p * x) ** 2 - jnp.sin(x), "tsit5", 0.125)
+    dynamics = runge_kutta(lambda p, x, forcing: jnp.tanh(p * x) ** 2 - jnp.sin(x), "tsit5", 0.125)
     loss = lambda p, x: jnp.sum(rollout(dynamics, p, x, np.array([0.0, 4.0]), KEY))
     x = jnp.ones((1000, 1))
     _, pull = jax.vjp(loss, jnp.array(0.5), x)
     stored = sum(leaf.size for leaf in jax.tree.leaves(pull))
     assert 32 * x.size <= stored < 34 * x.size  # of 32 steps, whose six stages are not kept
+
+
+@pytest.mark.parametrize("kind", ["fixed", "adaptive"])
+def test_forcing_arrives_at_the_time_of_every_stage(kind):
+    """dx/dt = 5 t^4 from a start at t = 2: exact to the order of the solver, at unequal times."""
+    driven = lambda parameters, x, forcing: 5.0 * forcing.time**4 * jnp.ones_like(x)
+    dynamics = runge_kutta(driven, "dopri5", 0.125) if kind == "fixed" else adaptive(driven)
+    times = np.array(TIMES["unequal"])
+    x = start(3)
+    states = rollout(dynamics, None, x, times, KEY, Forcing(time=jnp.array(2.0)))
+    exact = x + (times**5 - 2.0**5)[:, None, None]
+    np.testing.assert_allclose(states, exact, rtol=1e-8)
+
+
+def test_what_is_prepared_is_made_of_the_parameters_and_taken_by_every_step():
+    step = lambda rate, x, key, forcing: x + 0.5 * rate * x
+    dynamics = Stepped(step, 0.5, prepare=lambda parameters: parameters["first"])
+    states = rollout(dynamics, RATES, start(4), np.array([0.0, 1.0, 1.5]), KEY)
+    np.testing.assert_allclose(states[2], start(4) * 1.15**3, rtol=1e-12)

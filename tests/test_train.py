@@ -166,7 +166,10 @@ def poison(monkeypatch):
     def spoil(*steps):
         def poisoned(config, data, step, mesh, **options):
             batch = draw(config, data, step, mesh, **options)
-            return batch | {"values": batch["values"] * np.nan} if step + 1 in steps else batch
+            if step + 1 not in steps:
+                return batch
+            window = batch["window"]
+            return batch | {"window": window.replace(values=window.values * np.nan)}
 
         monkeypatch.setattr(train, "draw_batch", poisoned)
 

@@ -89,7 +89,9 @@ class Trajectories:
             array = np.asarray(given, dtype=np.float32)
             object.__setattr__(self, name, array)
             expected = fits[name]
-            matches = [want in (None, size) for want, size in zip(expected, array.shape, strict=False)]
+            matches = [
+                want in (None, size) for want, size in zip(expected, array.shape, strict=False)
+            ]
             if array.ndim != len(expected) or not all(matches) or not array.size:
                 wanted = ", ".join("any" if size is None else str(size) for size in expected)
                 raise InputError(

@@ -42,8 +42,9 @@ def put(tree, mesh: Mesh, spec: PartitionSpec = EVERYWHERE):
 def fill_up(batch: dict[str, Any], devices: int) -> dict[str, Any]:
     """Fills a batch up with copies of its first item until `devices` divide it.
 
-    Every array in it, however deep, has the items as its first axis. Adds an array "weight" [B]: 1 for the items that were there, 0 for the copies. The copies are
-    real items, so that no non-finite number can arise from them and outlive the zero.
+    Every array in it, however deep, has the items as its first axis. Adds an array "weight" [B]: 1
+    for the items that were there, 0 for the copies. The copies are real items, so that no
+    non-finite number can arise from them and outlive the zero.
     """
     count = len(jax.tree.leaves(batch)[0])
     missing = -count % devices

@@ -84,3 +84,44 @@ def test_a_file_that_is_none_is_refused_by_name(trajectories, tmp_path, content)
         path.write_bytes(content)
     with pytest.raises(InputError, match="test.npz"):
         Trajectories.load_npz(path)
+
+
+GIVEN = {
+    "mask": np.arange(40).reshape(2, 4, 5) % 2,
+    "environment": np.arange(120.0).reshape(2, 4, 5, 3),
+    "inputs": np.arange(12.0).reshape(2, 3, 2),
+    "input_times": [0.0, 1.0, 5.0],
+}
+
+
+def test_what_acts_from_outside_comes_back_and_counts(trajectories, tmp_path):
+    forced = dataclasses.replace(trajectories, **GIVEN)
+    forced.save_npz(tmp_path / "forced.npz")
+    again = Trajectories.load_npz(tmp_path / "forced.npz")
+    for name, given in GIVEN.items():
+        np.testing.assert_array_equal(getattr(again, name), given)
+    assert again.digest() == forced.digest() != trajectories.digest()
+    np.testing.assert_array_equal(forced.values[:, :, GIVEN["mask"][0] == 0], 0.0)
+
+    one, both = forced.forcing(1), forced.forcing(np.array([1, 0]))
+    assert one.time == trajectories.times[0] and one.environment.shape == (3, 4, 5)
+    np.testing.assert_array_equal(both.mask[0], one.mask)
+    np.testing.assert_array_equal(both.inputs[1], GIVEN["inputs"][0])
+    np.testing.assert_array_equal(both.input_times[1], GIVEN["input_times"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"mask": np.ones((2, 5, 4))}, r"mask has the shape \(2, 5, 4\), .* \(2, 4, 5\)"),
+        ({"mask": np.full((2, 4, 5), 0.5)}, "mask must be 1 inside and 0 outside"),
+        ({"environment": np.zeros((2, 4, 5))}, r"environment has the shape .*\(2, 4, 5, any\)"),
+        ({"inputs": np.full((2, 1), np.nan)}, "inputs must be finite"),
+        ({"inputs": np.zeros((3, 1))}, r"inputs has the shape .*\(2, any\)"),
+        ({"input_times": [0.0, 1.0]}, "input_times must increase and come with a table"),
+        (GIVEN | {"input_times": [0.0, 0.0, 1.0]}, "input_times must increase"),
+    ],
+)
+def test_what_acts_from_outside_must_fit(trajectories, change, told):
+    with pytest.raises(InputError, match=told):
+        dataclasses.replace(trajectories, **change)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,16 +25,34 @@ def draw(step=0, seed=0, count=8, window=3, sampling="uniform", data=DATA):
 
 def origins(batch):
     """Trajectory and first snapshot of each window."""
-    return np.divmod(batch["values"][:, 0, 0, 0].astype(int), 1000)
+    return np.divmod(batch["window"].values[:, 0, 0, 0].astype(int), 1000)
 
 
 @pytest.mark.parametrize("sampling", windows.SAMPLINGS)
 def test_windows_are_stretches_of_one_trajectory(sampling):
     batch = draw(sampling=sampling)
-    assert batch["values"].shape == (8, 4, 1, 1) and batch["values"].dtype == np.float32
-    np.testing.assert_array_equal(np.diff(batch["values"][..., 0, 0], axis=1), 1.0)
+    assert (
+        batch["window"].values.shape == (8, 4, 1, 1) and batch["window"].values.dtype == np.float32
+    )
+    np.testing.assert_array_equal(np.diff(batch["window"].values[..., 0, 0], axis=1), 1.0)
     np.testing.assert_array_equal(batch["index"], np.arange(8))
     assert batch["index"].dtype == np.int32
+
+
+def test_a_window_knows_when_and_where_it_is():
+    data = dataclasses.replace(
+        numbered(),
+        environment=np.arange(5.0)[:, None, None],
+        inputs=10.0 * np.arange(5)[:, None],
+        times=3.0 + np.arange(21) * 2.0,
+    )
+    batch = draw(data=data)
+    which, first = origins(batch)
+    forcing = batch["window"].forcing
+    np.testing.assert_array_equal(forcing.time, 3.0 + 2.0 * first)
+    np.testing.assert_array_equal(forcing.environment, which[:, None, None])
+    np.testing.assert_array_equal(forcing.inputs, 10.0 * which[:, None])
+    assert forcing.mask is None
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
@@ -40,9 +60,9 @@ def test_a_batch_is_a_function_of_seed_and_step():
     first = draw(step=7, seed=3)
     np.random.seed(2)
     draw(step=1)
-    np.testing.assert_array_equal(first["values"], draw(step=7, seed=3)["values"])
+    np.testing.assert_array_equal(first["window"].values, draw(step=7, seed=3)["window"].values)
     for other in (draw(step=8, seed=3), draw(step=7, seed=4)):
-        assert (first["values"] != other["values"]).any()
+        assert (first["window"].values != other["window"].values).any()
 
 
 @pytest.mark.parametrize("window", [1, 3, 20])
@@ -99,13 +119,13 @@ def test_log_sampling_has_the_density_of_log_time():
 @pytest.mark.parametrize("window", [0, 21, 100])
 def test_a_window_that_does_not_fit_is_refused(window):
     with pytest.raises(InputError, match=f"training.window is {window} .* have 20; take 1 to 20"):
-        windows.check(DATA, window, "log")
-    windows.check(DATA, 20, "log")
+        windows.check(DATA.times, window, "log")
+    windows.check(DATA.times, 20, "log")
 
 
 def test_an_unknown_sampling_is_refused():
     with pytest.raises(InputError, match="training.sampling is 'cubic'; take one of uniform, log"):
-        windows.check(DATA, 1, "cubic")
+        windows.check(DATA.times, 1, "cubic")
 
 
 def test_the_interval():

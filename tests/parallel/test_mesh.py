@@ -32,13 +32,17 @@ def test_arrays_lie_everywhere_or_spread_by_their_first_axis():
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 5, 8])
 def test_a_batch_is_filled_up_with_copies_that_weigh_nothing(devices):
-    batch = {"values": np.random.default_rng(0).normal(size=(6, 3)), "index": np.arange(1, 7)}
+    values = np.random.default_rng(0).normal(size=(6, 3))
+    batch = {"nested": {"values": values}, "index": np.arange(1, 7)}
     filled = fill_up(batch, devices)
     count = len(filled["weight"])
     assert count % devices == 0 and 6 <= count < 6 + devices
     np.testing.assert_array_equal(filled["weight"], [1] * 6 + [0] * (count - 6))
     assert filled["weight"].dtype == np.float32
-    for name, values in batch.items():
-        np.testing.assert_array_equal(filled[name][:6], values)
-        assert (filled[name][6:] == values[0]).all()
+    for found, given in (
+        (filled["nested"]["values"], values),
+        (filled["index"], batch["index"]),
+    ):
+        np.testing.assert_array_equal(found[:6], given)
+        assert (found[6:] == given[0]).all()
     assert "weight" not in batch

@@ -10,7 +10,9 @@ from jax.flatten_util import ravel_pytree
 from diffpattern import problem
 from diffpattern.data import statistics
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.parallel.mesh import SPREAD, fill_up, make_mesh, put
 from diffpattern.training import least_squares
@@ -137,13 +139,14 @@ def toy_batch(count=6):
     """Windows [2, 9, 3]: two inputs and a target for each of nine cells, at two times."""
     random = np.random.default_rng(0)
     values = random.normal(size=(count, 2, 9, 3)).astype(np.float32)
-    return {"values": values, "index": np.arange(count, dtype=np.int32)}
+    forcing = Forcing(time=np.zeros(count, np.float32))
+    return {"window": Window(values, forcing), "index": np.arange(count, dtype=np.int32)}
 
 
 def linear(parameters, window, key):
     """Residuals of a linear fit; what is random in them depends on the window's key."""
-    fit = window[..., :2] @ parameters["slope"] + parameters["offset"]
-    return (fit - window[..., 2] + 0.1 * jax.random.normal(key, fit.shape)).reshape(-1)
+    fit = window.values[..., :2] @ parameters["slope"] + parameters["offset"]
+    return (fit - window.values[..., 2] + 0.1 * jax.random.normal(key, fit.shape)).reshape(-1)
 
 
 def backwards(residuals):
@@ -181,7 +184,10 @@ def toy_solution(which=slice(None)):
     key = jax.random.fold_in(jax.random.key(0), 0)
     keys = [jax.random.fold_in(key, index) for index in batch["index"]]
     noise = np.stack([0.1 * jax.random.normal(key, (2, 9)) for key in keys])
-    x, y = batch["values"][which, ..., :2].reshape(-1, 2), batch["values"][which, ..., 2]
+    x, y = (
+        batch["window"].values[which, ..., :2].reshape(-1, 2),
+        batch["window"].values[which, ..., 2],
+    )
     y = (y - noise[which]).reshape(-1)
     rows = np.column_stack([np.ones(len(x)), x]).astype(float)
     solution, square, *_ = np.linalg.lstsq(rows, y, rcond=None)
@@ -211,7 +217,9 @@ def test_windows_together_and_apart_give_the_same_step():
 def test_the_factor_does_not_depend_on_the_mesh():
     """Ill-conditioned and hardly damped: what the sums' rounding did to J'J would show."""
     batch = toy_batch()
-    batch["values"][..., 1] = batch["values"][..., 0] + 1e-3 * batch["values"][..., 1]
+    batch["window"].values[..., 1] = (
+        batch["window"].values[..., 0] + 1e-3 * batch["window"].values[..., 1]
+    )
     one, *others = (toy_step(n, batch=batch, damping=1e-9)[0]["slope"] for n in MESHES)
     assert np.abs(one).max() > 10
     for other in others:
@@ -252,10 +260,10 @@ def test_damping_grows_until_a_trial_is_within_reach():
 
 def failing_on(windows):
     """Residuals that are NaN on the windows that these indices mark in their last input."""
-    marks = toy_batch()["values"][list(windows), 0, 0, 2]
+    marks = toy_batch()["window"].values[list(windows), 0, 0, 2]
 
     def residuals(parameters, window, key):
-        marked = jnp.isin(window[0, 0, 2], marks)
+        marked = jnp.isin(window.values[0, 0, 2], marks)
         return jnp.where(marked, jnp.nan, linear(parameters, window, key))
 
     return residuals

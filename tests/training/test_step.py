@@ -9,6 +9,8 @@ import tiny
 
 from diffpattern import train
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.windows import Window
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
@@ -44,15 +46,16 @@ PARAMETERS = {"scale": np.array([0.5, 2.0], np.float32), "offset": np.float32(0.
 UNBOUNDED = {"scale": np.full(2, -np.inf), "offset": np.array(-np.inf)}
 
 
-def toy_loss(parameters, values, key):
+def toy_loss(parameters, window, key):
     """Depends on every parameter, on the window and on its key."""
-    noise = jax.random.normal(key, values.shape)
-    return jnp.mean((values * parameters["scale"] + parameters["offset"] + noise) ** 2)
+    noise = jax.random.normal(key, window.values.shape)
+    return jnp.mean((window.values * parameters["scale"] + parameters["offset"] + noise) ** 2)
 
 
 def toy_batch(count=6):
     values = np.random.default_rng(0).normal(size=(count, 2, 5, 2)).astype(np.float32)
-    return {"values": values, "index": np.arange(count, dtype=np.int32)}
+    forcing = Forcing(time=np.zeros(count, np.float32))
+    return {"window": Window(values, forcing), "index": np.arange(count, dtype=np.int32)}
 
 
 def toy_step(devices, *, lower=UNBOUNDED, together=False, check=True, loss=toy_loss, batch=None):
@@ -69,7 +72,7 @@ def toy_answer():
     batch = toy_batch()
     keys = window_keys(5, jnp.int32(3), batch)
     mean = lambda parameters: jnp.mean(
-        jax.vmap(toy_loss, (None, 0, 0))(parameters, batch["values"], keys)
+        jax.vmap(toy_loss, (None, 0, 0))(parameters, batch["window"], keys)
     )
     return jax.value_and_grad(mean)(PARAMETERS)
 
@@ -108,7 +111,7 @@ def test_parameters_are_projected_onto_their_bounds():
 
 def test_one_bad_window_is_seen_in_the_loss():
     batch = toy_batch()
-    batch["values"][4] = np.nan
+    batch["window"].values[4] = np.nan
     _, metrics, _ = toy_step(4, batch=batch)
     assert np.isnan(metrics["loss"]) and np.isnan(metrics["gradient_norm"])
 
@@ -263,5 +266,5 @@ def test_diffusion_coefficients_do_not_fall_below_zero(name, truth, monkeypatch)
 def test_a_batch_is_drawn_for_its_step():
     run = tiny.Run(tiny.config(**SIX), tiny.data(), 4)
     batch = train.draw_batch(run.config, run.trajectories, 3, run.mesh)
-    assert batch["values"].shape[0] == 8 and float(batch["weight"].sum()) == 6
-    assert len(batch["values"].sharding.device_set) == 4
+    assert batch["window"].values.shape[0] == 8 and float(batch["weight"].sum()) == 6
+    assert len(batch["window"].values.sharding.device_set) == 4
