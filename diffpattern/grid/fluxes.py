@@ -2,7 +2,8 @@
 
 A flux that leaves a cell through a face enters its neighbour through the same face, so what is
 transported sums to zero on a torus; and a `symmetric` wall's faces carry none, neither of a
-gradient nor of a velocity, so it does between such walls too.
+gradient nor of a velocity, so it does between such walls too. A face lets pass as much as the
+product of its two cells' masks says: all inside, nothing at the edge.
 
 Layout as in `stencils`. A coefficient (diffusivity, velocity) goes on beyond a wall as
 `Grid.for_coefficients` says.
@@ -13,8 +14,8 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
-from diffpattern.grid.padding import pad
-from diffpattern.grid.slices import lower_and_upper, vector_component
+from diffpattern.grid.padding import across, bordered_mask, pad
+from diffpattern.grid.slices import lower_and_upper, open_faces, vector_component
 
 ADVECTION_SCHEMES = ("central", "upwind")
 
@@ -39,6 +40,32 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
     return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
 
 
+def divergence(vector: Array, grid: Grid) -> Array:
+    """Divergence of a vector, the sum over a of dv_a / da; of second order.
+
+    The component at a face is the mean of its two cells', which away from walls gives central
+    differences. Beyond a `symmetric` or `flux` wall the component normal to it changes sign:
+    nothing passes the wall, and the divergence sums to zero between such walls as on a torus.
+
+    Args:
+      vector: [..., ndim, *space].
+      grid: its description; any spacing.
+
+    Returns:
+      [..., *space], in units of the vector per length.
+
+    Raises:
+      InputError: if the vector has not one component for each spatial axis.
+    """
+
+    def flux(axis: int) -> Array:
+        component = vector_component(vector, grid, axis)
+        lower, upper = _beside_faces(component, grid, axis, normal_axis=axis)
+        return 0.5 * (lower + upper)
+
+    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+
+
 def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") -> Array:
     """div(V x): what the flow carries out of each cell, per volume.
 
@@ -48,7 +75,8 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
       x: lattice, [..., *space].
       velocity: V, [..., ndim, *space]; the axes before the component broadcast against the leading
         axes of `x`, so [C, ndim, *space] gives each species its own and [ndim, *space] all one.
-      grid: its description; any spacing. The velocity normal to a `symmetric` wall is zero on it.
+      grid: its description; any spacing. The velocity normal to a `symmetric` or `flux` wall is
+        zero on it.
       scheme: `central`, the face carries the mean of its two cells (second order; it oscillates
         where |V| h exceeds twice the diffusivity); `upwind`, the cell that the flow comes from
         (first order; it smears with a diffusivity of |V| h / 2, and keeps x non-negative where
@@ -82,11 +110,14 @@ def _beside_faces(
     x: Array, grid: Grid, axis: int, *, normal_axis: int | None = None
 ) -> tuple[Array, Array]:
     """The cells below and above each of the n + 1 faces across one axis, walls included."""
-    border = tuple(int(other == axis) for other in range(grid.ndim))
-    return lower_and_upper(pad(x, grid, border, normal_axis=normal_axis), axis - grid.ndim)
+    bordered = pad(x, grid, across(axis, grid), normal_axis=normal_axis)
+    return lower_and_upper(bordered, axis - grid.ndim)
 
 
 def _balance(flux: Array, grid: Grid, axis: int) -> Array:
     """What leaves through the upper face less what enters through the lower, per length."""
+    mask = bordered_mask(grid, across(axis, grid), flux.dtype)
+    if mask is not None:
+        flux = open_faces(mask, axis - grid.ndim) * flux
     lower, upper = lower_and_upper(flux, axis - grid.ndim)
     return (upper - lower) / grid.spacing[axis]

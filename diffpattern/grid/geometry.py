@@ -2,50 +2,25 @@
 
 They are static: hashable, so that a jitted function may close over one or take one as a static
 argument, and validated once, when they are made. What the description means for the numbers of a
-lattice is the business of `padding`.
+lattice is the business of `padding`. What belongs to a moment or to a trajectory, and so may be
+traced, is attached by `Grid.under`.
 """
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from jax import Array
 
 from diffpattern.errors import InputError
+from diffpattern.grid.boundary import BOUNDARY_KINDS, Boundary, Walls, as_walls
+from diffpattern.grid.forcing import Forcing
 
-BOUNDARY_KINDS = ("circular", "zero", "value", "symmetric", "replicate")
+__all__ = ["BOUNDARY_KINDS", "Boundary", "Grid", "GridNow", "Walls"]
+
 MOST_AXES = 3
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """What the cells beyond both walls of one axis hold.
-
-    Attributes:
-      kind: `circular`, the cells of the opposite side (a torus); `zero`, nothing; `value`, a fixed
-        value; `symmetric`, the half-sample mirror of the lattice, so that no flux passes the wall;
-        `replicate`, the outermost cell again (an open end).
-      value: what `value` cells hold, in the state's units; 0 for every other kind.
-
-    Raises:
-      InputError: for an unknown kind, or a value that is not finite or has no use.
-    """
-
-    kind: str = "circular"
-    value: float = 0.0
-
-    def __post_init__(self):
-        if self.kind not in BOUNDARY_KINDS:
-            raise InputError(
-                f"boundary kind is {self.kind!r}, but must be one of {', '.join(BOUNDARY_KINDS)}."
-            )
-        if not _is_real(self.value) or not math.isfinite(self.value):
-            raise InputError(f"boundary value is {self.value!r}, but must be a finite number.")
-        if self.kind != "value" and self.value != 0:
-            raise InputError(
-                f"boundary value is {self.value!r} on a boundary of kind {self.kind!r}, "
-                "but only kind 'value' has one."
-            )
-        object.__setattr__(self, "value", float(self.value))
 
 
 @dataclass(frozen=True)
@@ -56,8 +31,10 @@ class Grid:
       shape: cells along each axis; a single number for one axis.
       spacing: distance between neighbouring cells, in the data's unit of length; one number for
         all axes or one for each. Kept as a tuple.
-      boundary: a `Boundary` or the name of its kind, once for all axes or one for each. Kept as a
-        tuple of `Boundary`.
+      boundary: what lies beyond the walls, once for all axes or one for each: a `Boundary`, the
+        name of its kind, its fields as a mapping, or a pair of these for the lower and the upper
+        wall. Kept as a tuple of `Walls`.
+      mask: None; see `GridNow`.
 
     Raises:
       InputError: naming the field that cannot describe a lattice.
@@ -65,7 +42,9 @@ class Grid:
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | float = 1.0
-    boundary: tuple[Boundary, ...] | Boundary | str = "circular"
+    boundary: tuple[Walls, ...] | Boundary | str = "circular"
+
+    mask: ClassVar[Array | None] = None
 
     def __post_init__(self):
         shape = (self.shape,) if isinstance(self.shape, numbers.Integral) else self.shape
@@ -79,7 +58,7 @@ class Grid:
         boundary = _one_per_axis("boundary", self.boundary, len(shape))
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "spacing", tuple(float(h) for h in spacing))
-        object.__setattr__(self, "boundary", tuple(_as_boundary(b) for b in boundary))
+        object.__setattr__(self, "boundary", tuple(map(as_walls, boundary)))
 
     @property
     def ndim(self) -> int:
@@ -87,16 +66,71 @@ class Grid:
         return len(self.shape)
 
     def for_coefficients(self) -> "Grid":
-        """The same lattice as a coefficient (diffusivity, velocity) sees it.
+        """The same lattice as a coefficient (diffusivity, velocity, mask) sees it.
 
         A wall at which the state is held at zero or at a value says nothing about a coefficient,
-        which therefore goes on beyond it as it was in the outermost cell.
+        which therefore goes on beyond it as it was in the outermost cell. A wall with a given flux
+        of the state is a mirror to a coefficient, which no velocity passes.
         """
-        open_end = Boundary("replicate")
-        return replace(
-            self,
-            boundary=tuple(open_end if b.kind in ("zero", "value") else b for b in self.boundary),
-        )
+        return replace(self, boundary=tuple(walls.for_coefficients() for walls in self.boundary))
+
+    def under(self, forcing: Forcing) -> "Grid":
+        """The same lattice at the forcing's moment and inside its mask.
+
+        Every operator on the result takes the walls' values at `forcing.time`, and lets no flux
+        pass the edge of `forcing.mask`. Where nothing changes and nothing is masked it is this
+        very grid; otherwise a `GridNow`, which lives within one evaluation of a right-hand side.
+
+        Raises:
+          InputError: if the mask is not of the grid's shape.
+        """
+        mask = self.mask if forcing.mask is None else forcing.mask
+        if mask is self.mask and not any(walls.change for walls in self.boundary):
+            return self
+        if mask is not None and tuple(mask.shape) != self.shape:
+            raise InputError(
+                f"mask has shape {tuple(mask.shape)}, but must have the grid's {self.shape}."
+            )
+        boundary = tuple(walls.at(forcing.time) for walls in self.boundary)
+        return GridNow(self.shape, self.spacing, boundary, mask)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, names and lists, as JSON takes them; `from_dict` gives an equal grid back."""
+        return {
+            "shape": list(self.shape),
+            "spacing": list(self.spacing),
+            "boundary": [walls.to_dict() for walls in self.boundary],
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Grid":
+        """Reads what `to_dict` gave, also after its way through JSON.
+
+        Raises:
+          InputError: for anything else.
+        """
+        names = {"shape", "spacing", "boundary"}
+        if not isinstance(fields, Mapping) or set(fields) != names:
+            raise InputError(f"grid is {fields!r}, but must have {', '.join(sorted(names))}.")
+        return cls(**fields)
+
+
+@dataclass(frozen=True, eq=False)
+class GridNow(Grid):
+    """A lattice at a moment, made by `Grid.under`.
+
+    Its walls' values and its mask may be traced numbers: it has no hash, so that nobody takes it
+    for a static argument or the key of a cache.
+
+    Attributes:
+      mask: 1 inside and 0 outside, [*shape], or anything between (docs/boundaries.md has what that
+        means); None: inside is everywhere.
+    """
+
+    mask: Array | None = None
+
+    __eq__ = object.__eq__
+    __hash__ = None
 
 
 def _is_real(number) -> bool:
@@ -116,14 +150,3 @@ def _one_per_axis(field: str, given, ndim: int) -> tuple:
             f"grid {field} is {given!r}, but must be one for all axes or {ndim}, one for each."
         )
     return tuple(given)
-
-
-def _as_boundary(given) -> Boundary:
-    if isinstance(given, Boundary):
-        return given
-    if isinstance(given, str):
-        return Boundary(given)
-    raise InputError(
-        f"grid boundary is {given!r}, but must be a Boundary or the name of its kind "
-        f"({', '.join(BOUNDARY_KINDS)})."
-    )

@@ -7,10 +7,12 @@ condition, or a neighbouring block's cells, is written here and nowhere else.
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Boundary, Grid
+from diffpattern.grid.boundary import Boundary
+from diffpattern.grid.geometry import Grid
 
 
 def pad(
@@ -20,7 +22,7 @@ def pad(
 
     The axes are bordered one after the other, so a corner holds what the last of its axes makes of
     the borders of those before. A border wider than the lattice goes on with the same rule (round
-    the torus again, to and fro between two mirrors).
+    the torus again, to and fro between two mirrors). docs/boundaries.md has the formulas.
 
     Args:
       x: lattice, [..., *grid.shape]; every leading axis is passed through.
@@ -28,15 +30,16 @@ def pad(
       width: cells to add on both sides of every spatial axis, or one number for each.
       normal_axis: give it where `x` is one component of a vector: the spatial axis (0 for the
         first) that the component points along. A mirror normal to it turns the vector around, so
-        beyond a `symmetric` wall of this axis the component comes with the opposite sign and its
-        mean over the wall's face is zero: nothing passes. Without it `x` is mirrored as it is, as
-        a scalar is, and a vector's component along the wall.
+        beyond a `symmetric` or `flux` wall of this axis the component comes with the opposite sign
+        and its mean over the wall's face is zero: nothing passes. Without it `x` is mirrored as it
+        is, as a scalar is, and a vector's component along the wall.
 
     Returns:
       [..., *(n + 2 * width)].
 
     Raises:
-      InputError: if the last axes of `x` are not the grid's, or the width is not one for each axis.
+      InputError: if the last axes of `x` are not the grid's, the width is not one for each axis, or
+        a wall's value is one over time (see `Grid.under`) or not one for each species of `x`.
     """
     x = jnp.asarray(x)
     check_lattice(x, grid)
@@ -45,9 +48,8 @@ def pad(
         raise InputError(
             f"border width is {width!r}, but must be 0 or more on each of {grid.ndim} axes."
         )
-    for axis, (cells, boundary) in enumerate(zip(widths, grid.boundary, strict=True)):
-        sign = -1 if axis == normal_axis else 1
-        x = _pad_axis(x, axis - grid.ndim, cells, boundary, sign)
+    for axis, cells in enumerate(widths):
+        x = _pad_axis(x, grid, axis, cells, turned=axis == normal_axis)
     return x
 
 
@@ -59,33 +61,97 @@ def check_lattice(x: Array, grid: Grid) -> None:
         )
 
 
-def _pad_axis(x: Array, axis: int, width: int, boundary: Boundary, sign: int) -> Array:
-    """Borders one axis; `sign` is that of a mirror image."""
-    if width == 0:
-        return x
-    size = x.shape[axis]
-    repeats = boundary.kind in ("circular", "symmetric")
-    if repeats and width > size:
-        # A bordered lattice is its own continuation: the same rule, applied again, is exact.
-        x = _pad_axis(x, axis, size, boundary, sign)
-        return _pad_axis(x, axis, width - size, boundary, sign)
+def across(axis: int, grid: Grid) -> tuple[int, ...]:
+    """The widths of a border of one cell across one axis alone."""
+    return tuple(int(other == axis) for other in range(grid.ndim))
+
+
+def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> Array:
+    """Borders one axis; `turned`, with a vector's component along it."""
+    while width > 0:
+        # A bordered lattice is its own continuation: what is read off it is exact again.
+        cells = min(width, grid.shape[axis])
+        x = _extend(x, grid, axis, cells, turned)
+        width -= cells
+    return x
+
+
+def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
+    """Adds cells beyond both walls of an axis, and beyond a border that it may have already."""
+    walls, along = grid.boundary[axis], axis - grid.ndim
+    constants = [wall.value for wall in (walls.lower, walls.upper) if _is_constant(wall)]
+    fill = constants[0] if constants else 0.0
 
     # An allocation whose borders are then written in place. On a CPU this is the form that XLA
     # compiles best inside a scan, for the value and for the gradient: concatenated slices are
     # fused into their consumers and evaluated again for each shift (two to seven times slower).
     edges = [(0, 0, 0)] * x.ndim
-    edges[axis] = (width, width, 0)
-    bordered = lax.pad(x, jnp.asarray(boundary.value, x.dtype), edges)
-    if boundary.kind in ("zero", "value"):
-        return bordered
-    cells = width if repeats else 1
-    first = lax.slice_in_dim(x, 0, cells, axis=axis)
-    last = lax.slice_in_dim(x, size - cells, size, axis=axis)
-    if boundary.kind == "circular":
-        before, after = last, first
-    elif boundary.kind == "symmetric":
-        before, after = (sign * lax.rev(edge, (axis % x.ndim,)) for edge in (first, last))
-    else:
-        before, after = (jnp.repeat(edge, width, axis=axis) for edge in (first, last))
-    bordered = lax.dynamic_update_slice_in_dim(bordered, before, 0, axis)
-    return lax.dynamic_update_slice_in_dim(bordered, after, width + size, axis)
+    edges[along] = (cells, cells, 0)
+    bordered = lax.pad(x, jnp.asarray(fill, x.dtype), edges)
+    for upper, wall in enumerate((walls.lower, walls.upper)):
+        if not (_is_constant(wall) and wall.value == fill):
+            beyond = _beyond(x, grid, axis, cells, wall, turned, bool(upper))
+            start = upper * (cells + x.shape[along])
+            bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
+    return bordered
+
+
+def _is_constant(wall: Boundary) -> bool:
+    """Whether a number known beforehand is all that lies beyond the wall."""
+    return wall.kind in ("zero", "value") and isinstance(wall.value, float)
+
+
+def _beyond(
+    x: Array, grid: Grid, axis: int, cells: int, wall: Boundary, turned: bool, upper: bool
+) -> Array:
+    """The next `cells` beyond one wall, [..., cells, ...]."""
+    along = axis - grid.ndim
+    border = (x.shape[along] - grid.shape[axis]) // 2
+    if wall.kind == "circular":
+        return _inside(x, along, 2 * border, cells, not upper)
+    if wall.kind == "replicate":
+        return jnp.repeat(_inside(x, along, 0, 1, upper), cells, axis=along)
+    # As far inside the wall as the new cells lie beyond it.
+    image = lax.rev(_inside(x, along, 2 * border, cells, upper), (along % x.ndim,))
+    if wall.kind in ("zero", "value"):
+        return jnp.broadcast_to(_given(wall, x, grid), image.shape)
+    if turned:
+        return -image
+    if wall.kind == "symmetric":
+        return image
+    # From a cell to its image it is twice the way to the wall.
+    distance = grid.spacing[axis] * (2 * np.arange(border, border + cells) + 1)
+    distance = distance if upper else distance[::-1]
+    distance = distance.reshape((cells,) + (1,) * (-along - 1))
+    return image + _given(wall, x, grid) * jnp.asarray(distance, x.dtype)
+
+
+def _inside(x: Array, axis: int, depth: int, cells: int, upper: bool) -> Array:
+    """Cells of one axis, `depth` away from its lower or its upper end."""
+    start = x.shape[axis] - depth - cells if upper else depth
+    return lax.slice_in_dim(x, start, start + cells, axis=axis)
+
+
+def _given(wall: Boundary, x: Array, grid: Grid) -> Array:
+    """A wall's value, in a shape that goes with [..., *space]; [C, 1, ...] for C species."""
+    if wall.times:
+        raise InputError(
+            "boundary value changes in time, but is needed where there is none: a right-hand side "
+            "takes its grid by `grid.under(forcing)`."
+        )
+    value = jnp.asarray(wall.value, x.dtype)
+    if value.ndim == 0:
+        return value
+    if value.shape != x.shape[-grid.ndim - 1 : -grid.ndim]:
+        raise InputError(
+            f"boundary value is given for {value.size} species, but the array to be bordered has "
+            f"shape {tuple(x.shape)}."
+        )
+    return value.reshape((-1,) + (1,) * grid.ndim)
+
+
+def bordered_mask(grid: Grid, width: int | Sequence[int], dtype) -> Array | None:
+    """The grid's mask with a border, as a coefficient has it; None where there is no mask."""
+    if grid.mask is None:
+        return None
+    return pad(jnp.asarray(grid.mask, dtype), grid.for_coefficients(), width)

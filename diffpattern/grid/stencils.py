@@ -5,6 +5,9 @@ first; a vector has its component axis right before space, in the order of the s
 Each is made of a border (`padding`) and shifted slices (`slices`), axis after axis. Those that
 conserve what they transport are written in `fluxes`, and reached from here like the others.
 
+On a grid with a mask (`Grid.under`) a neighbour outside counts as if it held the cell's own value,
+so that nothing passes the mask's edge; docs/boundaries.md has what that makes of each operator.
+
 Normalisation: weights are scaled by the spacing so that, away from walls, an average is exact on
 straight lines, a gradient on quadratics and a Laplacian on cubics (`fourth_order` on quintics).
 Derivatives of a constant are exactly 0.
@@ -20,9 +23,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffpattern.errors import InputError
-from diffpattern.grid.fluxes import advection, flux_divergence
+from diffpattern.grid.fluxes import advection, divergence, flux_divergence
 from diffpattern.grid.geometry import Grid
-from diffpattern.grid.padding import check_lattice, pad
+from diffpattern.grid.padding import across, bordered_mask, check_lattice, pad
 from diffpattern.grid.slices import (
     crop,
     first_difference,
@@ -30,6 +33,7 @@ from diffpattern.grid.slices import (
     second_difference,
     smooth,
     vector_component,
+    wide_second_difference,
 )
 
 __all__ = [
@@ -76,8 +80,10 @@ def average(x: Array, grid: Grid, *, kernel_scale: float = 1.0) -> Array:
     if kernel_scale != 1:
         return pad_smoothed(x, grid, 0, kernel_scale)
     x = pad(x, grid, 1)
+    mask = bordered_mask(grid, 1, x.dtype)
     for axis in _axes(grid):
-        x = smooth(x, axis, 1 / 3)
+        x = smooth(x, axis, 1 / 3, mask)
+        mask = crop(mask, (axis,), 1)
     return x
 
 
@@ -103,12 +109,14 @@ def gradient(x: Array, grid: Grid, scheme: str = "central", *, kernel_scale: flo
             f"gradient scheme is {scheme!r}, but must be one of {', '.join(GRADIENT_SCHEMES)}."
         )
     x = pad_smoothed(x, grid, 1, kernel_scale)
+    mask = bordered_mask(grid, 1, x.dtype)
     components = []
     for axis, spacing in zip(_axes(grid), grid.spacing, strict=True):
-        derivative = first_difference(x, axis) / spacing
+        derivative, inside = first_difference(x, axis, mask) / spacing, crop(mask, (axis,), 1)
         for other in _others(axis, grid):
             if scheme == "sobel":
-                derivative = smooth(derivative, other, 1 / 4)
+                derivative = smooth(derivative, other, 1 / 4, inside)
+                inside = crop(inside, (other,), 1)
             else:
                 derivative = crop(derivative, (other,), 1)
         components.append(derivative)
@@ -129,25 +137,6 @@ def gradient_norm(
     # The inner choice keeps the root's infinite slope out of the backward pass, where 0 * inf
     # would be NaN.
     return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, squared)))
-
-
-def divergence(vector: Array, grid: Grid) -> Array:
-    """Divergence of a vector by central differences, the sum over a of dv_a / da.
-
-    Beyond a `symmetric` wall the component normal to it changes sign: nothing passes the wall, and
-    the divergence sums to zero between such walls as it does on a torus.
-
-    Args:
-      vector: [..., ndim, *space].
-      grid: its description; any spacing.
-
-    Returns:
-      [..., *space], in units of the vector per length.
-
-    Raises:
-      InputError: if the vector has not one component for each spatial axis.
-    """
-    return sum(_derivative(vector, grid, axis, axis) for axis in range(grid.ndim))
 
 
 def curl(vector: Array, grid: Grid) -> Array:
@@ -223,33 +212,51 @@ def laplacian(x: Array, grid: Grid, stencil: str = "cross", *, kernel_scale: flo
                 f"{grid.spacing}; 'cross' and 'fourth_order' take any."
             )
         x = pad_smoothed(x, grid, 1, kernel_scale)
-        return _compact_laplacian(x, grid, *_COMPACT_PRODUCTS[stencil][grid.ndim])
+        mask = bordered_mask(grid, 1, x.dtype)
+        return _compact_laplacian(x, mask, grid, *_COMPACT_PRODUCTS[stencil][grid.ndim])
     border = 2 if stencil == "fourth_order" else 1
+    difference = wide_second_difference if stencil == "fourth_order" else second_difference
     x = pad_smoothed(x, grid, border, kernel_scale)
+    mask = bordered_mask(grid, border, x.dtype)
     total = 0.0
     for axis, spacing in zip(_axes(grid), grid.spacing, strict=True):
-        line = crop(x, _others(axis, grid), border)
-        curvature = second_difference(line, axis, border)
-        if stencil == "fourth_order":
-            curvature = 4 / 3 * curvature - 1 / 12 * second_difference(line, axis, border, reach=2)
-        total = total + curvature / spacing**2
+        others = _others(axis, grid)
+        line, inside = crop(x, others, border), crop(mask, others, border)
+        total = total + difference(line, axis, inside) / spacing**2
     return total
 
 
-def _compact_laplacian(x: Array, grid: Grid, pair: float, triple: float) -> Array:
+def _compact_laplacian(
+    x: Array, mask: Array | None, grid: Grid, pair: float, triple: float
+) -> Array:
     """sum_a d_a + pair sum_{a<b} d_a d_b + triple d_a d_b d_c over h^2, from a border of one cell.
+
+    With a mask the second differences of two axes do not commute at its edge. The mean of their
+    products in both orders is its own transpose, so that the Laplacian only ever levels out.
+    """
+    forth = tuple(_axes(grid))
+    total = _sum_of_products(x, mask, forth, pair, triple)
+    if mask is not None and grid.ndim > 1:
+        total = 0.5 * (total + _sum_of_products(x, mask, forth[::-1], pair, triple))
+    return total / grid.spacing[0] ** 2
+
+
+def _sum_of_products(
+    x: Array, mask: Array | None, axes: tuple[int, ...], pair: float, triple: float
+) -> Array:
+    """Second differences and their products, along one axis after the other.
 
     Symmetric in the axes, though evaluated one after the other: the elementary symmetric sums of
     the axes done so far, `singles` and `pairs`, are all that the next axis needs.
     """
     total, singles, pairs = (jnp.zeros_like(x) for _ in range(3))
-    for axis in _axes(grid):
-        gained = second_difference(x + pair * singles + triple * pairs, axis)
+    for axis in axes:
+        gained = second_difference(x + pair * singles + triple * pairs, axis, mask)
         total = crop(total, (axis,), 1) + gained
-        pairs = crop(pairs, (axis,), 1) + second_difference(singles, axis)
-        singles = crop(singles, (axis,), 1) + second_difference(x, axis)
-        x = crop(x, (axis,), 1)
-    return total / grid.spacing[0] ** 2
+        pairs = crop(pairs, (axis,), 1) + second_difference(singles, axis, mask)
+        singles = crop(singles, (axis,), 1) + second_difference(x, axis, mask)
+        x, mask = crop(x, (axis,), 1), crop(mask, (axis,), 1)
+    return total
 
 
 def _axes(grid: Grid) -> range:
@@ -262,7 +269,8 @@ def _others(axis: int, grid: Grid) -> tuple[int, ...]:
 
 
 def _derivative(vector: Array, grid: Grid, component: int, axis: int) -> Array:
-    """Central difference of one component along one axis."""
-    border = tuple(int(other == axis) for other in range(grid.ndim))
-    values = pad(vector_component(vector, grid, component), grid, border, normal_axis=component)
-    return first_difference(values, axis - grid.ndim) / grid.spacing[axis]
+    """Central difference of one component along another axis."""
+    border = across(axis, grid)
+    values = pad(vector_component(vector, grid, component), grid, border)
+    mask = bordered_mask(grid, border, values.dtype)
+    return first_difference(values, axis - grid.ndim, mask) / grid.spacing[axis]

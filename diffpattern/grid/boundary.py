@@ -1,0 +1,194 @@
+"""What lies beyond the walls of a lattice, as frozen descriptions.
+
+docs/boundaries.md has the formulas; `padding` is where they become cells.
+"""
+
+import dataclasses
+import itertools
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffpattern.errors import InputError
+
+BOUNDARY_KINDS = ("circular", "zero", "value", "symmetric", "replicate", "flux")
+GIVEN_KINDS = ("value", "flux")
+
+# A number; one for each species; or, over time, a row of either for each moment.
+Given = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What the cells beyond a wall hold.
+
+    Attributes:
+      kind: `circular`, the cells of the opposite side (a torus); `zero`, nothing; `value`, a given
+        value; `symmetric`, the half-sample mirror of the lattice, so that no flux passes the wall;
+        `replicate`, the outermost cell again (an open end); `flux`, the mirror raised so that the
+        gradient across the wall is a given one, which at 0 is `symmetric`.
+      value: what `value` cells hold, in the state's units, or the derivative along the outward
+        normal at a `flux` wall, in the state's units per length: a number, or one for each species.
+        With `times` one such entry for each of them. 0 for every other kind.
+      times: increasing; between them the value goes on linearly, before and after them it stays as
+        at the first and the last. Empty where the value does not change.
+
+    Raises:
+      InputError: for an unknown kind, a value that is not finite or has no use, and times that do
+        not increase or do not fit the values.
+    """
+
+    kind: str = "circular"
+    value: Given = 0.0
+    times: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.kind not in BOUNDARY_KINDS:
+            raise InputError(
+                f"boundary kind is {self.kind!r}, but must be one of {', '.join(BOUNDARY_KINDS)}."
+            )
+        object.__setattr__(self, "value", _finite("value", self.value))
+        object.__setattr__(self, "times", _finite("times", self.times))
+        if self.kind not in GIVEN_KINDS and (self.value != 0 or self.times != ()):
+            raise InputError(
+                f"boundary value is {self.value!r} on a boundary of kind {self.kind!r}, "
+                f"but only the kinds {' and '.join(GIVEN_KINDS)} have one."
+            )
+        if _entries(self.times) is None or any(a >= b for a, b in itertools.pairwise(self.times)):
+            raise InputError(f"boundary times are {self.times!r}, but must be numbers that grow.")
+        rows = self.value if self.times else (self.value,)
+        if not isinstance(rows, tuple) or len(rows) != max(1, len(self.times)):
+            raise InputError(
+                f"boundary value is {self.value!r}, but must have an entry for each of the "
+                f"{len(self.times)} times."
+            )
+        sizes = {0 if isinstance(row, float) else _entries(row) for row in rows}
+        if len(sizes) > 1 or None in sizes:
+            raise InputError(
+                f"boundary value is {self.value!r}, but must be a number or one for each species, "
+                "with one such entry for each of the times if there are any."
+            )
+
+    def at(self, time: Array | float) -> "Boundary":
+        """The same wall at one moment, its value one that does not change."""
+        if not self.times:
+            return self
+        times, table = jnp.asarray(self.times), jnp.asarray(self.value)
+        interpolate = jnp.interp if table.ndim == 1 else jax.vmap(jnp.interp, (None, None, 1))
+        return BoundaryNow(self.kind, interpolate(time, times, table))
+
+    def for_coefficients(self) -> "Boundary":
+        """The wall as a coefficient sees it: see `Grid.for_coefficients`."""
+        if self.kind == "flux":
+            return Boundary("symmetric")
+        return Boundary("replicate") if self.kind in ("zero", "value") else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, `times` only where there are any."""
+        fields = dataclasses.asdict(self)
+        return fields if self.times else {"kind": self.kind, "value": self.value}
+
+
+class BoundaryNow(Boundary):
+    """A boundary of one moment; its value is an array, [] or [species], and may be traced."""
+
+    __hash__ = None
+
+    def __post_init__(self):
+        """Nothing can be asked of traced numbers."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """The two walls of one axis.
+
+    Attributes:
+      lower: what lies before the first cell.
+      upper: what lies after the last.
+
+    Raises:
+      InputError: where one of them is `circular` and the other is not.
+    """
+
+    lower: Boundary
+    upper: Boundary
+
+    def __post_init__(self):
+        if (self.lower.kind == "circular") != (self.upper.kind == "circular"):
+            raise InputError(
+                f"grid boundary is {self.lower.kind!r} at the lower wall and {self.upper.kind!r} "
+                "at the upper, but 'circular' must be at both or none."
+            )
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of both; None where they are of two kinds."""
+        return self.lower.kind if self.lower.kind == self.upper.kind else None
+
+    @property
+    def change(self) -> bool:
+        """Whether a value of theirs changes in time."""
+        return bool(self.lower.times or self.upper.times)
+
+    def at(self, time: Array | float) -> "Walls":
+        """Both at one moment."""
+        return Walls(self.lower.at(time), self.upper.at(time))
+
+    def for_coefficients(self) -> "Walls":
+        """Both as a coefficient sees them."""
+        return Walls(self.lower.for_coefficients(), self.upper.for_coefficients())
+
+    def to_dict(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """One description where they are alike, otherwise the lower and the upper."""
+        lower, upper = self.lower.to_dict(), self.upper.to_dict()
+        return lower if self.lower == self.upper else [lower, upper]
+
+
+def as_walls(given) -> Walls:
+    """Walls from what a person gives for an axis: one description of both, or a pair.
+
+    A description is a `Boundary`, the name of its kind, or its fields as a mapping.
+
+    Raises:
+      InputError: for anything else.
+    """
+    if isinstance(given, Walls):
+        return given
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 2:
+        return Walls(*map(_as_boundary, given))
+    both = _as_boundary(given)
+    return Walls(both, both)
+
+
+def _as_boundary(given) -> Boundary:
+    if isinstance(given, Boundary):
+        return given
+    if isinstance(given, str):
+        return Boundary(given)
+    if isinstance(given, Mapping) and {"kind"} <= given.keys() <= {"kind", "value", "times"}:
+        return Boundary(**given)
+    raise InputError(
+        f"grid boundary is {given!r}, but must be a Boundary, the name of its kind "
+        f"({', '.join(BOUNDARY_KINDS)}), its fields, or a pair of these for the two walls."
+    )
+
+
+def _entries(given) -> int | None:
+    """The length of a tuple of numbers; None for anything else."""
+    flat = isinstance(given, tuple) and all(isinstance(entry, float) for entry in given)
+    return len(given) if flat else None
+
+
+def _finite(field: str, given) -> Given:
+    """`given` with every number a float and every sequence a tuple."""
+    if isinstance(given, Sequence) and not isinstance(given, str) and (given or field == "times"):
+        return tuple(_finite(field, entry) for entry in given)
+    if not isinstance(given, numbers.Real) or isinstance(given, bool) or not math.isfinite(given):
+        raise InputError(f"boundary {field} is {given!r}, but must be a finite number.")
+    return float(given)
