@@ -114,11 +114,11 @@ def test_what_acts_from_outside_comes_back_and_counts(trajectories, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"mask": np.ones((3, 5, 4))}, r"mask has the shape \(2, 5, 4\), .* \(2, 4, 5\)"),
+        ({"mask": np.ones((3, 5, 4))}, r"mask has the shape \(3, 5, 4\), .* \(3, 4, 5\)"),
         ({"mask": np.full((3, 4, 5), 0.5)}, "mask must be 1 inside and 0 outside"),
-        ({"environment": np.zeros((3, 4, 5))}, r"environment has the shape .*\(2, 4, 5, any\)"),
+        ({"environment": np.zeros((3, 4, 5))}, r"environment has the shape .*\(3, 4, 5, any\)"),
         ({"inputs": np.full((3, 1), np.nan)}, "inputs must be finite"),
-        ({"inputs": np.zeros((2, 1))}, r"inputs has the shape .*\(2, any\)"),
+        ({"inputs": np.zeros((2, 1))}, r"inputs has the shape .*\(3, any\)"),
         ({"input_times": [0.0, 1.0]}, "input_times must increase and come with a table"),
         (GIVEN | {"input_times": [0.0, 0.0, 1.0]}, "input_times must increase"),
     ],
