@@ -8,7 +8,7 @@ import numpy as np
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import interval
-from diffpattern.grid.geometry import Boundary, Grid
+from diffpattern.grid.geometry import Grid
 from diffpattern.models import monomials
 from diffpattern.models.monomials import Whitening
 
@@ -36,14 +36,16 @@ class Statistics:
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal object back."""
-        return json.dumps(dataclasses.asdict(self))
+        fields = {
+            name: getattr(self, name) for name in ("species", "interval", "mean", "fluctuation")
+        }
+        whitening = {n: dataclasses.asdict(entry) for n, entry in self.whitening.items()}
+        return json.dumps(fields | {"grid": self.grid.to_dict(), "whitening": whitening})
 
     @classmethod
     def from_json(cls, text: str) -> "Statistics":
         """Reads what `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
-        grid = fields["grid"]
-        walls = tuple(Boundary(**wall) for wall in grid["boundary"])
         whitening = {
             int(degree): Whitening(
                 tuple(entry["mean"]), tuple(tuple(row) for row in entry["matrix"])
@@ -52,7 +54,7 @@ class Statistics:
         }
         return cls(
             tuple(fields["species"]),
-            Grid(tuple(grid["shape"]), tuple(grid["spacing"]), walls),
+            Grid.from_dict(fields["grid"]),
             fields["interval"],
             tuple(fields["mean"]),
             tuple(fields["fluctuation"]),

@@ -3,7 +3,6 @@
 They live in memory as plain numpy arrays, and in one file as numpy's `.npz`.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ import numpy as np
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
 from diffpattern.grid.forcing import Forcing
-from diffpattern.grid.geometry import Boundary, Grid
+from diffpattern.grid.geometry import Grid
 
 _KEYS = ("values", "times", "species", "grid")
 # What acts on the trajectories from outside; each may be missing.
@@ -130,7 +129,7 @@ class Trajectories:
     def digest(self) -> str:
         """SHA-256 of values, times, species and grid: equal digests mean equal data."""
         digest = hashlib.sha256()
-        description = [self.values.shape, self.species, dataclasses.asdict(self.grid)]
+        description = [self.values.shape, self.species, self.grid.to_dict()]
         digest.update(json.dumps(description, sort_keys=True).encode())
         # Little-endian, whatever the machine that asks.
         digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
@@ -152,7 +151,7 @@ class Trajectories:
             values=self.values,
             times=self.times,
             species=np.array(self.species),
-            grid=np.array(json.dumps(dataclasses.asdict(self.grid))),
+            grid=np.array(json.dumps(self.grid.to_dict())),
             **self._given(),
         )
         write_whole(path, file.getvalue())
@@ -168,9 +167,7 @@ class Trajectories:
             with np.load(path, allow_pickle=False) as stored:
                 content = {key: stored[key] for key in _KEYS}
                 given = {key: stored[key] for key in _GIVEN if key in stored}
-            description = json.loads(str(content["grid"]))
-            boundary = tuple(Boundary(**wall) for wall in description.pop("boundary"))
-            grid = Grid(tuple(description["shape"]), tuple(description["spacing"]), boundary)
+            grid = Grid.from_dict(json.loads(str(content["grid"])))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
         except (

@@ -1,37 +1,257 @@
-"""What a cell of an automaton sees: its neighbourhood through fixed stencils."""
+"""What a cell of an automaton sees of its neighbourhood.
 
+A perception is a linen module, `perception(x, grid, environment) -> [F, *space]`: features of each
+cell, out of the lattice x [C, *space] and of fields that are seen like channels but never change
+(`environment` [E, *space], or None). The grid comes with the call and not with the module, so that
+a rule knows of one lattice alone and can be moved to another.
+"""
+
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
+import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.padding import check_lattice, pad
+from diffpattern.grid.slices import shifted
 
 
-def _gradient(x: Array, grid: Grid) -> Array:
-    components = stencils.gradient(x, grid, scheme="sobel")
-    return components.reshape((-1,) + grid.shape)
+class Stencils(nn.Module):
+    """Sees a lattice through fixed stencils, or the monomials of its channels (higher order).
+
+        features = (K_1 m, K_2 m, ...),    m = the monomials of x and the environment up to `order`
+
+    Stencils are in units of length (`grid.spacing`): the same features on a lattice half as fine.
+    With the kernels identity, gradient_norm and laplacian, the gradient of Bickley and the isotropic
+    Laplacian, what is seen does not depend on the lattice's orientation (`ISOTROPIC`): exactly under
+    quarter turns and mirrors, and to leading order of the spacing under any rotation.
+
+    Attributes:
+      kernels: names out of `KERNELS`.
+      kernel_scale: 1, or the standard deviation in cells of a Gaussian that blurs first; the
+        identity stays sharp.
+      order: highest degree of the monomials; 1 takes the channels themselves.
+      gradient: scheme of `stencils.gradient`, for both kernels that have one.
+      laplacian: stencil of `stencils.laplacian`.
+
+    Raises:
+      InputError: when called, for a name that is not known.
+    """
+
+    kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
+    kernel_scale: float = 1.0
+    order: int = 1
+    gradient: str = "sobel"
+    laplacian: str = "oono_puri"
+
+    def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
+        """Features [K M, *space] of M monomials; a gradient counts as many times as axes."""
+        seen = monomials(with_environment(x, grid, environment), self.order)
+        return jnp.concatenate(
+            [
+                view.reshape((-1,) + grid.shape)
+                for view in views(
+                    seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
+                )
+            ]
+        )
 
 
-KERNELS: dict[str, Callable[[Array, Grid], Array]] = {
-    "identity": lambda x, grid: x,
+ISOTROPIC = Stencils(
+    kernels=("identity", "gradient_norm", "laplacian"), gradient="bickley", laplacian="isotropic"
+)
+
+
+class Steerable(nn.Module):
+    """Sees gradients in a frame that each cell turns by an angle of its own.
+
+        along  =  cos(a) dx/dx + sin(a) dx/dy
+        across = -sin(a) dx/dx + cos(a) dx/dy
+
+    The angle a, in radians from the axis x towards the axis y, is the last channel of the lattice:
+    hidden, changed by the update like any other, and seen by nobody, so that a rule sees the same
+    when the lattice and all angles are turned together.
+
+    Source: Randazzo, Mordvintsev and Fouts, "Growing steerable neural cellular automata" (2023).
+
+    Attributes:
+      kernels, kernel_scale, gradient, laplacian: as of `Stencils`.
+
+    Raises:
+      InputError: when called, for a lattice that has not two axes, or no channel beside the angle.
+    """
+
+    kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
+    kernel_scale: float = 1.0
+    gradient: str = "bickley"
+    laplacian: str = "isotropic"
+
+    def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
+        """Features [K (C - 1 + E), *space]; a gradient counts twice."""
+        if grid.ndim != 2:
+            raise InputError(
+                f"Steerable perception turns gradients in a plane, but the lattice has {grid.ndim} "
+                "axes; take one of 2 axes, or perception by plain stencils."
+            )
+        if len(x) < 2:
+            raise InputError(
+                "Steerable perception takes the last channel as the cells' angle, but the lattice "
+                "has only 1 channel; give it a hidden one."
+            )
+        cosine, sine = jnp.cos(x[-1]), jnp.sin(x[-1])
+        seen = with_environment(x[:-1], grid, environment)
+        features = []
+        for view in views(
+            seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
+        ):
+            if view.ndim > seen.ndim:
+                down, right = view[:, 0], view[:, 1]
+                features += [cosine * right + sine * down, cosine * down - sine * right]
+            else:
+                features.append(view)
+        return jnp.concatenate(features)
+
+
+class MultiScale(nn.Module):
+    """Groups of channels see neighbourhoods of sizes of their own.
+
+    The channels are dealt out, in their order, to as many groups as there are scales. A group of
+    scale s is averaged over blocks of s cells an axis, seen through the stencils on that coarser
+    lattice, and each block's view is given to all of its cells. What a cell sees of itself (the
+    identity) stays its own at every scale: a channel that its own cell sees blurred could not be
+    held still. The environment is seen at scale 1.
+
+    Related: Pajouheshgar et al., "DyNCA" (2023), whose cells see all channels at all scales.
+
+    Attributes:
+      scales: cells an axis of the blocks, one number for each group.
+      kernels, gradient, laplacian: as of `Stencils`.
+
+    Raises:
+      InputError: when called, if a scale does not divide the lattice or has no channel.
+    """
+
+    scales: tuple[int, ...] = (1, 2, 4)
+    kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
+    gradient: str = "sobel"
+    laplacian: str = "oono_puri"
+
+    def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
+        """Features [K (C + E), *space]; a gradient counts as many times as axes."""
+        wrong = [s for s in self.scales if s < 1 or any(size % s for size in grid.shape)]
+        if wrong:
+            raise InputError(
+                f"Scale {wrong[0]} of multi-scale perception does not divide the lattice's "
+                f"{' x '.join(map(str, grid.shape))} cells; take scales that divide each axis."
+            )
+        if not 1 <= len(self.scales) <= len(x):
+            raise InputError(
+                f"Multi-scale perception has {len(self.scales)} scales for {len(x)} channels, but "
+                "needs from one scale to as many as there are channels."
+            )
+        sharp = [name for name in self.kernels if name == "identity"]
+        blurred = [name for name in self.kernels if name != "identity"]
+        parts = np.array_split(np.arange(len(x)), len(self.scales))
+        groups = [
+            (x[part[0] : part[-1] + 1], s) for part, s in zip(parts, self.scales, strict=True)
+        ]
+        if environment is not None:
+            check_lattice(environment, grid)
+            groups.append((environment, 1))
+        features = [with_environment(x, grid, environment)] if sharp else []
+        for channels, scale in groups:
+            coarse = coarsened(grid, scale)
+            for view in views(
+                block_means(channels, grid, scale),
+                coarse,
+                blurred,
+                1.0,
+                self.gradient,
+                self.laplacian,
+            ):
+                features.append(spread(view.reshape((-1,) + coarse.shape), coarse, scale))
+        return jnp.concatenate(features)
+
+
+class Learnt(nn.Module):
+    """Sees each channel through stencils of its own, which are learnt.
+
+        features[k, c] = sum over the 3^ndim neighbours s of kernel[s, k, c] * x_c(cell + s)
+
+    The border is the lattice's, as for the fixed stencils. The weights have no units: a rule that
+    learnt them on one spacing means another neighbourhood on another.
+
+    Attributes:
+      count: stencils for each channel.
+    """
+
+    count: int = 4
+
+    @nn.compact
+    def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
+        """Features [count (C + E), *space]."""
+        seen = with_environment(x, grid, environment)
+        neighbours = 3**grid.ndim
+        kernel = self.param(
+            "kernel",
+            nn.initializers.normal(1 / math.sqrt(neighbours)),
+            (neighbours, self.count, len(seen)),
+        )
+        bordered = pad(seen, grid, 1)
+        taps = [bordered]
+        for axis in range(-grid.ndim, 0):
+            taps = [shifted(tap, axis, offset, 1) for tap in taps for offset in (-1, 0, 1)]
+        patches = jnp.stack(taps).reshape(neighbours, len(seen), -1)
+        features = jnp.einsum("skc,scn->ckn", kernel, patches)
+        return features.reshape((-1,) + grid.shape)
+
+
+def _gradient(x: Array, grid: Grid, scale: float, scheme: str, stencil: str) -> Array:
+    return stencils.gradient(x, grid, scheme, kernel_scale=scale)
+
+
+def _gradient_norm(x: Array, grid: Grid, scale: float, scheme: str, stencil: str) -> Array:
+    return stencils.gradient_norm(x, grid, scheme, kernel_scale=scale)
+
+
+def _laplacian(x: Array, grid: Grid, scale: float, scheme: str, stencil: str) -> Array:
+    return stencils.laplacian(x, grid, stencil, kernel_scale=scale)
+
+
+# (x, grid, kernel_scale, scheme of the gradient, stencil of the Laplacian) -> view
+KERNELS: dict[str, Callable[[Array, Grid, float, str, str], Array]] = {
+    "identity": lambda x, grid, scale, scheme, stencil: x,
     "gradient": _gradient,
-    "laplacian": lambda x, grid: stencils.laplacian(x, grid, stencil="oono_puri"),
+    "gradient_norm": _gradient_norm,
+    "laplacian": _laplacian,
+    "average": lambda x, grid, scale, *_: stencils.average(x, grid, kernel_scale=scale),
 }
 
 
-def perceive(x: Array, grid: Grid, kernels: Sequence[str]) -> Array:
-    """Sees a lattice through each of the named stencils.
+def views(
+    x: Array,
+    grid: Grid,
+    kernels: Sequence[str],
+    kernel_scale: float = 1.0,
+    gradient: str = "sobel",
+    laplacian: str = "oono_puri",
+) -> list[Array]:
+    """A lattice through each of the named stencils.
 
     Args:
       x: lattice [C, *space].
       grid: where it lives.
       kernels: names out of `KERNELS`.
+      kernel_scale, gradient, laplacian: as of `Stencils`.
 
     Returns:
-      [K C, *space]; a gradient counts for as many as there are axes.
+      For each name [C, *space], or [C, ndim, *space] for a gradient.
 
     Raises:
       InputError: no kernel has one of the names.
@@ -39,4 +259,61 @@ def perceive(x: Array, grid: Grid, kernels: Sequence[str]) -> Array:
     for name in kernels:
         if name not in KERNELS:
             raise InputError(f"model.nca.kernels names {name!r}; there are {', '.join(KERNELS)}.")
-    return jnp.concatenate([KERNELS[name](x, grid) for name in kernels])
+    return [KERNELS[name](x, grid, kernel_scale, gradient, laplacian) for name in kernels]
+
+
+def with_environment(x: Array, grid: Grid, environment: Array | None) -> Array:
+    """All that can be seen, [C + E, *space]: the channels, then the environment's fields."""
+    if environment is None:
+        return x
+    check_lattice(environment, grid)
+    return jnp.concatenate([x, environment.astype(x.dtype)])
+
+
+def monomials(x: Array, order: int) -> Array:
+    """All products of 1 to `order` channels of x [C, *space], in the order of `exponents`.
+
+    Those of one degree are each channel times the products of it and later channels of the degree
+    below, which stand together at that list's end: one multiplication of blocks for each channel,
+    where monomials one by one would be as many operations as there are of them.
+    """
+    degrees = [x]
+    for _ in range(order - 1):
+        below = degrees[-1]
+        # Among the products of degree d, C + d - i - 2 over d have no channel before the i-th.
+        degree = len(degrees)
+        counts = [math.comb(len(x) - i + degree - 1, degree) for i in range(len(x))]
+        degrees.append(
+            jnp.concatenate(
+                [channel * below[len(below) - count :] for channel, count in zip(x, counts)]
+            )
+        )
+    return degrees[0] if order == 1 else jnp.concatenate(degrees)
+
+
+def coarsened(grid: Grid, scale: int) -> Grid:
+    """The grid of blocks of `scale` cells an axis."""
+    return dataclasses.replace(
+        grid,
+        shape=tuple(size // scale for size in grid.shape),
+        spacing=tuple(scale * spacing for spacing in grid.spacing),
+    )
+
+
+def block_means(x: Array, grid: Grid, scale: int) -> Array:
+    """Means over blocks of `scale` cells an axis: [..., *space] -> [..., *space / scale]."""
+    if scale == 1:
+        return x
+    for axis in range(-grid.ndim, 0):
+        after = x.shape[axis:][1:]
+        x = x.reshape(x.shape[:axis] + (-1, scale) + after).mean(axis)
+    return x
+
+
+def spread(x: Array, grid: Grid, scale: int) -> Array:
+    """Each value to all cells of its block: [..., *space] -> [..., *space * scale]."""
+    if scale == 1:
+        return x
+    for axis in range(-grid.ndim, 0):
+        x = jnp.repeat(x, scale, axis=axis)
+    return x
