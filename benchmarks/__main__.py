@@ -4,6 +4,7 @@ python -m benchmarks [--only=NAME] --json=FILE
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from benchmarks.nca import nca
 from benchmarks.pairs import Disagreement, Pair, Unavailable, measure
 from benchmarks.rda import rda
+from benchmarks.rules import RULES, rule
 from benchmarks.sensitivities import sensitivities
 
 BENCHMARKS: dict[str, Callable[[], Pair]] = {
@@ -20,7 +22,7 @@ BENCHMARKS: dict[str, Callable[[], Pair]] = {
     "sensitivities": sensitivities,
     "nca_16": lambda: nca(steps=16, rounds=5),
     "nca_64": lambda: nca(steps=64, rounds=3),
-}
+} | {f"rule_{name}": functools.partial(rule, name) for name in RULES}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,7 +62,7 @@ def _told(row: dict[str, Any]) -> str:
         row["name"],
         f"{row['ours_seconds']:.4f}",
         f"{row['other_seconds']:.4f}",
-        *("" if number is None else f"{number:.1f}" for number in numbers),
+        *("" if number is None else f"{number:.2f}" for number in numbers),
         f"{row['other']}; {row['rounds']} rounds; {row['what']}",
     )
 

@@ -32,7 +32,7 @@ from jax import Array
 
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.nca import NeuralCellularAutomaton
-from diffpattern.models.perception import KERNELS
+from diffpattern.models.perception import views
 
 _STENCILS = 4  # identity, two components of the gradient, Laplacian
 _TRAINED = nnx.All(nnx.Param, nnx.PathContains("update"))
@@ -62,7 +62,7 @@ class Automaton(ComplexSystem):
             2,
             channels,
             perceived,
-            (rule.hidden,),
+            rule.update.hidden,
             cell_dropout_rate=1.0 - rule.fire_rate,
             rngs=rngs,
         )
@@ -95,13 +95,13 @@ def _laplacian_weights() -> Array:
     """The weights of our Laplacian, [3, 3, 1]: what it answers to a single cell, mirrored."""
     grid = Grid((5, 5))
     impulse = jnp.zeros(grid.shape).at[2, 2].set(1.0)
-    response = KERNELS["laplacian"](impulse[None], grid)[0]
+    response = views(impulse[None], grid, ["laplacian"])[0][0]
     return jnp.flip(response[1:4, 1:4])[..., None]
 
 
 def mapped(parameters: dict, channels: int, fire_rate: float) -> list[tuple[Array, Array]]:
     """Kernel and bias of both layers, for CAX."""
-    layers = parameters["PointwiseNetwork_0"]
+    layers = parameters["update"]["PointwiseNetwork_0"]
     first, last = layers["PointwiseDense_0"], layers["PointwiseDense_1"]
     channel = np.arange(channels)
     ours = [channel, channels + 2 * channel, channels + 2 * channel + 1, 3 * channels + channel]

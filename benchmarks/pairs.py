@@ -37,6 +37,7 @@ class Pair:
       tolerance: of that difference.
       rounds: how often both are timed.
       target: the ratio that is asked for, or None.
+      work: how many times the other's work ours has to do; the ratio is multiplied by it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Pair:
     tolerance: float
     rounds: int
     target: float | None = None
+    work: float = 1.0
 
 
 def measure(pair: Pair) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def measure(pair: Pair) -> dict[str, Any]:
 
     Returns:
       A row: seconds are medians over the rounds, "ratio" is the median of the rounds' ratios of
-      the other's seconds to ours, "spread" the smallest and the largest of them.
+      the other's seconds, times the pair's work, to ours, "spread" the smallest and the largest of
+      them.
 
     Raises:
       Disagreement: the two sides differ by more than the pair's tolerance.
@@ -70,7 +73,7 @@ def measure(pair: Pair) -> dict[str, Any]:
         _seconds(side)
     rounds = [(_seconds(pair.ours), _seconds(pair.theirs)) for _ in range(pair.rounds)]
     ours, theirs = zip(*rounds, strict=True)
-    ratios = [other / own for own, other in rounds]
+    ratios = [pair.work * other / own for own, other in rounds]
     return {
         "name": pair.name,
         "ours_seconds": statistics.median(ours),

@@ -38,8 +38,13 @@ def build(
     """
     config = default.get_config()
     config.update_from_flattened_dict(fields)
+    return problem.build(config, unit_statistics(species, shape, interval))
+
+
+def unit_statistics(species: int, shape: tuple[int, ...], interval: float) -> Statistics:
+    """Statistics of no data: means of zero and fluctuations of one; arguments as of `build`."""
     unit = tuple(map(tuple, np.eye(species).tolist()))
-    statistics = Statistics(
+    return Statistics(
         species=tuple(f"species {index}" for index in range(species)),
         grid=Grid(shape),
         interval=interval,
@@ -47,7 +52,6 @@ def build(
         fluctuation=(1.0,) * species,
         whitening={1: Whitening((0.0,) * species, unit)},
     )
-    return problem.build(config, statistics)
 
 
 def random_like(parameters: Parameters, scale: float) -> Parameters:

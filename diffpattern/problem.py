@@ -21,9 +21,11 @@ from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.advection import NetworkAdvection
 from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.models.nca import NeuralCellularAutomaton
+from diffpattern.models.perception import Stencils
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.reaction import NetworkReaction, PolynomialReaction
 from diffpattern.models.term import Term
+from diffpattern.models.updates import Network
 from diffpattern.rollout import Adaptive, Dynamics, Stepped, rollout, runge_kutta
 from diffpattern.training import least_squares
 
@@ -135,7 +137,10 @@ def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
             "species, which come first among the channels."
         )
     rule = NeuralCellularAutomaton(
-        statistics.grid, fields.kernels, fields.hidden, fields.activation, fields.fire_rate
+        statistics.grid,
+        Stencils(tuple(fields.kernels)),
+        Network((fields.hidden,), fields.activation),
+        fire_rate=fields.fire_rate,
     )
     lattice = jnp.zeros((fields.channels,) + statistics.grid.shape)
     key = jax.random.key

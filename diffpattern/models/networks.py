@@ -7,6 +7,26 @@ from jax import Array
 
 from diffpattern.errors import InputError
 
+# Functions of flax.linen.activation whose value at a cell is not one of that cell alone: they
+# normalise, sum or halve an axis, or count into a new one.
+_NOT_POINTWISE = (
+    "glu",
+    "log_softmax",
+    "logsumexp",
+    "normalize",
+    "one_hot",
+    "softmax",
+    "standardize",
+)
+# What that module takes from JAX; PReLU, its own, is a module with a parameter.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    name: function
+    for name, function in sorted(vars(nn.activation).items())
+    if callable(function)
+    and getattr(function, "__module__", "").startswith("jax")
+    and name not in _NOT_POINTWISE
+}
+
 
 def activation(name: str) -> Callable[[Array], Array]:
     """An activation function of flax.linen by its name.
@@ -14,31 +34,15 @@ def activation(name: str) -> Callable[[Array], Array]:
     Raises:
       InputError: flax.linen has none of this name.
     """
-    known = (
-        "celu",
-        "elu",
-        "gelu",
-        "hard_sigmoid",
-        "hard_swish",
-        "hard_tanh",
-        "leaky_relu",
-        "relu",
-        "relu6",
-        "selu",
-        "sigmoid",
-        "silu",
-        "soft_sign",
-        "softplus",
-        "swish",
-        "tanh",
-    )
-    if name not in known:
-        raise InputError(f"The activation {name!r} is not known; take one of {', '.join(known)}.")
-    return getattr(nn, name)
+    if name not in ACTIVATIONS:
+        raise InputError(
+            f"The activation {name!r} is not known; take one of {', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
 
 
 class PointwiseDense(nn.Module):
-    """y = W^T x + b at every cell: a dense layer over the first axis.
+    """y = W^T x + b + V^T inputs at every cell: a dense layer over the first axis.
 
     flax.linen.Dense contracts the last axis; species-first lattices want the first one.
     """
@@ -48,19 +52,33 @@ class PointwiseDense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps [C, ...] to [features, ...]."""
+    def __call__(self, x: Array, inputs: Array | None = None) -> Array:
+        """Maps [C, ...] to [features, ...].
+
+        Args:
+          x: what each cell has.
+          inputs: what all cells are told alike, [I], or None. It is a part of the bias, and never
+            written out as a lattice.
+        """
         kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
         # All cells on one axis: over several, XLA's CPU backend does not see the gradient of the
         # kernel as the matrix product that it is, and a train step takes twice as long.
         y = kernel.T @ x.reshape(x.shape[0], -1)
+        bias = None
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,))[:, None]
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        if inputs is not None:
+            told = nn.Dense(self.features, use_bias=False, name="inputs")(inputs.astype(x.dtype))
+            bias = told if bias is None else bias + told
+        if bias is not None:
+            y = y + bias[:, None]
         return y.reshape((self.features,) + x.shape[1:])
 
 
 class PointwiseNetwork(nn.Module):
     """A multi-layer perceptron at every cell.
+
+    The activations of its hidden layers are sown as "hidden".
 
     Attributes:
       hidden: units of each hidden layer.
@@ -75,12 +93,13 @@ class PointwiseNetwork(nn.Module):
     last_scale: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps [C, ...] to [features, ...]."""
+    def __call__(self, x: Array, inputs: Array | None = None) -> Array:
+        """Maps [C, ...] to [features, ...]; `inputs` [I] are told to the first layer."""
         function = activation(self.activation)
         for units in self.hidden:
-            x = function(PointwiseDense(units)(x))
+            x, inputs = function(PointwiseDense(units)(x, inputs)), None
+            self.sow("intermediates", "hidden", x)
         lecun = nn.initializers.lecun_normal()
         return PointwiseDense(
             self.features, kernel_init=lambda *args: self.last_scale * lecun(*args)
-        )(x)
+        )(x, inputs)

@@ -28,9 +28,9 @@ class Stencils(nn.Module):
         features = (K_1 m, K_2 m, ...),    m = the monomials of x and the environment up to `order`
 
     Stencils are in units of length (`grid.spacing`): the same features on a lattice half as fine.
-    With the kernels identity, gradient_norm and laplacian, the gradient of Bickley and the isotropic
-    Laplacian, what is seen does not depend on the lattice's orientation (`ISOTROPIC`): exactly under
-    quarter turns and mirrors, and to leading order of the spacing under any rotation.
+    With the kernels identity, gradient_norm and laplacian, Bickley's gradient and the isotropic
+    Laplacian (`ISOTROPIC`), what is seen does not depend on the lattice's orientation: exactly
+    under quarter turns and mirrors, and to leading order of the spacing under any rotation.
 
     Attributes:
       kernels: names out of `KERNELS`.
@@ -277,18 +277,14 @@ def monomials(x: Array, order: int) -> Array:
     below, which stand together at that list's end: one multiplication of blocks for each channel,
     where monomials one by one would be as many operations as there are of them.
     """
-    degrees = [x]
-    for _ in range(order - 1):
-        below = degrees[-1]
-        # Among the products of degree d, C + d - i - 2 over d have no channel before the i-th.
-        degree = len(degrees)
-        counts = [math.comb(len(x) - i + degree - 1, degree) for i in range(len(x))]
-        degrees.append(
-            jnp.concatenate(
-                [channel * below[len(below) - count :] for channel, count in zip(x, counts)]
-            )
-        )
-    return degrees[0] if order == 1 else jnp.concatenate(degrees)
+    blocks = [x]
+    for degree in range(2, order + 1):
+        below = blocks[-1]
+        # So many products of the degree below have no channel before the i-th.
+        counts = [math.comb(len(x) - i + degree - 2, degree - 1) for i in range(len(x))]
+        products = [x[i] * below[len(below) - count :] for i, count in enumerate(counts)]
+        blocks.append(jnp.concatenate(products))
+    return x if order == 1 else jnp.concatenate(blocks)
 
 
 def coarsened(grid: Grid, scale: int) -> Grid:
