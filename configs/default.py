@@ -63,52 +63,135 @@ def get_config() -> ConfigDict:
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
-    # "rda" (reaction-diffusion-advection PDE) or "nca" (neural cellular automaton).
+    # "rda" (reaction-diffusion-advection PDE), "chemotaxis" (one of cells and signals) or "nca"
+    # (neural cellular automaton).
     model.name = "rda"
+    # Where the rule acts: "given" by the data, or "trainable", a soft mask that is learnt with it.
+    model.mask = "given"
 
     model.rda = rda = ConfigDict()
-    # Which terms the right-hand side has: any of "reaction", "diffusion", "advection".
-    rda.terms = ("reaction", "diffusion")
-    # "polynomial": linear in the monomials of the species. "network": a pointwise MLP.
-    rda.reaction = "polynomial"
-    # Highest degree of the monomials of a polynomial.
-    rda.polynomial = ConfigDict({"order": 3})
-    # The network sees whitened monomials up to this degree (1: the species alone); units of its
-    # hidden layers; activation by its name in flax.linen; factor on the last layer's first weights.
-    rda.network = ConfigDict(
-        {"order": 1, "hidden": (16,), "activation": "tanh", "last_scale": 0.01}
-    )
-    # Stencil of the Laplacian (as data.laplacian) and first value of the coefficients.
+    # The right-hand side is the sum of these terms, any of those that have a section here.
+    rda.terms = ("polynomial", "diffusion")
+    # Reactions. A polynomial is linear in all monomials of the species up to an order; its
+    # coefficients may obey constraints (docs/terms.md has their language) and depend on the
+    # data's environment.
+    rda.polynomial = ConfigDict({"order": 3, "constraints": (), "position": False})
+    rda.network = network()
+    # Production less decay, neither negative; both have this first value, per time.
+    rda.split = network(initial=0.01)
+    # -s x^3, which keeps other reactions from growing without end; first value of s.
+    rda.cubic_damping = ConfigDict({"initial": 0.0})
+    # Diffusion: stencil of the Laplacian (as data.laplacian) and first value of the coefficients,
+    # in length^2 per time.
     rda.diffusion = ConfigDict({"laplacian": "oono_puri", "initial": 0.05})
-    # Divergence "central" or "upwind"; the velocity's network as above, of the species alone.
-    rda.advection = ConfigDict(
-        {"scheme": "central", "hidden": (16,), "activation": "tanh", "last_scale": 0.01}
+    # Its coefficients a network; a matrix over the species, "constant" or of a "network".
+    rda.nonlinear_diffusion = network(initial=0.05)
+    rda.cross_diffusion = network(initial=0.05, coefficients="constant")
+    # Advection, by a "central" or "upwind" scheme: by velocities of a network, or along the
+    # gradients of other species with sensitivities that are "constant" or of a "network".
+    rda.advection = network(scheme="central")
+    rda.taxis = network(scheme="central", coefficients="constant")
+    # Phase field: a potential that is a "polynomial" of this order or a "network", and the first
+    # value of kappa, in length^4 per time.
+    rda.phase_field = network(potential="polynomial", degree=3, laplacian="oono_puri", initial=0.05)
+    # Source by position, by time with a period (0: not by time), or both.
+    rda.source = ConfigDict(
+        {
+            "position": True,
+            "period": 0.0,
+            "hidden": (16,),
+            "activation": "tanh",
+            "last_scale": 0.01,
+            "initialiser": "lecun_normal",
+        }
     )
-    # Time stepping: "euler", "heun", "tsit5" or "dopri5".
-    rda.solver = "heun"
-    # Length of a step in units of time; 0 takes adaptive steps.
-    rda.dt = 1.0
-    # Adaptive steps: tolerances of the local error and most steps between two snapshots.
-    rda.adaptive = ConfigDict(
-        {"relative_tolerance": 1e-4, "absolute_tolerance": 1e-6, "max_steps": 256}
+
+    # The first species are cells, which climb learnt functions of the other ones, the signals;
+    # whether cells are born and die; the rest as in the terms above.
+    model.chemotaxis = network(
+        cells=1, cell_reaction=False, scheme="central", laplacian="oono_puri", initial=0.05
     )
 
     model.nca = nca = ConfigDict()
     # Channels of a cell: the data's species first, the rest hidden.
     nca.channels = 16
-    # What a cell perceives: any of "identity", "gradient", "laplacian".
-    nca.kernels = ("identity", "gradient", "laplacian")
-    # Units of the hidden layer and its activation by its name in flax.linen.
-    nca.hidden = 128
-    nca.activation = "relu"
+    # What a cell sees: through fixed "stencils", "learnt" ones, a "multi_scale" pyramid of them,
+    # or "steerable" ones in a frame that each cell turns by its last channel.
+    nca.perception = "stencils"
+    # Any of "identity", "gradient", "gradient_norm", "laplacian", "average"; blurred by a Gaussian
+    # of so many cells if that is above 1; of the monomials of the channels up to an order; schemes
+    # of the gradient ("central", "sobel", "bickley") and of the Laplacian.
+    nca.stencils = ConfigDict(
+        {
+            "kernels": ("identity", "gradient", "laplacian"),
+            "kernel_scale": 1.0,
+            "order": 1,
+            "gradient": "sobel",
+            "laplacian": "oono_puri",
+        }
+    )
+    # Stencils for each channel.
+    nca.learnt = ConfigDict({"count": 4})
+    # Cells an axis that a group of channels is averaged over, a number for each group.
+    nca.multi_scale = ConfigDict(
+        {
+            "scales": (1, 2, 4),
+            "kernels": ("identity", "gradient", "laplacian"),
+            "gradient": "sobel",
+            "laplacian": "oono_puri",
+        }
+    )
+    nca.steerable = ConfigDict(
+        {
+            "kernels": ("identity", "gradient", "laplacian"),
+            "kernel_scale": 1.0,
+            "gradient": "bickley",
+            "laplacian": "isotropic",
+        }
+    )
+    # What it does about it: a "network", a "gated" one, "attention" among views of what it sees, or
+    # a Kolmogorov-Arnold network ("kan").
+    nca.update = "network"
+    # Units of hidden layers, and the activation by its name in flax.linen.
+    nca.network = ConfigDict({"hidden": (128,), "activation": "relu"})
+    nca.gated = ConfigDict({"hidden": (128,), "activation": "relu"})
+    nca.attention = ConfigDict({"heads": 4, "tokens": 4, "length": 8})
+    nca.kan = ConfigDict({"hidden": (32,), "bases": 8, "reach": 2.0, "activation": "silu"})
+    # What is done to the lattice after each step, in this order: "bounded" clips the data's
+    # channels to [0, 1] and hidden ones to [-1, 1]; "alive" empties cells with nobody alive around.
+    nca.finishing = ()
+    # The channel that tells who is alive, from which value on.
+    nca.alive = ConfigDict({"channel": 3, "threshold": 0.1})
     # Probability that a cell is updated in a step.
     nca.fire_rate = 0.5
-    # Steps between two snapshots.
+    # Factor on an update: the step of Euler's method, if the rule is taken for that of a PDE.
+    nca.step_size = 1.0
+    # Steps between two snapshots; in training as many more or fewer, drawn each time.
     nca.steps_per_interval = 16
+    nca.step_jitter = 0
+    # Standard deviation of the noise that hidden channels start from.
+    nca.start_noise = 0.0
+
+    # --- Solver of a PDE -------------------------------------------------------------------------
+    config.solver = solver = ConfigDict()
+    # Explicit: "euler", "heun", "tsit5", "dopri5", "dopri8"; exponential, which takes linear
+    # diffusion exactly: "etdrk2", "etdrk4"; implicit, on one device: "kencarp3", "kvaerno3".
+    solver.name = "heun"
+    # Length of a step in units of time; 0 takes adaptive steps (always so by an implicit solver).
+    solver.dt = 1.0
+    # An exponential solver multiplies modes by -k^2 instead of by the stencil's own factor.
+    solver.exact = False
+    # Adaptive steps: tolerances of the local error and most steps between two snapshots.
+    solver.adaptive = ConfigDict(
+        {"relative_tolerance": 1e-4, "absolute_tolerance": 1e-6, "max_steps": 256}
+    )
 
     # --- Loss: weights of its terms; 0 leaves a term out -----------------------------------------
     # Least squares minimises l2 and takes no other.
     config.loss = ConfigDict({"l2": 1.0, "l1": 0.0, "euclidean": 0.0, "spatial_gradient": 0.0})
+    # Regularisers, likewise: the mean of a trainable mask, and of what the rule leaves outside of
+    # the mask, squared.
+    config.regulariser = ConfigDict({"coverage": 0.0, "outside": 0.0})
 
     # --- Optimiser -------------------------------------------------------------------------------
     config.optimiser = optimiser = ConfigDict()
@@ -170,3 +253,24 @@ def get_config() -> ConfigDict:
     evaluation.windows = 64
 
     return config.lock()
+
+
+def network(**further) -> ConfigDict:
+    """A pointwise network of the state, wherever a term takes one, and the term's other fields.
+
+    It sees whitened monomials up to an order (1: the species alone), and the data's environment
+    with `position`; units of its hidden layers; activation by its name in flax.linen; factor on the
+    last layer's first weights, and how weights are drawn: "lecun_normal", "orthogonal", "normal",
+    "diagonal" or "permuted".
+    """
+    return ConfigDict(
+        {
+            "order": 1,
+            "hidden": (16,),
+            "activation": "tanh",
+            "last_scale": 0.01,
+            "initialiser": "lecun_normal",
+            "position": False,
+        }
+        | further
+    )
