@@ -13,7 +13,11 @@ and the command line changes single fields: `--config.training.steps=20`. Unknow
 of a section that the chosen model or optimiser does not use, are refused.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
+
+from diffpattern.systems import SYSTEMS
 
 
 def get_config() -> ConfigDict:
@@ -28,15 +32,14 @@ def get_config() -> ConfigDict:
 
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
-    # Name of the data set.
+    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS; configs/systems.py has
+    # settings that suit each.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
-    # Parameters of Gray-Scott: diffusion in length^2 per time, feed and kill rates per time.
-    data.diffusion_a = 0.1
-    data.diffusion_b = 0.05
-    data.alpha = 0.06230
-    data.gamma = 0.06268
+    # Parameters of each system, data.SYSTEM.PARAMETER, as its class explains them.
+    for name, system in SYSTEMS.items():
+        data[name] = ConfigDict(dataclasses.asdict(system()))
     # Cells along each axis; 1, 2 or 3 axes.
     data.shape = (64, 64)
     # Distance between neighbouring cells, in units of length.

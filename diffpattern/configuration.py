@@ -24,6 +24,7 @@ from diffpattern.grid.fluxes import ADVECTION_SCHEMES
 from diffpattern.grid.stencils import LAPLACIANS
 from diffpattern.models import networks
 from diffpattern.models.perception import KERNELS
+from diffpattern.systems import SYSTEMS
 from diffpattern.training import optimisers
 
 # What may change when a run goes on: how it is operated, not what it is.
@@ -35,7 +36,7 @@ OPERATION = (
 
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": ("gray_scott",),
+    "data.name": tuple(SYSTEMS),
     "model.name": ("rda", "nca"),
     "model.rda.reaction": ("polynomial", "network"),
     "model.rda.diffusion.laplacian": LAPLACIANS,
@@ -252,6 +253,9 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """Sections that the config's choices leave unused, each with the choice that does."""
+    for system in SYSTEMS:
+        if system != config.data.name:
+            yield f"data.{system}", f"data.name is {config.data.name!r}"
     if config.model.name == "nca":
         yield "model.rda", "model.name is 'nca'"
     else:

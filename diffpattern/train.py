@@ -13,15 +13,17 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, evaluate, problem, scores
-from diffpattern.data import gray_scott, statistics, windows
+from diffpattern.data import builders, statistics, windows
+from diffpattern.data.simulation import Simulation
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.errors import TrainingError
+from diffpattern.errors import InputError, TrainingError
 from diffpattern.methods import make_training
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
+from diffpattern.systems import SYSTEMS
 from diffpattern.training import least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
@@ -52,7 +54,7 @@ def train_and_evaluate(
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
     mesh, together = make_mesh(config.mesh.data), prefers_together(config.training.windows)
-    rehearse(config, gray_scott_data(config), mesh)
+    rehearse(config, simulation(config), mesh)
     folder.check(config)
 
     # The data; the rule, and how it is trained.
@@ -148,16 +150,21 @@ def fit_derivatives(
     return dataclasses.replace(state, parameters=fit.parameters)
 
 
-def gray_scott_data(config: ConfigDict) -> gray_scott.GrayScottData:
+def simulation(config: ConfigDict) -> Simulation:
     """The simulation that the config's data come from."""
     fields = dict(config.data)
-    del fields["name"], fields["directory"]
-    return gray_scott.GrayScottData(**fields)
+    name, _ = fields.pop("name"), fields.pop("directory")
+    parameters = {system: fields.pop(system) for system in SYSTEMS}
+    try:
+        system = SYSTEMS[name](**parameters[name])
+    except InputError as error:
+        raise InputError(f"data.{name}.{error}") from error
+    return Simulation(system=system, **fields)
 
 
 def load_data(config: ConfigDict) -> dict[str, Trajectories]:
     """Trajectories by split, simulated on first use."""
-    return gray_scott.load(gray_scott_data(config), config.data.directory or None)
+    return builders.load(simulation(config), config.data.directory or None)
 
 
 def draw_batch(

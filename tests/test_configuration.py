@@ -34,7 +34,7 @@ def test_sound_configs_pass(changes):
     ("changes", "field", "hint"),
     [
         ({"model.name": "cellular"}, "model.name", "rda, nca"),
-        ({"data.name": "brusselator"}, "data.name", "gray_scott"),
+        ({"data.name": "brussels"}, "data.name", "gray_scott"),
         ({"matmul_precision": "low"}, "matmul_precision", "highest"),
         ({"model.rda.reaction": "spline"}, "model.rda.reaction", "polynomial, network"),
         ({"model.rda.diffusion.laplacian": "box"}, "model.rda.diffusion.laplacian", "oono_puri"),
@@ -63,6 +63,7 @@ def test_sound_configs_pass(changes):
         ({"data.seed": 2**70}, "data.seed", "at most 4294967295"),
         ({"mesh.cpu_devices": -2}, "mesh.cpu_devices", "0 or more"),
         # What nothing would use.
+        ({"data.brusselator.b": 7.0}, "data.brusselator.b", "data.name is 'gray_scott'"),
         ({"loss.l1": 1.0}, "loss.l1", "minimises l2"),
         ({"loss.l2": 0.5}, "loss.l2", "minimises l2"),
         ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
@@ -93,7 +94,7 @@ def test_fields_that_there_are_not_are_refused_and_missing_ones_too():
     assert_one_sentence(str(error.value), "training.batches", "training.batch.")
     with pytest.raises(InputError) as error:
         configuration.check(ConfigDict({"seed": 0}))
-    assert_one_sentence(str(error.value), "no field data.alpha", "configs/default.py")
+    assert_one_sentence(str(error.value), "no field data.allen_cahn.mobility", "configs/default.py")
 
 
 @pytest.mark.parametrize("changes", [{}, NCA, {"data.shape": (8,), "model.rda.network.order": 1}])

@@ -253,7 +253,7 @@ def test_least_squares_passes_over_what_is_not_finite_but_not_for_ever(
         ({"data.solver": "rk4"}, ["data.solver", "heun"]),
         ({"data.end_time": 5.0}, ["data.end_time", "data.interval"]),
         ({"data.train": 0}, ["data.train"]),
-        ({"data.gamma": -0.1}, ["data.gamma"]),
+        ({"data.gray_scott.gamma": -0.1}, ["data.gray_scott.gamma"]),
         ({"training.window": 5}, ["training.window", "1 to 4"]),
         ({"model.rda.dt": 0.75}, ["model.rda.dt"]),
         ({"model.rda.solver": "rk4"}, ["model.rda.solver", "heun"]),

@@ -9,8 +9,7 @@ from ml_collections import ConfigDict
 from diffpattern import configuration, problem, train
 from diffpattern.configs import default
 from diffpattern.data import statistics
-from diffpattern.data.gray_scott import GrayScottData
-from diffpattern.data.simulation import simulate
+from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.methods import make_training
 from diffpattern.parallel.mesh import make_mesh, put
@@ -28,7 +27,7 @@ def config(**changes) -> ConfigDict:
 def data(**settings) -> Trajectories:
     """A few short trajectories of Gray-Scott."""
     fields = {"shape": (8, 8), "interval": 2.0, "end_time": 16.0, "train": 3}
-    return simulate(GrayScottData(**fields | settings, validation=1, test=1))["train"]
+    return simulate(Simulation(**fields | settings, validation=1, test=1))["train"]
 
 
 class Run:

@@ -1,7 +1,6 @@
 """TFDS builders of simulated data: prepared on first use, by one process, without TensorFlow.
 
-What is said here holds for every system; a system's own module (`gray_scott`) adds its parameters,
-name, version, description and citation.
+`BUILDERS` has one for each system of `diffpattern.systems`, made of what the system says of itself.
 
 Each simulation has a folder of its own, DIRECTORY/<system>/<settings' name>/<version>. TFDS writes
 beside it and renames when all is there, so a folder that exists is complete. Whoever prepares holds
@@ -12,6 +11,7 @@ process ends, however it ends, and the next holder clears away what was left hal
 import contextlib
 import dataclasses
 import fcntl
+import inspect
 import io
 import logging
 import os
@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -27,6 +28,7 @@ from absl import logging as absl_logging
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.systems import SYSTEMS, System
 
 _FEATURE = "snapshots"
 
@@ -47,19 +49,20 @@ class SimulationConfig(tfds.core.BuilderConfig):
 class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Simulates a system and writes its trajectories, one example each.
 
-    A subclass sets `name`, `VERSION` (to be raised when the same settings give other numbers),
-    `RELEASE_NOTES`, `DESCRIPTION` and `CITATION`.
+    Any settings will do; the recommended ones are among the `BUILDER_CONFIGS`.
     """
 
-    DESCRIPTION: str
-    CITATION: str
+    # To be raised when the same settings give other numbers.
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    SYSTEM: type[System]
 
     # Nothing is downloaded. Left to itself, TFDS 4.9.10 looks for checksums beside this module, by
     # way of a package, importlib_resources, that it does not install on Python 3.9 and later.
     url_infos = None
 
     def __init__(self, settings: Simulation, directory: str | os.PathLike):
-        config = SimulationConfig(name=settings.name, settings=settings)
+        config = self.builder_configs.get(settings.name) or _config(settings)
         super().__init__(data_dir=directory, config=config)
 
     @property
@@ -72,15 +75,19 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         shape = (settings.times.size, *settings.shape, len(settings.system.species))
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.DESCRIPTION,
-            citation=self.CITATION,
+            description=(
+                f"Simulated trajectories, one an example: snapshots {list(shape)} at equal "
+                f"intervals of {', '.join(settings.system.species)}. Train, validation and test "
+                "differ in the random starts alone.\n\n" + (inspect.getdoc(self.SYSTEM) or "")
+            ),
+            citation=self.SYSTEM.citation,
             # Stored as bytes: lists of floats take a hundred times as long to write and read.
             features=tfds.features.FeaturesDict(
                 {_FEATURE: tfds.features.Tensor(shape=shape, dtype=np.float32, encoding="bytes")}
             ),
             # The order of the trajectories is that of their random keys.
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(dataclasses.asdict(settings)),
+            metadata=tfds.core.MetadataDict(settings.description()),
         )
 
     def _split_generators(self, dl_manager):
@@ -94,6 +101,23 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             yield index, {_FEATURE: snapshots}
 
 
+def _config(settings: Simulation) -> SimulationConfig:
+    return SimulationConfig(name=settings.name, settings=settings)
+
+
+def _builder(system: type[System]) -> type[SimulationBuilder]:
+    class Builder(SimulationBuilder, skip_registration=True):
+        name = system.name
+        SYSTEM = system
+        BUILDER_CONFIGS: ClassVar = [_config(Simulation.recommended(system()))]
+
+    return Builder
+
+
+# The TFDS builder of each system's data, by the system's name.
+BUILDERS = {name: _builder(system) for name, system in SYSTEMS.items()}
+
+
 def default_directory() -> Path:
     """Where data are kept: `$DIFFPATTERN_DATA`, or a folder of the user's cache."""
     if chosen := os.environ.get("DIFFPATTERN_DATA"):
@@ -103,16 +127,13 @@ def default_directory() -> Path:
 
 
 def load(
-    builder_class: type[SimulationBuilder],
-    settings: Simulation,
-    directory: str | os.PathLike | None = None,
+    settings: Simulation, directory: str | os.PathLike | None = None
 ) -> dict[str, Trajectories]:
     """Reads the trajectories of a simulation, which is run first if nobody has yet.
 
     Any number of processes may ask at once; one simulates, the others wait for it.
 
     Args:
-      builder_class: the system's builder.
       settings: which simulation.
       directory: where data are kept; None means `default_directory()`.
 
@@ -123,6 +144,7 @@ def load(
       InputError: the simulation cannot work, or the folder cannot be written or read.
     """
     directory = Path(directory).expanduser() if directory else default_directory()
+    builder_class = BUILDERS[settings.system.name]
     folder = directory / builder_class.name / settings.name / str(builder_class.VERSION)
     try:
         if not folder.exists():

@@ -1,8 +1,8 @@
 """Making data: which simulation is meant, and running it.
 
-`Simulation` says everything that the numbers depend on, so that equal settings mean equal data;
-each system of `diffpattern.systems` has a subclass with its parameters as further fields. It is
-hashable, and the one static argument of the jitted function that runs it.
+`Simulation` says everything that the numbers depend on, the system and its parameters among it, so
+that equal settings mean equal data. It is hashable, and the one static argument of the jitted
+function that runs it.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import json
 import math
 import numbers
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import LAPLACIANS, laplacian
 from diffpattern.solvers import explicit
-from diffpattern.systems import System
+from diffpattern.systems import GrayScott, System
 
 SPLITS = ("train", "validation", "test")
 
@@ -36,10 +36,10 @@ _ACCELERATOR_BATCH = 16
 class Simulation:
     """Which trajectories of a system to simulate, and how.
 
-    A subclass adds one field for each parameter of its `System`. Errors name the fields as configs
-    do, `data.<field>`.
+    Errors name the fields as configs do, `data.<field>`.
 
     Attributes:
+      system: the PDE, with its parameters.
       shape: cells along each axis of the data's lattice.
       spacing: distance between neighbouring cells, once or for each axis; kept as a tuple.
       boundary: what lies beyond the walls, as `Grid` takes it; kept as a tuple.
@@ -60,6 +60,7 @@ class Simulation:
       InputError: naming the field that cannot work.
     """
 
+    system: System = GrayScott()
     shape: tuple[int, ...] = (64, 64)
     spacing: tuple[float, ...] | float = 1.0
     boundary: tuple[Boundary | str, ...] | Boundary | str = "circular"
@@ -74,13 +75,12 @@ class Simulation:
     seed: int = 0
     refinement: int = 1
 
-    system_class: ClassVar[type[System]]
-
     def __post_init__(self):
         try:
-            grid, _ = Grid(self.shape, self.spacing, self.boundary), self.system
+            grid = Grid(self.shape, self.spacing, self.boundary)
         except InputError as error:
             raise InputError(f"data.{str(error).removeprefix('grid ')}") from error
+        self.system.check(grid)
         _require_choice("laplacian", self.laplacian, LAPLACIANS)
         _require_choice("solver", self.solver, explicit.NAMES)
         for name in ("train", "validation", "test", "refinement"):
@@ -97,11 +97,10 @@ class Simulation:
             if field.type is float:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
-    @property
-    def system(self) -> System:
-        """The system with this simulation's parameters."""
-        names = [field.name for field in dataclasses.fields(self.system_class)]
-        return self.system_class(**{name: getattr(self, name) for name in names})
+    @classmethod
+    def recommended(cls, system: System, **changes) -> "Simulation":
+        """How the system says that it is best simulated, with some fields changed."""
+        return cls(system=system, **vars(system.recommended) | changes)
 
     @property
     def grid(self) -> Grid:
@@ -124,12 +123,17 @@ class Simulation:
 
     @property
     def name(self) -> str:
-        """A folder's name: what a person looks for first, then a hash of every parameter."""
-        parameters = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """A folder's name: what a person looks for first, then a hash of everything."""
+        everything = json.dumps(self.description(), sort_keys=True)
         shape = "x".join(map(str, self.shape))
         refined = f"-refined{self.refinement}" if self.refinement > 1 else ""
-        digest = hashlib.sha256(parameters.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
         return f"{shape}-t{self.end_time:g}-dt{self.dt:g}-{self.solver}{refined}-{digest}"
+
+    def description(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, as JSON takes it."""
+        fields = dataclasses.asdict(self)
+        return fields | {"system": {"name": self.system.name, **fields["system"]}}
 
 
 def simulate(settings: Simulation) -> dict[str, Trajectories]:
@@ -181,10 +185,11 @@ def _run(settings: Simulation) -> Array:
     def right_hand_side(x):
         return system.right_hand_side(x, grid, settings.laplacian)
 
+    def step(_, x):
+        return explicit.step(settings.solver, right_hand_side, x, dt)
+
     def advance(x, _):
-        x = jax.lax.fori_loop(
-            0, substeps, lambda _, x: explicit.step(settings.solver, right_hand_side, x, dt), x
-        )
+        x = jax.lax.fori_loop(0, substeps, step, x)
         return x, _average_down(x, settings.refinement)
 
     def trajectory(identity):

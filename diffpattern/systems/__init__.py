@@ -4,31 +4,40 @@ A system is a frozen dataclass of its parameters that follows `System`; `SYSTEMS
 name under which configs and files know them.
 """
 
-from typing import ClassVar, Protocol
-
-from jax import Array
-
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
-from diffpattern.systems.reaction_diffusion import GrayScott
+from diffpattern.systems.chemotaxis import HillenPainter, KellerSegel
+from diffpattern.systems.flow import KuramotoSivashinsky, NavierStokes
+from diffpattern.systems.phase_field import AllenCahn, CahnHilliard, SwiftHohenberg
+from diffpattern.systems.reaction_diffusion import (
+    Brusselator,
+    Chhabra,
+    ComplexGinzburgLandau,
+    FitzHughNagumo,
+    GiererMeinhardt,
+    GrayScott,
+    Schnakenberg,
+)
+from diffpattern.systems.system import System
 
-
-class System(Protocol):
-    """A PDE, dx/dt = f(x), and the starts from which it is usually run."""
-
-    species: ClassVar[tuple[str, ...]]
-
-    def right_hand_side(self, x: Array, grid: Grid, laplacian: str) -> Array:
-        """dx/dt of the lattice x, [C, *space], with a Laplacian's stencil by its name."""
-
-    def fastest_decay(self, wavenumber_squared: float) -> float:
-        """Rate at which the linear terms damp a wave; it bounds the step of an explicit solver."""
-
-    def start(self, key: Array, grid: Grid) -> Array:
-        """A random start, [C, *space]: one key, one field, on every lattice over one box."""
-
-
-SYSTEMS: dict[str, type[System]] = {"gray_scott": GrayScott}
+SYSTEMS: dict[str, type[System]] = {
+    system.name: system
+    for system in (
+        GrayScott,
+        Brusselator,
+        Schnakenberg,
+        GiererMeinhardt,
+        Chhabra,
+        FitzHughNagumo,
+        ComplexGinzburgLandau,
+        CahnHilliard,
+        AllenCahn,
+        SwiftHohenberg,
+        KellerSegel,
+        HillenPainter,
+        KuramotoSivashinsky,
+        NavierStokes,
+    )
+}
 
 
 def system_named(name: str) -> type[System]:

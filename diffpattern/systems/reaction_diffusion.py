@@ -1,22 +1,17 @@
-"""Reaction-diffusion systems from the literature: what they do and how they are usually started.
-
-Each is a frozen dataclass of its parameters, so that it can be hashed, printed and compared, and
-follows the `System` protocol of this package. The discretisation (lattice, boundary, stencil) is
-an argument, never a property of the system.
-"""
+"""Reaction-diffusion systems from the literature: pointwise reactions, and species that diffuse."""
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import laplacian as discrete_laplacian
+from diffpattern.systems.starts import random_blobs
+from diffpattern.systems.system import Recommended, System
 
 # Units of length of the Gray-Scott model whose patterns have a wavelength of about 11.
 _LENGTH_PER_BLOB = 16.0
@@ -25,7 +20,7 @@ _HEIGHT_RANGE = (0.4, 1.2)
 
 
 @dataclass(frozen=True)
-class GrayScott:
+class GrayScott(System):
     """Gray-Scott: a feed A, which B consumes to make more of itself.
 
         dA/dt = diffusion_a lap A - A B^2 + alpha (1 - A)
@@ -41,9 +36,6 @@ class GrayScott:
 
     Source: Gray and Scott (1984), the patterns Pearson (1993). With the values given here, stripes
     and spots grow until they fill a lattice of 64 x 64 units after some 1000 to 2000 units of time.
-
-    Raises:
-      InputError: for a parameter that is not finite, or negative.
     """
 
     diffusion_a: float = 0.1
@@ -51,105 +43,373 @@ class GrayScott:
     alpha: float = 0.06230
     gamma: float = 0.06268
 
-    species: ClassVar[tuple[str, ...]] = ("A", "B")
+    name: ClassVar = "gray_scott"
+    species: ClassVar = ("A", "B")
+    citation: ClassVar = "Pearson (1993), Complex patterns in a simple system, Science 261, 189."
+    recommended: ClassVar = Recommended(
+        dt=1.0, interval=16.0, end_time=1024.0, laplacian="oono_puri"
+    )
 
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if not isinstance(value, numbers.Real) or not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value!r}, but must be finite and not negative.")
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (-self.alpha, self.diffusion_a), (-self.alpha - self.gamma, self.diffusion_b)
 
-    def right_hand_side(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
-        """The time derivative of both species.
+    @property
+    def rest(self):
+        """See `System`."""
+        return 1.0, 0.0
 
-        Args:
-          x: A and B, [2, *space].
-          grid: spacing and boundaries of the lattice.
-          laplacian: name of the stencil, see `diffpattern.grid.stencils.laplacian`.
-
-        Returns:
-          dx/dt, like `x`.
-        """
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
         a, b = x
-        spread_a, spread_b = discrete_laplacian(x, grid, laplacian)
         conversion = a * b * b
-        return jnp.stack(
-            [
-                self.diffusion_a * spread_a - conversion + self.alpha * (1.0 - a),
-                self.diffusion_b * spread_b + conversion - (self.alpha + self.gamma) * b,
-            ]
-        )
-
-    def fastest_decay(self, wavenumber_squared: float) -> float:
-        """Rate at which a small wave on the uniform state A = 1, B = 0 dies out, per unit of time.
-
-        Args:
-          wavenumber_squared: minus the Laplacian's eigenvalue of this wave.
-        """
-        return max(
-            self.diffusion_a * wavenumber_squared + self.alpha,
-            self.diffusion_b * wavenumber_squared + self.alpha + self.gamma,
-        )
+        return jnp.stack([self.alpha - conversion, conversion])
 
     def start(self, key: Array, grid: Grid) -> Array:
-        """Smooth blobs of B at random places in a bath of A = 1 - B.
-
-        Args:
-          key: random key.
-          grid: the lattice; only how finely the field is sampled depends on its spacing.
-
-        Returns:
-          A and B, [2, *space], both between 0 and 1.
-        """
+        """Smooth blobs of B at random places in a bath of A = 1 - B, both between 0 and 1."""
         b = 1.0 - jnp.exp(-random_blobs(key, grid, _LENGTH_PER_BLOB, _RADIUS_RANGE, _HEIGHT_RANGE))
         return jnp.stack([1.0 - b, b])
 
 
-def random_blobs(
-    key: Array,
-    grid: Grid,
-    length_per_blob: float,
-    radius_range: tuple[float, float],
-    height_range: tuple[float, float],
-) -> Array:
-    """A sum of Gaussian blobs, uniformly random in place, radius and height.
+@dataclass(frozen=True)
+class Brusselator(System):
+    """Brusselator: an autocatalytic reaction with stationary (Turing) patterns.
 
-        f(x) = sum_i height_i exp(-|x - centre_i|^2 / (2 radius_i^2))
+        dX/dt = diffusion_x lap X + a - (b + 1) X + X^2 Y
+        dY/dt = diffusion_y lap Y + b X - X^2 Y
 
-    Everything is drawn in units of length, so one key gives one field on every lattice over the
-    same box, whatever its resolution. On a circular axis the blobs wrap around.
+    At rest X = a, Y = b / a. Patterns grow for b > (1 + a sqrt(diffusion_x / diffusion_y))^2,
+    oscillations for b > 1 + a^2.
 
-    Args:
-      key: random key.
-      grid: the lattice; its cells' centres lie half a spacing away from the walls.
-      length_per_blob: there is one blob in each cube of this side, on the average, and at least
-        one in all.
-      radius_range: smallest and largest radius, in units of length.
-      height_range: smallest and largest height.
+    Attributes:
+      diffusion_x: of X, length squared per unit of time.
+      diffusion_y: of Y, length squared per unit of time.
+      a: feed of X, concentration per unit of time.
+      b: rate at which X becomes Y, per unit of time.
 
-    Returns:
-      f, [*space].
+    Source: Prigogine and Lefever (1968); these parameters follow Pena and Perez-Garcia (2001).
     """
-    box = [cells * spacing for cells, spacing in zip(grid.shape, grid.spacing, strict=True)]
-    count = max(1, round(math.prod(side / length_per_blob for side in box)))
-    place_key, radius_key, height_key = jax.random.split(key, 3)
-    places = jax.random.uniform(place_key, (count, grid.ndim))
-    radii = jax.random.uniform(
-        radius_key, (count, 1), minval=radius_range[0], maxval=radius_range[1]
-    )
-    heights = jax.random.uniform(
-        height_key, (count,), minval=height_range[0], maxval=height_range[1]
-    )
 
-    # A Gaussian is a product over the axes: each axis has one short profile for each blob.
-    profiles = []
-    for axis, (side, spacing, boundary) in enumerate(
-        zip(box, grid.spacing, grid.boundary, strict=True)
-    ):
-        cells = (jnp.arange(grid.shape[axis]) + 0.5) * spacing
-        distance = cells - side * places[:, axis, None]
-        if boundary.kind == "circular":
-            distance -= side * jnp.round(distance / side)
-        profiles.append(jnp.exp(-0.5 * (distance / radii) ** 2))
-    axes = "yxz"[: grid.ndim]
-    product = ",".join(["b", *(f"b{axis}" for axis in axes)]) + "->" + axes
-    return jnp.einsum(product, heights, *profiles, precision="highest")
+    diffusion_x: float = 1.0
+    diffusion_y: float = 8.0
+    a: float = 4.5
+    b: float = 7.5
+
+    name: ClassVar = "brusselator"
+    species: ClassVar = ("X", "Y")
+    citation: ClassVar = (
+        "Prigogine and Lefever (1968), Symmetry breaking instabilities in dissipative systems II, "
+        "J. Chem. Phys. 48, 1695."
+    )
+    recommended: ClassVar = Recommended(dt=0.005, interval=0.5, end_time=32.0, spacing=0.5)
+    fluctuation: ClassVar = (0.1, 0.1)
+    positive: ClassVar = ("a",)
+
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (-self.b - 1.0, self.diffusion_x), (0.0, self.diffusion_y)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        return self.a, self.b / self.a
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        first, second = x
+        conversion = first * first * second
+        return jnp.stack([self.a + conversion, self.b * first - conversion])
+
+
+@dataclass(frozen=True)
+class Schnakenberg(System):
+    """Schnakenberg: an activator u that consumes its substrate v; spots.
+
+        du/dt = diffusion_u lap u + a - u + u^2 v
+        dv/dt = diffusion_v lap v + b - u^2 v
+
+    At rest u = a + b, v = b / (a + b)^2.
+
+    Attributes:
+      diffusion_u: of u, length squared per unit of time.
+      diffusion_v: of v, length squared per unit of time.
+      a: supply of u, concentration per unit of time.
+      b: supply of v, concentration per unit of time.
+
+    Source: Schnakenberg (1979), as in Murray (2003), Mathematical Biology II, chapter 2.
+    """
+
+    diffusion_u: float = 1.0
+    diffusion_v: float = 20.0
+    a: float = 0.1
+    b: float = 0.9
+
+    name: ClassVar = "schnakenberg"
+    species: ClassVar = ("u", "v")
+    citation: ClassVar = (
+        "Schnakenberg (1979), Simple chemical reaction systems with limit cycle behaviour, "
+        "J. Theor. Biol. 81, 389."
+    )
+    recommended: ClassVar = Recommended(dt=0.0125, interval=1.0, end_time=64.0)
+    fluctuation: ClassVar = (0.05, 0.05)
+    positive: ClassVar = ("b",)
+
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (-1.0, self.diffusion_u), (0.0, self.diffusion_v)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        return self.a + self.b, self.b / (self.a + self.b) ** 2
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        u, v = x
+        conversion = u * u * v
+        return jnp.stack([self.a + conversion, self.b - conversion])
+
+
+@dataclass(frozen=True)
+class GiererMeinhardt(System):
+    """Gierer-Meinhardt: an activator and the faster inhibitor that it makes; peaks.
+
+        da/dt = diffusion_a lap a + a^2 / h - decay_a a + source
+        dh/dt = diffusion_h lap h + a^2 - decay_h h
+
+    At rest a = (decay_h + source) / decay_a, h = a^2 / decay_h.
+
+    Attributes:
+      diffusion_a: of the activator a, length squared per unit of time.
+      diffusion_h: of the inhibitor h, length squared per unit of time.
+      decay_a: rate at which a decays, per unit of time.
+      decay_h: rate at which h decays, per unit of time.
+      source: of a where there is none yet, concentration per unit of time.
+
+    Source: Gierer and Meinhardt (1972), in units in which both production constants are 1.
+    """
+
+    diffusion_a: float = 1.0
+    diffusion_h: float = 20.0
+    decay_a: float = 1.0
+    decay_h: float = 2.0
+    source: float = 0.1
+
+    name: ClassVar = "gierer_meinhardt"
+    species: ClassVar = ("a", "h")
+    citation: ClassVar = (
+        "Gierer and Meinhardt (1972), A theory of biological pattern formation, Kybernetik 12, 30."
+    )
+    recommended: ClassVar = Recommended(dt=0.0125, interval=1.0, end_time=64.0)
+    fluctuation: ClassVar = (0.1, 0.1)
+    positive: ClassVar = ("decay_a", "decay_h")
+
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (-self.decay_a, self.diffusion_a), (-self.decay_h, self.diffusion_h)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        activator = (self.decay_h + self.source) / self.decay_a
+        return activator, activator**2 / self.decay_h
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        activator, inhibitor = x
+        production = activator * activator
+        return jnp.stack([production / inhibitor + self.source, production])
+
+
+@dataclass(frozen=True)
+class Chhabra(System):
+    """Activator and inhibitor of stem cell colonies, whose inhibition has a threshold.
+
+        dA/dt = diffusion_a lap A + production_a A^2 / (threshold + I) - decay_a A
+        dI/dt = diffusion_i lap I + production_i A^2 - decay_i I
+
+    There are two uniform states with A > 0; patterns grow out of the higher one.
+
+    Attributes:
+      diffusion_a: of the activator A, length squared per unit of time.
+      diffusion_i: of the inhibitor I, length squared per unit of time.
+      production_a: of A, per unit of time.
+      production_i: of I, per concentration and unit of time.
+      decay_a: rate at which A decays, per unit of time.
+      decay_i: rate at which I decays, per unit of time.
+      threshold: concentration of I from which on it inhibits.
+
+    Source: Chhabra, Liu, Goh, Kong and Warmflash (2019). The paper's own formulae could not be
+    consulted; form and values are those of the public code Differentiable-Patterning, which names
+    it as its source.
+
+    Raises:
+      InputError: production_a is too weak for a uniform state with A > 0.
+    """
+
+    diffusion_a: float = 0.0025
+    diffusion_i: float = 0.4
+    production_a: float = 0.01
+    production_i: float = 0.01
+    decay_a: float = 0.001
+    decay_i: float = 0.008
+    threshold: float = 1.0
+
+    name: ClassVar = "chhabra"
+    species: ClassVar = ("A", "I")
+    citation: ClassVar = (
+        "Chhabra, Liu, Goh, Kong and Warmflash (2019), Dissecting the dynamics of signaling events "
+        "in the BMP, WNT, and NODAL cascade during self-organized fate patterning in human "
+        "gastruloids, PLOS Biology 17, e3000498."
+    )
+    recommended: ClassVar = Recommended(dt=0.5, interval=256.0, end_time=16384.0)
+    fluctuation: ClassVar = (1.0, 5.0)
+    positive: ClassVar = ("production_a", "production_i", "decay_a", "decay_i")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self._discriminant < 0:
+            raise InputError(
+                f"production_a is {self.production_a:g}, but must be at least "
+                f"{math.sqrt(self.production_a**2 - self._discriminant):g}, since a weaker "
+                "activator dies out."
+            )
+
+    @property
+    def _discriminant(self) -> float:
+        """Of curvature A^2 - production_a A + decay_a threshold = 0, which holds at rest."""
+        return self.production_a**2 - 4 * self._curvature * self.decay_a * self.threshold
+
+    @property
+    def _curvature(self) -> float:
+        return self.decay_a * self.production_i / self.decay_i
+
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (-self.decay_a, self.diffusion_a), (-self.decay_i, self.diffusion_i)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        activator = (self.production_a + math.sqrt(self._discriminant)) / (2 * self._curvature)
+        return activator, self.production_i * activator**2 / self.decay_i
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        activator, inhibitor = x
+        squared = activator * activator
+        return jnp.stack(
+            [
+                self.production_a * squared / (self.threshold + inhibitor),
+                self.production_i * squared,
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class FitzHughNagumo(System):
+    """FitzHugh-Nagumo: a bistable u and the slower v that it raises; labyrinths.
+
+        du/dt = diffusion_u lap u + u - u^3 - v
+        dv/dt = diffusion_v lap v + rate (u - damping v)
+
+    At rest u = v = 0, which is stable without diffusion for 1 / rate < damping < 1.
+
+    Attributes:
+      diffusion_u: of u, length squared per unit of time.
+      diffusion_v: of v, length squared per unit of time.
+      rate: of v, per unit of time.
+      damping: of v, in units of u per v.
+
+    Source: FitzHugh (1961), Nagumo, Arimoto and Yoshizawa (1962); as a PDE with two diffusing
+    species, Hagberg and Meron (1994).
+    """
+
+    diffusion_u: float = 1.0
+    diffusion_v: float = 20.0
+    rate: float = 4.0
+    damping: float = 0.5
+
+    name: ClassVar = "fitzhugh_nagumo"
+    species: ClassVar = ("u", "v")
+    citation: ClassVar = (
+        "Hagberg and Meron (1994), From labyrinthine patterns to spiral turbulence, "
+        "Phys. Rev. Lett. 72, 2494."
+    )
+    recommended: ClassVar = Recommended(dt=0.0125, interval=0.5, end_time=32.0)
+    fluctuation: ClassVar = (0.1, 0.0)
+
+    @property
+    def linear_coefficients(self):
+        """See `System`."""
+        return (1.0, self.diffusion_u), (-self.rate * self.damping, self.diffusion_v)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        return 0.0, 0.0
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        u, v = x
+        return jnp.stack([-u * u * u - v, self.rate * u])
+
+
+@dataclass(frozen=True)
+class ComplexGinzburgLandau(System):
+    """Complex Ginzburg-Landau: the amplitude of waves near their onset; spirals.
+
+        dA/dt = A + (1 + i dispersion) lap A - (1 + i detuning) |A|^2 A,    A = re + i im
+
+    Plane waves are unstable for 1 + dispersion detuning < 0 (Benjamin and Feir).
+
+    Attributes:
+      dispersion: of waves, linear; pure number.
+      detuning: of their frequency with the amplitude; pure number.
+
+    Source: Aranson and Kramer (2002). Lengths, times and amplitudes are in the equation's units.
+    """
+
+    dispersion: float = 0.5
+    detuning: float = -1.0
+
+    name: ClassVar = "complex_ginzburg_landau"
+    species: ClassVar = ("re", "im")
+    citation: ClassVar = (
+        "Aranson and Kramer (2002), The world of the complex Ginzburg-Landau equation, "
+        "Rev. Mod. Phys. 74, 99."
+    )
+    recommended: ClassVar = Recommended(dt=0.125, interval=1.0, end_time=64.0)
+    fluctuation: ClassVar = (0.1, 0.1)
+    signed: ClassVar = ("dispersion", "detuning")
+
+    @property
+    def linear_coefficients(self):
+        """See `System`; the dispersion mixes both species and belongs to the remainder."""
+        return (1.0, 1.0), (1.0, 1.0)
+
+    @property
+    def rest(self):
+        """See `System`."""
+        return 0.0, 0.0
+
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """See `System`."""
+        re, im = x
+        curvature_re, curvature_im = discrete_laplacian(x, grid, laplacian)
+        squared = re * re + im * im
+        return jnp.stack(
+            [
+                -self.dispersion * curvature_im - squared * (re - self.detuning * im),
+                self.dispersion * curvature_re - squared * (im + self.detuning * re),
+            ]
+        )
+
+    def fastest_decay(self, wavenumber_squared: float) -> float:
+        """As in `System`, with the modulus of 1 + i dispersion: waves turn while they decay."""
+        return math.hypot(1.0, self.dispersion) * wavenumber_squared

@@ -5,16 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffpattern.data.gray_scott import GrayScottData
-from diffpattern.data.simulation import SPLITS, require_stable, simulate
+from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.solvers import explicit
-from diffpattern.systems import GrayScott
+from diffpattern.systems import SYSTEMS, AllenCahn, CahnHilliard, GrayScott, NavierStokes
 
-SMALL = GrayScottData(
-    shape=(16, 24), interval=4, end_time=12, dt=0.5, train=3, validation=1, test=2
-)
+SMALL = Simulation(shape=(16, 24), interval=4, end_time=12, dt=0.5, train=3, validation=1, test=2)
 
 
 def values(settings, split="train"):
@@ -98,7 +95,7 @@ def test_refinement_lowers_the_error_of_the_stencil():
         ("test", {"test": 1.5}),
         ("seed", {"seed": -1}),
         ("refinement", {"refinement": 0}),
-        ("diffusion_b", {"diffusion_b": -0.1}),
+        ("boundary", {"system": NavierStokes(), "boundary": "symmetric"}),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(field, change):
@@ -114,7 +111,7 @@ def test_unequal_spacing_needs_a_stencil_that_can():
 @pytest.mark.parametrize("stencil", ["cross", "oono_puri", "isotropic", "fourth_order"])
 def test_the_stated_limit_of_stability_is_where_noise_begins_to_grow(stencil):
     settings = dataclasses.replace(
-        SMALL, shape=(12, 12), diffusion_b=0.1, alpha=0.0, gamma=0.0, laplacian=stencil
+        SMALL, shape=(12, 12), system=GrayScott(0.1, 0.1, 0.0, 0.0), laplacian=stencil
     )
     beyond = dataclasses.replace(settings, dt=50, interval=50, end_time=50)
     with pytest.raises(
@@ -143,10 +140,7 @@ def test_a_simulation_that_overflows_is_refused():
         dt=24,
         interval=24,
         end_time=2400,
-        diffusion_a=0.0,
-        diffusion_b=0.0,
-        alpha=0.0,
-        gamma=0.01,
+        system=GrayScott(0.0, 0.0, 0.0, 0.01),
     )
     with pytest.raises(InputError, match=r"^data\.dt is 24, at which the simulation overflows"):
         simulate(explosive)
@@ -167,14 +161,14 @@ def test_the_name_tells_every_parameter_apart():
         "test": 3,
         "seed": 1,
         "refinement": 2,
-        "diffusion_a": 0.11,
-        "diffusion_b": 0.06,
-        "alpha": 0.05,
-        "gamma": 0.06,
+        "system": GrayScott(alpha=0.05),
     }
-    assert set(changes) == {field.name for field in dataclasses.fields(GrayScottData)}
+    assert set(changes) == {field.name for field in dataclasses.fields(Simulation)}
     names = {dataclasses.replace(SMALL, **{field: new}).name for field, new in changes.items()}
     assert len(names | {SMALL.name}) == len(changes) + 1
+    # Systems of equal parameters differ by their names.
+    phases = [dataclasses.replace(SMALL, system=system()) for system in (AllenCahn, CahnHilliard)]
+    assert phases[0].name != phases[1].name
     assert dataclasses.replace(SMALL, dt=0.25).name.startswith("16x24-t12-dt0.25-heun-")
 
 
@@ -185,6 +179,14 @@ def test_equal_settings_have_one_name_however_they_are_written():
         boundary=[Boundary("circular"), "circular"],
         interval=4.0,
         shape=[16, 24],
+        system=GrayScott(diffusion_a=np.float64(0.1)),
     )
     assert written_otherwise == SMALL and written_otherwise.name == SMALL.name
     assert hash(written_otherwise) == hash(SMALL)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_recommended_settings_are_stable_and_hold_on_other_lattices(name):
+    settings = Simulation.recommended(SYSTEMS[name](), shape=(32, 48))
+    assert settings.shape == (32, 48) and settings.system == SYSTEMS[name]()
+    require_stable(settings)

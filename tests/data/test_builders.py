@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpattern.data import builders, gray_scott
-from diffpattern.data.gray_scott import GrayScottData
-from diffpattern.data.simulation import SPLITS, simulate
+from diffpattern.data import builders
+from diffpattern.data.simulation import SPLITS, Simulation, simulate
 from diffpattern.errors import InputError
+from diffpattern.systems import SYSTEMS, AllenCahn
 
-SMALL = GrayScottData(shape=(12, 10), interval=4, end_time=8, train=3, validation=1, test=2)
+SMALL = Simulation(shape=(12, 10), interval=4, end_time=8, train=3, validation=1, test=2)
 
 # What a subprocess runs first: no way out, and the same small settings.
 PREAMBLE = f"""
@@ -26,11 +26,11 @@ def no_network(*args, **kwargs):
     raise AssertionError("network used")
 
 socket.socket.connect = socket.getaddrinfo = no_network
-from diffpattern.data import builders, gray_scott
-from diffpattern.data.gray_scott import GrayScottData
+from diffpattern.data import builders
+from diffpattern.data.simulation import Simulation
 
 directory = Path(sys.argv[1])
-settings = GrayScottData(
+settings = Simulation(
     shape={SMALL.shape}, interval=4, end_time=8, train=3, validation=1, test=2
 )
 """
@@ -71,30 +71,50 @@ def forbid_simulating(monkeypatch):
 def test_the_files_give_back_the_simulation_and_are_read_the_second_time(
     tmp_path, forbid_simulating, capfd
 ):
-    data = gray_scott.load(SMALL, tmp_path)
+    data = builders.load(SMALL, tmp_path)
     simulated = simulate(SMALL)
     assert digests(data) == digests(simulated)
     forbid_simulating()
-    assert digests(gray_scott.load(SMALL, tmp_path)) == digests(data)
+    assert digests(builders.load(SMALL, tmp_path)) == digests(data)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_data_set_is_one_of_tfds(tmp_path):
-    data = gray_scott.load(SMALL, tmp_path)
-    builder = gray_scott.GrayScottBuilder(SMALL, tmp_path)
+    data = builders.load(SMALL, tmp_path)
+    builder = builders.BUILDERS["gray_scott"](SMALL, tmp_path)
     assert builder.name == "gray_scott" and str(builder.version) == "1.0.0"
     assert builder.info.file_format.value == "array_record"
     assert "Gray-Scott" in builder.info.description and "Pearson" in builder.info.citation
     assert builder.info.metadata["dt"] == SMALL.dt
+    assert builder.info.metadata["system"]["name"] == "gray_scott"
     assert builder.info.features["snapshots"].shape == (3, 12, 10, 2)
     examples = builder.as_data_source("train")
     np.testing.assert_array_equal(examples[2]["snapshots"], data["train"].values[2])
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_has_a_builder_with_its_recommended_settings(name, tmp_path):
+    recommended = Simulation.recommended(SYSTEMS[name]())
+    (config,) = builders.BUILDERS[name].BUILDER_CONFIGS
+    assert config.settings == recommended and config.name == recommended.name
+    builder = builders.BUILDERS[name](recommended, tmp_path)
+    assert builder.name == name and builder.builder_config is config
+    assert builder.info.citation == SYSTEMS[name].citation
+    assert ", ".join(SYSTEMS[name].species) in builder.info.description
+
+
+def test_systems_have_folders_and_numbers_of_their_own(tmp_path):
+    settings = dataclasses.replace(SMALL, system=AllenCahn(), dt=0.125)
+    data = builders.load(settings, tmp_path)
+    assert data["train"].species == ("u",)
+    assert digests(data) == digests(simulate(settings))
+    assert [folder.name for folder in tmp_path.iterdir()] == ["allen_cahn"]
+
+
 def test_another_dt_is_simulated_beside_the_first(tmp_path):
-    first = gray_scott.load(SMALL, tmp_path)
-    second = gray_scott.load(dataclasses.replace(SMALL, dt=0.5), tmp_path)
-    assert len([entry for entry in (tmp_path / "gray_scott").iterdir() if entry.is_dir()]) == 2
+    first = builders.load(SMALL, tmp_path)
+    second = builders.load(dataclasses.replace(SMALL, dt=0.5), tmp_path)
+    assert len(list((tmp_path / "gray_scott").glob("12x10-*/1.0.0"))) == 2
     assert digests(first) != digests(second)
     np.testing.assert_allclose(first["test"].values, second["test"].values, atol=0.02)
 
@@ -112,7 +132,7 @@ def test_of_two_processes_one_simulates_and_both_read(tmp_path):
         (directory / f"ready-{os.getpid()}").touch()
         while not (directory / "go").exists():
             time.sleep(0.01)
-        data = gray_scott.load(settings, directory / "data")
+        data = builders.load(settings, directory / "data")
         print(*(data[split].digest() for split in data))
         assert "tensorflow" not in sys.modules
     """
@@ -127,12 +147,12 @@ def test_of_two_processes_one_simulates_and_both_read(tmp_path):
         printed.append(out.split())
     assert len(list(tmp_path.glob("simulated-*"))) == 1
     assert printed[0] == printed[1]
-    assert printed[0] == digests(gray_scott.load(SMALL, tmp_path / "data"))
+    assert printed[0] == digests(builders.load(SMALL, tmp_path / "data"))
 
 
 def test_a_killed_preparation_is_begun_anew(tmp_path, forbid_simulating):
     script = """
-        original = gray_scott.GrayScottBuilder._generate_examples
+        original = builders.BUILDERS["gray_scott"]._generate_examples
 
         def stall(self, trajectories):
             if len(trajectories.values) == self.settings.validation:
@@ -140,8 +160,8 @@ def test_a_killed_preparation_is_begun_anew(tmp_path, forbid_simulating):
                 time.sleep(600)
             yield from original(self, trajectories)
 
-        gray_scott.GrayScottBuilder._generate_examples = stall
-        gray_scott.load(settings, directory / "data")
+        builders.BUILDERS["gray_scott"]._generate_examples = stall
+        builders.load(settings, directory / "data")
     """
     process = start(script, tmp_path)
     wait_for(tmp_path / "stalled", process)
@@ -151,15 +171,15 @@ def test_a_killed_preparation_is_begun_anew(tmp_path, forbid_simulating):
     half_written = list(folder.rglob("*train*"))
     assert half_written and not (folder / "1.0.0").exists()
 
-    data = gray_scott.load(SMALL, tmp_path / "data")
+    data = builders.load(SMALL, tmp_path / "data")
     assert [entry.name for entry in folder.iterdir()] == ["1.0.0"]
     forbid_simulating()
-    assert digests(gray_scott.load(SMALL, tmp_path / "data")) == digests(data)
+    assert digests(builders.load(SMALL, tmp_path / "data")) == digests(data)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "description"])
 def test_damaged_files_are_refused_by_name(tmp_path, damage):
-    gray_scott.load(SMALL, tmp_path)
+    builders.load(SMALL, tmp_path)
     (folder,) = tmp_path.glob("gray_scott/*/1.0.0")
     (records,) = folder.glob("*train*")
     content = bytearray(records.read_bytes())
@@ -173,13 +193,13 @@ def test_damaged_files_are_refused_by_name(tmp_path, damage):
     else:
         (folder / "dataset_info.json").write_text("{")
     with pytest.raises(InputError, match=f"{folder} are damaged .* remove this folder"):
-        gray_scott.load(SMALL, tmp_path)
+        builders.load(SMALL, tmp_path)
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=f"data directory {tmp_path}/file/data cannot be used"):
-        gray_scott.load(SMALL, tmp_path / "file" / "data")
+        builders.load(SMALL, tmp_path / "file" / "data")
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
@@ -188,8 +208,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
         try:
-            gray_scott.load(settings, directory)
-        except gray_scott.builders.InputError as error:
+            builders.load(settings, directory)
+        except builders.InputError as error:
             print(error)
     """
     out, err = start(script, tmp_path).communicate(timeout=60)
@@ -199,14 +219,14 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 
 def test_an_impossible_simulation_leaves_no_trace(tmp_path):
     with pytest.raises(InputError, match=r"^data\.dt is 4"):
-        gray_scott.load(dataclasses.replace(SMALL, dt=4), tmp_path / "data")
+        builders.load(dataclasses.replace(SMALL, dt=4), tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
 def test_data_are_kept_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFPATTERN_DATA", str(tmp_path / "chosen"))
     assert builders.default_directory() == tmp_path / "chosen"
-    gray_scott.load(SMALL)
+    builders.load(SMALL)
     assert (tmp_path / "chosen" / "gray_scott" / SMALL.name).is_dir()
     monkeypatch.delenv("DIFFPATTERN_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,0 +1,124 @@
+"""Random fields to start from, drawn in units of length.
+
+One key gives one field on every lattice over the same box, whatever its resolution, so that a
+simulation on a finer lattice is of the same trajectory.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+
+
+def random_blobs(
+    key: Array,
+    grid: Grid,
+    length_per_blob: float,
+    radius_range: tuple[float, float],
+    height_range: tuple[float, float],
+) -> Array:
+    """A sum of Gaussian blobs, uniformly random in place, radius and height.
+
+        f(x) = sum_i height_i exp(-|x - centre_i|^2 / (2 radius_i^2))
+
+    Everything is drawn in units of length, so one key gives one field on every lattice over the
+    same box, whatever its resolution. On a circular axis the blobs wrap around.
+
+    Args:
+      key: random key.
+      grid: the lattice; its cells' centres lie half a spacing away from the walls.
+      length_per_blob: there is one blob in each cube of this side, on the average, and at least
+        one in all.
+      radius_range: smallest and largest radius, in units of length.
+      height_range: smallest and largest height.
+
+    Returns:
+      f, [*space].
+    """
+    box = [cells * spacing for cells, spacing in zip(grid.shape, grid.spacing, strict=True)]
+    count = max(1, round(math.prod(side / length_per_blob for side in box)))
+    place_key, radius_key, height_key = jax.random.split(key, 3)
+    places = jax.random.uniform(place_key, (count, grid.ndim))
+    radii = jax.random.uniform(
+        radius_key, (count, 1), minval=radius_range[0], maxval=radius_range[1]
+    )
+    heights = jax.random.uniform(
+        height_key, (count,), minval=height_range[0], maxval=height_range[1]
+    )
+
+    # A Gaussian is a product over the axes: each axis has one short profile for each blob.
+    profiles = []
+    for axis, (side, spacing, boundary) in enumerate(
+        zip(box, grid.spacing, grid.boundary, strict=True)
+    ):
+        cells = (jnp.arange(grid.shape[axis]) + 0.5) * spacing
+        distance = cells - side * places[:, axis, None]
+        if boundary.kind == "circular":
+            distance -= side * jnp.round(distance / side)
+        profiles.append(jnp.exp(-0.5 * (distance / radii) ** 2))
+    axes = "yxz"[: grid.ndim]
+    product = ",".join(["b", *(f"b{axis}" for axis in axes)]) + "->" + axes
+    return jnp.einsum(product, heights, *profiles, precision="highest")
+
+
+def random_waves(
+    key: Array, grid: Grid, count: int, shortest: float, longest: float = math.inf
+) -> Array:
+    """Gaussian noise made of all waves of the box between two wavelengths.
+
+    Each wave, a product of sines and cosines along the axes, has an independent random amplitude.
+    The fields have variance 1 and mean 0, and no flux through walls that are not circular.
+
+    Args:
+      key: random key.
+      grid: the lattice; its cells' centres lie half a spacing away from the walls.
+      count: number of independent fields.
+      shortest: the shortest wavelength, in units of length; twice the spacing at least.
+      longest: the longest; the waves of the whole box are always among those that could be.
+
+    Returns:
+      [count, *space].
+
+    Raises:
+      InputError: no wave of this length fits into the box, or the lattice is too coarse for it.
+    """
+    if shortest < 2 * max(grid.spacing):
+        raise InputError(
+            f"data.spacing is {grid.spacing}, but must be at most {shortest / 2:g}, half of the "
+            "shortest wave of this system's starts."
+        )
+    waves, wavenumbers = zip(
+        *(_axis_waves(grid, axis, shortest) for axis in range(grid.ndim)), strict=True
+    )
+    squared = sum(np.square(k) for k in np.ix_(*wavenumbers))
+    drawn = (squared > 0) & (squared <= (2 * np.pi / shortest) ** 2 * (1 + 1e-9))
+    drawn &= squared >= (2 * np.pi / longest) ** 2 * (1 - 1e-9)
+    if not drawn.any():
+        raise InputError(
+            f"data.shape is {grid.shape}, a box too small for any wave of this system's starts, "
+            f"{shortest:g} units of length at least."
+        )
+    amplitudes = jax.random.normal(key, (count, *drawn.shape)) * drawn / math.sqrt(drawn.sum())
+    modes, axes = "abc"[: grid.ndim], "zyx"[-grid.ndim :]
+    product = ",".join(["n" + modes, *map("".join, zip(modes, axes, strict=True))]) + "->n" + axes
+    waves = [jnp.asarray(wave, amplitudes.dtype) for wave in waves]
+    return jnp.einsum(product, amplitudes, *waves, precision="highest")
+
+
+def _axis_waves(grid: Grid, axis: int, shortest: float) -> tuple[np.ndarray, np.ndarray]:
+    """The waves along one axis, [waves, cells] of mean square 1, and their wavenumbers, [waves]."""
+    side = grid.shape[axis] * grid.spacing[axis]
+    places = (np.arange(grid.shape[axis]) + 0.5) / grid.shape[axis]
+    circular = grid.boundary[axis].kind == "circular"
+    longest = side if circular else 2 * side
+    most = math.floor(longest / shortest * (1 + 1e-9))
+    angles = 2 * np.pi * np.arange(1, most + 1)[:, None] * places * (side / longest)
+    pairs = [np.cos(angles), np.sin(angles)] if circular else [np.cos(angles)]
+    numbers = np.arange(1, most + 1) * (2 * np.pi / longest)
+    waves = np.concatenate([np.ones((1, places.size)), *(math.sqrt(2) * wave for wave in pairs)])
+    return waves, np.concatenate([[0.0], *([numbers] * len(pairs))])

@@ -1,0 +1,166 @@
+"""What every known PDE is: a linear part that is a polynomial in the Laplacian, and a remainder.
+
+The split is said once for each system, and everything else follows from it: the right-hand side
+that explicit solvers take, the rates that a spectral solver treats exactly, and how fast the
+fastest wave decays, which bounds an explicit step.
+"""
+
+import abc
+import math
+import numbers
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+from diffpattern.grid.stencils import laplacian as discrete_laplacian
+from diffpattern.systems.starts import random_waves
+
+# Units of length: the shortest wave of a start, long enough for lattices with a spacing of up to 2.
+_SHORTEST_WAVE = 4.0
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """How a system is best simulated with its default parameters, so that patterns form.
+
+    The fields are those of `diffpattern.data.simulation.Simulation` with the same names.
+    """
+
+    dt: float
+    interval: float
+    end_time: float
+    shape: tuple[int, ...] = (64, 64)
+    spacing: float = 1.0
+    boundary: str = "circular"
+    laplacian: str = "isotropic"
+    solver: str = "heun"
+
+
+class System(abc.ABC):
+    """A PDE, and the starts from which it is usually run.
+
+        dx_c/dt = sum_n r_cn lap^n x_c + remainder_c(x)
+
+    A subclass is a frozen dataclass of its parameters, hashable and comparable. The discretisation
+    (lattice, boundary, stencil) is an argument of its functions, never a property of it.
+
+    Attributes:
+      name: under which configs and files know it.
+      species: names of its C fields.
+      citation: the paper that it is known from.
+      recommended: settings that show its patterns.
+      fluctuation: standard deviation of each species' noise in a start.
+      signed: parameters that may be negative.
+      positive: parameters that may not be zero either.
+
+    Raises:
+      InputError: for a parameter that is not finite or out of its range.
+    """
+
+    name: ClassVar[str]
+    species: ClassVar[tuple[str, ...]]
+    citation: ClassVar[str]
+    recommended: ClassVar[Recommended]
+    fluctuation: ClassVar[tuple[float, ...]]
+    signed: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not isinstance(value, numbers.Real) or isinstance(value, bool):
+                raise InputError(f"{name} is {value!r}, but must be a number.")
+            if name in self.signed:
+                fits, range_ = True, ""
+            elif name in self.positive:
+                fits, range_ = value > 0, " and positive"
+            else:
+                fits, range_ = value >= 0, " and not negative"
+            if not (fits and math.isfinite(value)):
+                raise InputError(f"{name} is {value!r}, but must be finite{range_}.")
+            object.__setattr__(self, name, float(value))
+
+    @property
+    @abc.abstractmethod
+    def linear_coefficients(self) -> tuple[tuple[float, ...], ...]:
+        """For each species r_c0, r_c1, ...: of the species itself, of its Laplacian, and so on."""
+
+    @property
+    @abc.abstractmethod
+    def rest(self) -> tuple[float, ...]:
+        """A uniform state that does not change, one number for each species."""
+
+    @abc.abstractmethod
+    def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """What the linear part leaves of dx/dt; arguments and result as in `right_hand_side`."""
+
+    def check(self, grid: Grid) -> None:  # noqa: B027 (most systems run on every lattice)
+        """Raises InputError for a lattice on which the system has no meaning."""
+
+    def right_hand_side(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
+        """The time derivative of every species.
+
+        Args:
+          x: lattice, [C, *space].
+          grid: spacing and boundaries of the lattice.
+          laplacian: name of the stencil, see `diffpattern.grid.stencils.laplacian`; its square
+            stands for the bi-Laplacian.
+
+        Returns:
+          dx/dt, like `x`.
+        """
+        derivative, power = self.remainder(x, grid, laplacian), x
+        for order, column in enumerate(self._columns()):
+            power = discrete_laplacian(power, grid, laplacian) if order else x
+            if column.any():
+                column = column.astype(x.dtype).reshape(-1, *(1,) * grid.ndim)
+                derivative = derivative + column * power
+        return derivative
+
+    def linear_rates(self, eigenvalue: Array) -> Array:
+        """Rates, per unit of time, at which the linear part alone multiplies each wave.
+
+        Args:
+          eigenvalue: of the Laplacian, not positive, [*frequencies].
+
+        Returns:
+          [C, *frequencies].
+        """
+        return sum(
+            column.reshape(-1, *(1,) * jnp.ndim(eigenvalue)) * eigenvalue**order
+            for order, column in enumerate(self._columns())
+        )
+
+    def fastest_decay(self, wavenumber_squared: float) -> float:
+        """Rate at which the linear terms damp a small wave; it bounds the step of explicit solvers.
+
+        Args:
+          wavenumber_squared: minus the Laplacian's eigenvalue of this wave.
+        """
+        return float(-np.min(self.linear_rates(np.float64(-wavenumber_squared))))
+
+    def start(self, key: Array, grid: Grid) -> Array:
+        """The state of rest with smooth noise on it, [C, *space].
+
+        Args:
+          key: random key: one key, one field, on every lattice over the same box.
+          grid: the lattice.
+        """
+        self.check(grid)
+        column = (-1, *(1,) * grid.ndim)
+        noise = random_waves(key, grid, len(self.species), shortest=_SHORTEST_WAVE)
+        rest, fluctuation = (
+            np.reshape(np.asarray(values, noise.dtype), column)
+            for values in (self.rest, self.fluctuation)
+        )
+        return rest + fluctuation * noise
+
+    def _columns(self) -> list[np.ndarray]:
+        """The coefficients of each power of the Laplacian, [C] each, of all species."""
+        highest = max(map(len, self.linear_coefficients))
+        rows = [(*row, *(0.0,) * (highest - len(row))) for row in self.linear_coefficients]
+        return list(np.array(rows).T)
