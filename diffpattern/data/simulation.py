@@ -182,7 +182,7 @@ def _run(settings: Simulation) -> Array:
     substeps = round(settings.interval / settings.dt) * settings.refinement**2
     dt = settings.interval / substeps
 
-    def right_hand_side(x):
+    def right_hand_side(x, _):
         return system.right_hand_side(x, grid, settings.laplacian)
 
     def step(_, x):

@@ -1,10 +1,16 @@
-"""Adaptive explicit steps, by Diffrax.
+"""Adaptive steps, explicit and implicit, by Diffrax.
 
 The step length follows the estimated error of the whole lattice, so one trajectory is one solve.
 `DirectAdjoint` is used because it alone is differentiable both ways, and works inside
 `jax.shard_map` once the replication checks are off.
+
+The implicit solvers factorise the dense Jacobian of the whole right-hand side, of as many rows and
+columns as a lattice has numbers. Nothing in it need be linear, and any boundary will do; but they
+serve one device and small lattices, and where the stiffness is linear diffusion `spectral` is the
+better solver at any size.
 """
 
+import math
 from collections.abc import Callable
 
 import diffrax
@@ -13,13 +19,24 @@ from jax import Array
 
 from diffpattern.errors import InputError
 
-_SOLVERS = {"tsit5": diffrax.Tsit5, "dopri5": diffrax.Dopri5, "heun": diffrax.Heun}
+_IMPLICIT = {"kencarp3": diffrax.KenCarp3, "kvaerno3": diffrax.Kvaerno3}
+_SOLVERS = {
+    "tsit5": diffrax.Tsit5,
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "heun": diffrax.Heun,
+    **_IMPLICIT,
+}
 NAMES = tuple(_SOLVERS)
+
+# Numbers in a state, channels included, up to which a dense Jacobian is reasonable: it then takes
+# 64 MiB in float32, and a solve needs a few times as much.
+MOST_IMPLICIT = 4096
 
 
 def solve(
     name: str,
-    right_hand_side: Callable[[Array], Array],
+    right_hand_side: Callable[[Array, Array], Array],
     state: Array,
     duration: float,
     *,
@@ -27,11 +44,11 @@ def solve(
     absolute_tolerance: float,
     max_steps: int,
 ) -> Array:
-    """Integrates dx/dt = f(x) over `duration`, with steps chosen by a PI controller.
+    """Integrates dx/dt = f(x, t) over `duration`, with steps chosen by a PI controller.
 
     Args:
       name: one of `NAMES`.
-      right_hand_side: f, from a lattice to its derivative.
+      right_hand_side: f, from a lattice and the time since the solve's start to the derivative.
       state: x(t).
       duration: units of time.
       relative_tolerance: of the estimated local error, against |x|.
@@ -45,8 +62,13 @@ def solve(
     Raises:
       InputError: no adaptive solver has this name.
     """
+    terms = diffrax.ODETerm(lambda t, x, _: right_hand_side(x, t))
+    if name == "kencarp3":
+        # It pairs an explicit with an implicit method. The explicit one is given nothing to do:
+        # with the reaction in it that would bound the step, and the Jacobian be no smaller.
+        terms = diffrax.MultiTerm(diffrax.ODETerm(lambda t, x, _: jnp.zeros_like(x)), terms)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, x, _: right_hand_side(x)),
+        terms,
         named(name),
         t0=0.0,
         t1=duration,
@@ -76,3 +98,31 @@ def named(name: str) -> diffrax.AbstractAdaptiveSolver:
             f"{', '.join(NAMES)}."
         )
     return _SOLVERS[name]()
+
+
+def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
+    """Refuses what an implicit solver cannot do; every other solver passes.
+
+    Args:
+      name: of the solver.
+      shape: of the state, [C, *space].
+      devices: of the mesh.
+
+    Raises:
+      InputError: an implicit solver is to run on several devices, or on too large a lattice.
+    """
+    if name not in _IMPLICIT:
+        return
+    if devices > 1:
+        raise InputError(
+            f"model.rda.solver is {name!r}, an implicit solver, which runs on one device, but the "
+            f"mesh has {devices}; set mesh.data to 1, or take an explicit or exponential solver."
+        )
+    size = math.prod(shape)
+    if size > MOST_IMPLICIT:
+        raise InputError(
+            f"model.rda.solver is {name!r}, an implicit solver, whose dense Jacobian takes "
+            f"{4 * size**2 / 2**20:.0f} MiB for the {size} numbers of a lattice {shape}; it serves "
+            f"{MOST_IMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
+            "solver."
+        )

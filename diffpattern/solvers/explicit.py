@@ -12,6 +12,7 @@ from typing import Any
 import diffrax
 import jax
 import numpy as np
+from jax import Array
 
 from diffpattern.errors import InputError
 
@@ -21,18 +22,26 @@ _TABLEAUX = {
     "heun": diffrax.Heun.tableau,
     "tsit5": diffrax.Tsit5.tableau,
     "dopri5": diffrax.Dopri5.tableau,
+    "dopri8": diffrax.Dopri8.tableau,
 }
 NAMES = ("euler", *_TABLEAUX)
 
 
-def step(name: str, right_hand_side: Callable[[State], State], state: State, dt: float) -> State:
-    """One explicit Runge-Kutta step of dx/dt = f(x).
+def step(
+    name: str,
+    right_hand_side: Callable[[State, Array | float], State],
+    state: State,
+    dt: Array | float,
+) -> State:
+    """One explicit Runge-Kutta step of dx/dt = f(x, t).
 
-        k_i = f(x + dt sum_{j<i} a_ij k_j),    x(t + dt) = x + dt sum_i b_i k_i
+        k_i = f(x + dt sum_{j<i} a_ij k_j, t + c_i dt),    c_i = sum_j a_ij
+        x(t + dt) = x + dt sum_i b_i k_i
 
     Args:
       name: one of `NAMES`.
-      right_hand_side: f, from a state to its derivative, of the same structure and shapes.
+      right_hand_side: f, from a state and the time since the step's start, c_i dt, to the state's
+        derivative, of the same structure and shapes.
       state: x(t), a pytree of arrays.
       dt: length of the step, in units of time.
 
@@ -45,7 +54,7 @@ def step(name: str, right_hand_side: Callable[[State], State], state: State, dt:
     stages, weights = tableau(name)
     slopes = []
     for row in stages:
-        slopes.append(right_hand_side(_move(state, dt, row, slopes)))
+        slopes.append(right_hand_side(_move(state, dt, row, slopes), sum(row) * dt))
     return _move(state, dt, weights, slopes)
 
 
@@ -86,7 +95,9 @@ def stability_limit(name: str, largest_rate: float) -> float:
     return float(-z[np.argmax(unstable)] / largest_rate)
 
 
-def _move(state: State, dt: float, weights: tuple[float, ...], slopes: list[State]) -> State:
+def _move(
+    state: State, dt: Array | float, weights: tuple[float, ...], slopes: list[State]
+) -> State:
     used = [(w, k) for w, k in zip(weights, slopes, strict=True) if w != 0.0]
     if not used:
         return state

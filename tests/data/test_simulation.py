@@ -46,7 +46,7 @@ def test_snapshots_are_those_of_the_solver():
     states = values(SMALL)[1]
     x = np.moveaxis(states[1], -1, 0)
     for _ in range(8):
-        x = explicit.step("heun", lambda x: system.right_hand_side(x, grid, "cross"), x, 0.5)
+        x = explicit.step("heun", lambda x, _: system.right_hand_side(x, grid, "cross"), x, 0.5)
     np.testing.assert_allclose(np.moveaxis(states[2], -1, 0), x, atol=1e-6)
 
 
@@ -123,7 +123,7 @@ def test_the_stated_limit_of_stability_is_where_noise_begins_to_grow(stencil):
     def noise_after(dt):
         def advance(_, x):
             return explicit.step(
-                "heun", lambda x: settings.system.right_hand_side(x, settings.grid, stencil), x, dt
+                "heun", lambda x, _: settings.system.right_hand_side(x, settings.grid, stencil), x, dt
             )
 
         # Without B, and with nothing fed, A only diffuses.

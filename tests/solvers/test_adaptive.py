@@ -1,18 +1,25 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+from diffpattern.grid.stencils import laplacian
 from diffpattern.solvers import adaptive
 
 START = np.array([0.1, 0.5, 0.9])
 
 
+IMPLICIT = ("kencarp3", "kvaerno3")
+
+
 def solve(name="tsit5", duration=4.0, tolerance=1e-6, max_steps=256, rate=1.0):
     return adaptive.solve(
         name,
-        lambda x: rate * x * (1.0 - x),
+        lambda x, _: rate * x * (1.0 - x),
         jnp.asarray(START),
         duration,
         relative_tolerance=tolerance,
@@ -41,7 +48,7 @@ def test_steps_are_as_many_as_it_takes():
     def count(tolerance):
         evaluations.clear()
 
-        def right_hand_side(x):
+        def right_hand_side(x, _):
             jax.debug.callback(lambda: evaluations.append(1))
             return x * (1.0 - x)
 
@@ -76,5 +83,91 @@ def test_too_few_steps_give_no_finite_result_and_no_finite_gradient():
 
 @pytest.mark.parametrize("name", ["euler", "rk4"])
 def test_a_solver_without_error_estimate_is_refused(name):
-    with pytest.raises(InputError, match=f"model.rda.solver is {name!r}.*tsit5, dopri5, heun"):
+    with pytest.raises(
+        InputError, match=f"model.rda.solver is {name!r}.*tsit5, dopri5, dopri8, heun"
+    ):
         solve(name)
+
+
+@pytest.mark.parametrize("name", adaptive.NAMES)
+def test_the_right_hand_side_is_told_the_time(name):
+    result = adaptive.solve(
+        name,
+        lambda x, elapsed: -x * jnp.sin(3 * elapsed),  # x(t) = x(0) exp((cos 3t - 1) / 3)
+        jnp.ones(1),
+        1.0,
+        relative_tolerance=1e-5,
+        absolute_tolerance=1e-7,
+        max_steps=512,
+    )
+    np.testing.assert_allclose(result, np.exp((np.cos(3.0) - 1) / 3), rtol=2e-4)
+
+
+# Gray-Scott on 24 cells of 1/8: diffusion damps the shortest wave at 25 per unit of time, so that
+# an explicit solver needs some 240 steps for what an implicit one does in a few dozen.
+GRID = Grid(24, 1 / 8, "symmetric")
+DURATION, STEPS = 32.0, 96
+
+
+def stiff(name, diffusion, max_steps=STEPS):
+    start = jnp.stack([1.0 - 0.5 * jnp.cos(jnp.linspace(0, 3, 24)) ** 2] * 2) - jnp.array(
+        [[0], [0.4]]
+    )
+    decay = jnp.array([[0.06], [0.12]])
+
+    def right_hand_side(x, _):
+        conversion = x[0] * x[1] ** 2
+        reaction = jnp.stack([0.06 - conversion, conversion]) - decay * x
+        return diffusion[:, None] * laplacian(x, GRID) + reaction
+
+    return adaptive.solve(
+        name,
+        right_hand_side,
+        start,
+        DURATION,
+        relative_tolerance=1e-4,
+        absolute_tolerance=1e-6,
+        max_steps=max_steps,
+    )
+
+
+DIFFUSION = np.array([0.1, 0.05])
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """A stiff problem's solution by a thousand explicit steps, and its derivatives."""
+    with jax.enable_x64(True):
+        solution = functools.partial(stiff, "dopri5", max_steps=1024)
+        return jax.jit(lambda d: (solution(d), jax.jacfwd(solution)(d)))(DIFFUSION)
+
+
+def test_explicit_solvers_fail_at_a_stiff_problem_with_few_steps():
+    assert np.isnan(jax.jit(functools.partial(stiff, "tsit5"))(DIFFUSION)).all()
+
+
+@pytest.mark.parametrize("name", IMPLICIT)
+def test_implicit_solvers_solve_a_stiff_problem_and_are_differentiable_both_ways(name, truth):
+    solution, slopes = truth
+
+    @jax.jit
+    def solve(diffusion):
+        after, pull_back = jax.vjp(functools.partial(stiff, name), diffusion)
+        return after, pull_back(after)[0]
+
+    after, pulled_back = solve(DIFFUSION)
+    np.testing.assert_allclose(after, solution, atol=3e-4)
+    expected = jnp.tensordot(solution, slopes, 2)
+    np.testing.assert_allclose(pulled_back, expected, rtol=1e-2)
+    pushed = jax.jit(jax.jacfwd(functools.partial(stiff, name)))(DIFFUSION)
+    np.testing.assert_allclose(jnp.tensordot(after, pushed, 2), pulled_back, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", IMPLICIT)
+def test_implicit_solvers_are_refused_on_a_mesh_and_on_a_large_lattice(name):
+    adaptive.require_possible(name, (2, 32, 32), 1)
+    adaptive.require_possible("tsit5", (32, 64, 64), 8)
+    with pytest.raises(InputError, match=f"{name!r}.*one device.*mesh has 8.*mesh.data"):
+        adaptive.require_possible(name, (2, 32, 32), 8)
+    with pytest.raises(InputError, match=f"{name!r}.* 65536 MiB .* 131072 numbers.*4096 at most"):
+        adaptive.require_possible(name, (32, 64, 64), 1)

@@ -1,0 +1,290 @@
+"""Exponential time differencing: the stiff linear part of a PDE exactly, the rest by Runge-Kutta.
+
+    dx/dt = L x + N(x, t)
+
+with L diagonal over the modes of the lattice: Fourier modes along a torus, cosine modes between
+walls that no flux passes. Diffusion of second or fourth order then bounds no step, however fine
+the lattice is. The methods are ETDRK2 and ETDRK4 of Cox and Matthews (2002, J. Comput. Phys. 176,
+430), written as Runge-Kutta tableaux whose entries are functions of a mode's rate.
+
+A mode is not local: every cell of a lattice must be on one device.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+from diffpattern.grid.stencils import LAPLACIANS, laplacian
+
+NAMES = ("etdrk2", "etdrk4")
+EXACT = "exact"
+
+# Below this |z| the phi functions are summed as power series, of so many terms: the next is below
+# float64's rounding. Above it their closed form loses less than a digit and a half.
+_NEAR = 2.0
+_TERMS = 25
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Between a lattice and its modes, in which every symmetric stencil is diagonal.
+
+    Axis by axis: a cosine transform (DCT-II) where the boundary is `symmetric`, then a real Fourier
+    transform over the `circular` axes together. The modes are complex if there is a circular axis,
+    and the last of these then has n // 2 + 1 of them; every other axis has as many as cells.
+
+    Attributes:
+      grid: the lattice.
+
+    Raises:
+      InputError: an axis is neither circular nor symmetric.
+    """
+
+    grid: Grid
+
+    def __post_init__(self):
+        for boundary in self.grid.boundary:
+            if boundary.kind not in ("circular", "symmetric"):
+                raise InputError(
+                    f"grid boundary is {boundary.kind!r}, but a spectral solver has modes for "
+                    "'circular' and 'symmetric' ones only; take one of these, or another solver."
+                )
+
+    def forward(self, x: Array) -> Array:
+        """The modes of a lattice, [..., *space] -> [..., *freq]."""
+        for axis in self._axes("symmetric"):
+            x = _product_along(axis, _cosines(x.shape[axis]), x)
+        circular = self._axes("circular")
+        return jnp.fft.rfftn(x, axes=circular) if circular else x
+
+    def inverse(self, modes: Array) -> Array:
+        """The lattice of these modes, [..., *freq] -> [..., *space]."""
+        circular = self._axes("circular")
+        if circular:
+            shape = [self.grid.shape[axis] for axis in circular]
+            modes = jnp.fft.irfftn(modes, s=shape, axes=circular)
+        for axis in self._axes("symmetric"):
+            modes = _product_along(axis, _cosines(modes.shape[axis]).T, modes)
+        return modes
+
+    def eigenvalues(self, stencil: str) -> np.ndarray:
+        """What a Laplacian multiplies each mode by.
+
+        Args:
+          stencil: a name of `grid.stencils.LAPLACIANS`, for the factor by which that stencil
+            multiplies the mode, or "exact" for -k^2, which the Laplacian of a smooth field has.
+
+        Returns:
+          [*freq] float64, none positive, per length squared; the constant mode's is exactly 0.
+
+        Raises:
+          InputError: there is no such stencil, or not for this grid's spacing.
+        """
+        angles = np.meshgrid(*self._angles(), indexing="ij", sparse=True)
+        if stencil == EXACT:
+            return -sum((a / h) ** 2 for a, h in zip(angles, self.grid.spacing, strict=True))
+        total = np.zeros([a.size for a in angles])
+        for offset, weight in _weights(stencil, self.grid.spacing):
+            # The weights sum to zero, so each cosine may have its 1 taken off: nothing cancels.
+            phase = sum(a * cells for a, cells in zip(angles, offset, strict=True))
+            total -= 2.0 * weight * np.sin(phase / 2) ** 2
+        return total
+
+    def _axes(self, kind: str) -> tuple[int, ...]:
+        """The axes with this boundary, counted from the end."""
+        boundary = self.grid.boundary
+        return tuple(a - len(boundary) for a, b in enumerate(boundary) if b.kind == kind)
+
+    def _angles(self) -> list[np.ndarray]:
+        """By how much the phase of an axis' modes turns from one cell to the next."""
+        angles = [
+            2 * np.pi * np.fft.fftfreq(cells)
+            if boundary.kind == "circular"
+            else np.pi * np.arange(cells) / cells
+            for cells, boundary in zip(self.grid.shape, self.grid.boundary, strict=True)
+        ]
+        if circular := self._axes("circular"):
+            angles[circular[-1]] = 2 * np.pi * np.fft.rfftfreq(self.grid.shape[circular[-1]])
+        return angles
+
+
+class Stage(NamedTuple):
+    """A combination of the start's modes and of the remainders so far.
+
+    Attributes:
+      elapsed: time since the step's start.
+      decay: factor of each of the start's modes over that time, [C, *freq].
+      weights: for each remainder so far its factor, like `decay`, or None where it is not used.
+    """
+
+    elapsed: Array | float
+    decay: Array
+    weights: tuple[Array | None, ...]
+
+
+def coefficients(name: str, rates: Array, dt: Array | float) -> tuple[Stage, ...]:
+    """What a step of this length multiplies by: the same for all steps, so computed once.
+
+    With z = rates dt and phi_k(z) = integral from 0 to 1 of e^((1-s) z) s^(k-1) / (k-1)! ds,
+    Cox and Matthews' coefficients are
+
+        etdrk2   a = e^z x + dt phi_1 N(x),    x+ = a + dt phi_2 (N(a) - N(x))
+
+        etdrk4   a = e^(z/2) x + dt/2 phi_1(z/2) N(x)
+                 b = e^(z/2) x + dt/2 phi_1(z/2) N(a)
+                 c = e^(z/2) a + dt/2 phi_1(z/2) (2 N(b) - N(x))
+                 x+ = e^z x + dt [(phi_1 - 3 phi_2 + 4 phi_3) N(x)
+                                  + (2 phi_2 - 4 phi_3) (N(a) + N(b)) + (4 phi_3 - phi_2) N(c)]
+
+    Args:
+      name: one of `NAMES`.
+      rates: of growth (positive) or decay of each mode by the linear part, per unit of time,
+        [C, *freq]; the result can be differentiated by them, at 0 too.
+      dt: length of the step.
+
+    Returns:
+      The stages after the first, which is the state itself; the last is the step's result.
+
+    Raises:
+      InputError: no exponential solver has this name.
+    """
+    require_known(name)
+    z = rates * dt
+    decay = jnp.exp(z)
+    if name == "etdrk2":
+        whole, first, last = dt * phi_sums([(1, 0), (1, -1), (0, 1)], z)
+        return Stage(dt, decay, (whole,)), Stage(dt, decay, (first, last))
+    half_decay, (half,) = jnp.exp(z / 2), dt / 2 * phi_sums([(1,)], z / 2)
+    first, middle, last = dt * phi_sums([(1, -3, 4), (0, 2, -4), (0, -1, 4)], z)
+    return (
+        Stage(dt / 2, half_decay, (half,)),
+        Stage(dt / 2, half_decay, (None, half)),
+        Stage(dt, decay, (half * jnp.expm1(z / 2), None, 2 * half)),
+        Stage(dt, decay, (first, middle, middle, last)),
+    )
+
+
+def step(
+    coefficients: tuple[Stage, ...],
+    transform: Transform,
+    remainder: Callable[[Array, Array | float], Array],
+    x: Array,
+) -> Array:
+    """One exponential Runge-Kutta step of dx/dt = L x + N(x, t).
+
+    Args:
+      coefficients: of the method, L and the step's length; see `coefficients`.
+      transform: of the lattice.
+      remainder: N, from a lattice [C, *space] and the time since the step's start to what L leaves
+        of the derivative, like the lattice.
+      x: x(t), [C, *space].
+
+    Returns:
+      x(t + dt), like `x`.
+    """
+    modes, slope = transform.forward(jnp.stack([x, remainder(x, 0.0)]))
+    slopes = [slope]
+    *inner, result = coefficients
+    for stage in inner:
+        state = transform.inverse(_combine(stage, modes, slopes))
+        slopes.append(transform.forward(remainder(state, stage.elapsed)))
+    return transform.inverse(_combine(result, modes, slopes))
+
+
+def require_known(name: str) -> None:
+    """Raises InputError, with a list of all, if no exponential solver has this name."""
+    if name not in NAMES:
+        raise InputError(
+            f"model.rda.solver is {name!r}, but an exponential solver is one of {', '.join(NAMES)}."
+        )
+
+
+def phi_sums(weights: Sequence[Sequence[float]], z: Array) -> Array:
+    """Sums of phi functions, accurate at every z and differentiable, at 0 too.
+
+    The textbook form, phi_k = (e^z - sum_{j<k} z^j / j!) / z^k, cancels near 0, and sums of phi
+    functions cancel again where z is large, because their leading terms do. So near 0 the power
+    series is summed; elsewhere the powers of 1/z are collected before anything is evaluated.
+    (Kassam and Trefethen 2005, SIAM J. Sci. Comput. 26, 1214, average over a circle around z
+    instead; where the circle passes close to 0, that loses three digits of float32.)
+
+    Args:
+      weights: a row for each sum, its weights of phi_1, phi_2, ...
+      z: any shape.
+
+    Returns:
+      [rows, *z.shape], sum_k weights[row][k - 1] phi_k(z).
+    """
+    rows = np.asarray(weights, np.float64)
+    degree = rows.shape[1]
+    # Columns are coefficients of ascending powers: of z in the series, of 1/z in
+    # phi_k = e^z / z^k - sum_{m=1..k} z^-m / (k - m)!.
+    series = rows @ _inverse_factorials(np.add.outer(np.arange(1, degree + 1), np.arange(_TERMS)))
+    of_one = -rows @ _inverse_factorials(np.subtract.outer(np.arange(degree), np.arange(degree)))
+
+    near = jnp.abs(z) < _NEAR
+    small, large = jnp.where(near, z, 0.0), jnp.where(near, _NEAR, z)
+    inverse = 1 / large
+    closed = inverse * (jnp.exp(large) * _polynomials(rows, inverse) + _polynomials(of_one, inverse))
+    return jnp.where(near, _polynomials(series, small), closed)
+
+
+def _inverse_factorials(n: np.ndarray) -> np.ndarray:
+    """1 / n!, and 0 where n is negative."""
+    return np.vectorize(lambda n: 1 / math.factorial(n) if n >= 0 else 0.0)(n)
+
+
+def _polynomials(ascending: np.ndarray, z: Array) -> Array:
+    """The polynomials whose coefficients are the rows, [rows, degrees], at z: [rows, *z.shape]."""
+    columns = np.expand_dims(ascending.T, tuple(range(2, 2 + z.ndim))).astype(z.dtype)
+    total = columns[-1]
+    for column in columns[-2::-1]:
+        total = total * z + column
+    return jnp.broadcast_to(total, (len(ascending), *z.shape))
+
+
+def _combine(stage: Stage, modes: Array, slopes: list[Array]) -> Array:
+    used = [(w, k) for w, k in zip(stage.weights, slopes, strict=True) if w is not None]
+    return stage.decay * modes + sum(w * k for w, k in used)
+
+
+@functools.cache
+def _weights(stencil: str, spacing: tuple[float, ...]) -> list[tuple[tuple[int, ...], float]]:
+    """The weights of a Laplacian's stencil: offsets in cells, none of them zero, and numbers."""
+    if stencil not in LAPLACIANS:
+        raise InputError(
+            f"Laplacian is {stencil!r}, but must be one of {', '.join((*LAPLACIANS, EXACT))}."
+        )
+    reach = 2
+    torus = Grid((2 * reach + 1,) * len(spacing), spacing)
+    raised = np.zeros(torus.shape)
+    raised[(reach,) * torus.ndim] = 1.0
+    # A rollout may be traced, and in single precision: these are neither.
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        response = np.asarray(laplacian(jnp.asarray(raised), torus, stencil))
+    offsets = itertools.product(range(-reach, reach + 1), repeat=torus.ndim)
+    return [(o, float(w)) for o, w in zip(offsets, response.ravel(), strict=True) if w and any(o)]
+
+
+@functools.cache
+def _cosines(cells: int) -> np.ndarray:
+    """The orthogonal matrix of the DCT-II: rows are modes, columns cells; float64."""
+    cosines = np.cos(np.pi / cells * np.outer(np.arange(cells), np.arange(cells) + 0.5))
+    cosines[0] /= np.sqrt(2)
+    return cosines * np.sqrt(2 / cells)
+
+
+def _product_along(axis: int, matrix: np.ndarray, x: Array) -> Array:
+    """`matrix` times the vectors along one axis of `x`."""
+    product = jnp.tensordot(matrix.astype(x.dtype), x, ((1,), (axis,)), precision="highest")
+    return jnp.moveaxis(product, 0, axis)
