@@ -6,6 +6,7 @@ import flax.linen as nn
 from jax import Array
 
 from diffpattern.errors import InputError
+from diffpattern.models import initialisers
 
 # Functions of flax.linen.activation whose value at a cell is not one of that cell alone: they
 # normalise, sum or halve an axis, or count into a new one.
@@ -85,21 +86,23 @@ class PointwiseNetwork(nn.Module):
       features: outputs.
       activation: name of a flax.linen activation.
       last_scale: factor on the last layer's first weights; 0 starts from the zero function.
+      initialiser: name of the layers' first weights (see `initialisers`).
     """
 
     hidden: tuple[int, ...]
     features: int
     activation: str = "tanh"
     last_scale: float = 1.0
+    initialiser: str = "lecun_normal"
 
     @nn.compact
     def __call__(self, x: Array, inputs: Array | None = None) -> Array:
         """Maps [C, ...] to [features, ...]; `inputs` [I] are told to the first layer."""
         function = activation(self.activation)
+        first = initialisers.named(self.initialiser)
         for units in self.hidden:
-            x, inputs = function(PointwiseDense(units)(x, inputs)), None
+            x, inputs = function(PointwiseDense(units, kernel_init=first)(x, inputs)), None
             self.sow("intermediates", "hidden", x)
-        lecun = nn.initializers.lecun_normal()
         return PointwiseDense(
-            self.features, kernel_init=lambda *args: self.last_scale * lecun(*args)
+            self.features, kernel_init=lambda *args: self.last_scale * first(*args)
         )(x, inputs)
