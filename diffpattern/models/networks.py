@@ -87,6 +87,7 @@ class PointwiseNetwork(nn.Module):
       activation: name of a flax.linen activation.
       last_scale: factor on the last layer's first weights; 0 starts from the zero function.
       initialiser: name of the layers' first weights (see `initialisers`).
+      last_bias: whether the outputs have biases; not where a constant would have no effect.
     """
 
     hidden: tuple[int, ...]
@@ -94,6 +95,7 @@ class PointwiseNetwork(nn.Module):
     activation: str = "tanh"
     last_scale: float = 1.0
     initialiser: str = "lecun_normal"
+    last_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array, inputs: Array | None = None) -> Array:
@@ -104,5 +106,7 @@ class PointwiseNetwork(nn.Module):
             x, inputs = function(PointwiseDense(units, kernel_init=first)(x, inputs)), None
             self.sow("intermediates", "hidden", x)
         return PointwiseDense(
-            self.features, kernel_init=lambda *args: self.last_scale * first(*args)
+            self.features,
+            kernel_init=lambda *args: self.last_scale * first(*args),
+            use_bias=self.last_bias,
         )(x, inputs)
