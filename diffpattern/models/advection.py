@@ -1,63 +1,158 @@
-"""Advection terms: what is carried along by a velocity of its own making."""
+"""Advection terms: what velocities carry along, made by the state or by its gradients."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from diffpattern.grid import fluxes
+from diffpattern.errors import InputError
+from diffpattern.grid import fluxes, stencils
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
-from diffpattern.models.monomials import Whitening
-from diffpattern.models.networks import PointwiseNetwork
-from diffpattern.models.term import Changes, Parameters, Term, apply_pointwise, pointwise_jacobians
+from diffpattern.models.state_network import StateNetwork
+from diffpattern.models.term import Channels, Transport, chosen, onto, per_cell
 
 
-class NetworkAdvection(Term):
-    """-div(V(x) x), V = MLP(whitened species): a velocity for each channel and axis at each cell.
+class NetworkAdvection(Transport):
+    """-div(V(x) x), V of a network: a velocity for each channel and axis at each cell.
 
     Attributes:
       grid: where x lives.
-      whitening: of the species, by statistics of the training data.
+      network: an MLP with an output for each channel and axis.
       scheme: of the divergence, "central" or "upwind".
-      hidden: units of each hidden layer.
-      activation: name of a flax.linen activation.
-      last_scale: factor on the last layer's first weights.
     """
 
     grid: Grid
-    whitening: Whitening
+    network: StateNetwork
     scheme: str = "central"
-    hidden: tuple[int, ...] = (16,)
-    activation: str = "tanh"
-    last_scale: float = 0.01
 
     @nn.compact
-    def velocity(self, x: Array) -> Array:
+    def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """V [C * ndim, ...], in length per time."""
+        return self.network(x, forcing, len(x) * self.grid.ndim)
+
+    def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """V [C, ndim, ...] for the state x [C, ...], in length per time."""
-        features = x.shape[0] * self.grid.ndim
-        network = PointwiseNetwork(self.hidden, features, self.activation, self.last_scale)
-        return network(self.whitening(x)).reshape((x.shape[0], self.grid.ndim) + x.shape[1:])
+        return self.quantities(x, forcing).reshape((len(x), self.grid.ndim) + x.shape[1:])
 
-    def __call__(self, x: Array) -> Array:
-        """See `Term`."""
-        return self._carry(x, self.velocity(x))
+    def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Transport`."""
+        velocity = quantities.reshape((len(x), self.grid.ndim) + x.shape[1:])
+        return -fluxes.advection(x, velocity, self.grid.under(forcing), scheme=self.scheme)
 
-    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
-        """See `Term`."""
-        velocity = lambda parameters, x: self.apply({"params": parameters}, x, method="velocity")
-        by_state, by_parameters = pointwise_jacobians(
-            lambda parameters, cell: velocity(parameters, cell).reshape(-1), parameters, x
+
+class Taxis(Transport):
+    """-div(V_c x_c) with V_c = sum_j chi_cj(x) grad x_j: channels climb (or flee) others.
+
+    With a constant chi this is the taxis of Keller and Segel, J. Theor. Biol. 30, 225 (1971), for
+    each pair of channels. A channel's own gradient is left to diffusion.
+
+    Attributes:
+      grid: where x lives.
+      network: an MLP with an output for each pair, chi at the cell; None: chi is constant and
+        starts at zero.
+      scheme: "central" or "upwind"; see `climb`.
+      movers: channels that move; None: all.
+      signals: channels whose gradients they feel; None: all.
+    """
+
+    grid: Grid
+    network: StateNetwork | None = None
+    scheme: str = "central"
+    movers: Channels = None
+    signals: Channels = None
+
+    def pairs(self, count: int) -> tuple[tuple[int, int], ...]:
+        """(mover, signal) of each chi, for `count` channels.
+
+        Raises:
+          InputError: there is none.
+        """
+        pairs = tuple(
+            (mover, signal)
+            for mover in chosen(self.movers, count)
+            for signal in chosen(self.signals, count)
+            if mover != signal
         )
-        v = velocity(parameters, x)
+        if not pairs:
+            raise InputError(
+                f"Taxis of channels {self.movers} towards {self.signals} has no pair of two; give "
+                "it channels that move and others that they feel."
+            )
+        return pairs
 
-        def answer(dx, dv):
-            return tuple(jax.jvp(self._carry, (x, v), (dx, dv.reshape(v.shape)))[1])
+    @nn.compact
+    def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """chi of each pair, [K, ...], in length^2 per time and unit of the signal."""
+        count = len(self.pairs(len(x)))
+        if self.network is not None:
+            return self.network(x, forcing, count)
+        return per_cell(self.param("sensitivity", nn.initializers.zeros_init(), (count,)), x)
 
-        responses = jax.vmap(answer)(
-            jnp.stack(s, axis=1), jnp.stack(apply_pointwise(by_state, s), axis=1)
-        )
-        still = jnp.zeros_like(x)
-        return responses, jax.vmap(answer, (None, 1))(still, by_parameters)
+    def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Transport`."""
+        movers, signals = np.array(self.pairs(len(x))).T
+        grid = self.grid.under(forcing)
+        change = climb(x[movers], quantities, x[signals], grid, grid, self.scheme)
+        return jnp.zeros_like(x).at[movers].add(change)
 
-    def _carry(self, x: Array, velocity: Array) -> Array:
-        return -fluxes.advection(x, velocity, self.grid, scheme=self.scheme)
+
+class PotentialTaxis(Transport):
+    """-div(x_c grad phi_c(x)): channels climb learnt functions of others.
+
+    Attributes:
+      grid: where x lives.
+      network: an MLP with an output for each channel that moves: phi, in length^2 per time, up
+        which it goes. Whatever it must not follow, such as itself, its `reads` leave out.
+      scheme: "central" or "upwind"; see `climb`.
+      movers: channels that move; None: all.
+    """
+
+    grid: Grid
+    network: StateNetwork
+    scheme: str = "central"
+    movers: Channels = None
+
+    @nn.compact
+    def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """phi [K, ...] of the channels that move."""
+        # A constant potential moves nothing.
+        return self.network(x, forcing, len(chosen(self.movers, len(x))), last_bias=False)
+
+    def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Transport`."""
+        moving = x if self.movers is None else x[jnp.asarray(self.movers)]
+        grid = self.grid.under(forcing)
+        # A wall that holds the state at a value holds no potential.
+        open_ends = grid.for_coefficients()
+        still = jnp.ones_like(quantities)
+        change = climb(moving, still, quantities, grid, open_ends, self.scheme)
+        return onto(change, self.movers, len(x))
+
+
+def climb(
+    x: Array, sensitivity: Array, potential: Array, grid: Grid, potential_grid: Grid, scheme: str
+) -> Array:
+    """-div(x chi grad phi): the change of what moves up gradients.
+
+    Conserves x on a torus, between symmetric walls and inside a mask.
+
+    Args:
+      x: what moves, [K, *space].
+      sensitivity: chi, [K, *space].
+      potential: phi, [K, *space].
+      grid: where x lives.
+      potential_grid: the same lattice, with the walls that phi has.
+      scheme: `central`, a face carries the mean of x chi times the difference of phi across it
+        (second order; needs diffusion beside it); `upwind`, the cell that the flow comes from,
+        with the velocity of central gradients (first order; keeps x non-negative under the limit
+        that `fluxes.advection` states).
+
+    Raises:
+      InputError: for an unknown scheme.
+    """
+    if scheme == "central":
+        return -fluxes.flux_divergence(sensitivity * x, potential, potential_grid)
+    slope = stencils.gradient(potential, potential_grid)
+    velocity = jnp.expand_dims(sensitivity, 1) * slope
+    return -fluxes.advection(x, velocity, grid, scheme=scheme)

@@ -62,7 +62,5 @@ def named(name: str) -> Initialiser:
       InputError: there is none of this name.
     """
     if name not in INITIALISERS:
-        raise InputError(
-            f"initialiser is {name!r}, but must be one of {', '.join(INITIALISERS)}."
-        )
+        raise InputError(f"initialiser is {name!r}, but must be one of {', '.join(INITIALISERS)}.")
     return INITIALISERS[name]

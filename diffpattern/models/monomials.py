@@ -70,6 +70,15 @@ class Whitening:
         mean = jnp.asarray(self.mean, m.dtype).reshape((-1,) + (1,) * (m.ndim - 1))
         return jnp.tensordot(jnp.asarray(self.matrix, m.dtype), m - mean, axes=1)
 
+    def of(self, kept: tuple[int, ...]) -> "Whitening":
+        """The whitening of some of the monomials, of the same data."""
+        whitens = np.asarray(self.matrix)
+        covariance = np.linalg.inv(whitens.T @ whitens)[np.ix_(kept, kept)]
+        scale = np.sqrt(np.diag(covariance))
+        variances, directions = np.linalg.eigh(covariance / np.outer(scale, scale))
+        matrix = (directions / np.sqrt(variances)).T / scale
+        return Whitening(tuple(self.mean[n] for n in kept), tuple(map(tuple, matrix.tolist())))
+
 
 def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> Whitening:
     """The whitening of the monomials of some data.

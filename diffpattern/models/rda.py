@@ -1,44 +1,74 @@
 """Reaction-diffusion-advection PDEs (RDA) as a sum of trainable terms.
 
-dx/dt = D(x) - div(V(x) x) + R(x)
+dx/dt = D(x) - div(V(x) x) + R(x) + ...
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jax import Array
 
+from diffpattern.errors import InputError
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.term import Changes, Parameters, Term
 
 
 class ReactionDiffusionAdvection(nn.Module):
-    """The right-hand side of an RDA; any subset of its terms.
+    """The right-hand side of an RDA: a sum of any terms, each under a name of its own.
+
+    Under a mask no term acts outside; what a term does at its edge is the term's own business.
 
     Attributes:
-      reaction: R, or None.
-      diffusion: D, or None.
-      advection: -div(V x), or None.
+      terms: by name; a name is also where the term's parameters are. The usual ones are
+        "reaction", "diffusion" and "advection", which have properties of the same name.
+
+    Raises:
+      InputError: there is no term.
     """
 
-    reaction: Term | None = None
-    diffusion: Term | None = None
-    advection: Term | None = None
+    # linen would put "terms_" before the names.
+    preserve_adopted_names: ClassVar[bool] = True
 
-    def terms(self) -> dict[str, Term]:
-        """The terms that there are, in the order of their parameters in a flattened tree."""
+    terms: Mapping[str, Term]
+
+    def __post_init__(self):
+        if not self.terms:
+            raise InputError("A reaction-diffusion-advection PDE needs one or more terms.")
+        # In the order of their parameters in a flattened tree.
         named = {
-            "advection": self.advection,
-            "diffusion": self.diffusion,
-            "reaction": self.reaction,
+            name: term if term.name == name else term.clone(name=name)
+            for name, term in sorted(self.terms.items())
         }
-        return {name: term for name, term in named.items() if term is not None}
+        object.__setattr__(self, "terms", FrozenDict(named))
+        super().__post_init__()
 
-    def __call__(self, x: Array) -> Array:
+    @property
+    def reaction(self) -> Term | None:
+        """The term "reaction", if there is one."""
+        return self.terms.get("reaction")
+
+    @property
+    def diffusion(self) -> Term | None:
+        """The term "diffusion", if there is one."""
+        return self.terms.get("diffusion")
+
+    @property
+    def advection(self) -> Term | None:
+        """The term "advection", if there is one."""
+        return self.terms.get("advection")
+
+    def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """dx/dt [C, *space] of the state x [C, *space]."""
-        return sum(term(x) for term in self.terms().values())
+        return _inside(sum(term(x, forcing) for term in self.terms.values()), forcing)
 
     def with_sensitivities(
-        self, parameters: Parameters, state: tuple[Array, Changes]
+        self,
+        parameters: Parameters,
+        state: tuple[Array, Changes],
+        forcing: Forcing = UNFORCED,
     ) -> tuple[Array, Changes]:
         """The right-hand side of the state and of its sensitivities to all parameters.
 
@@ -50,25 +80,49 @@ class ReactionDiffusionAdvection(nn.Module):
           parameters: all of them, P numbers in all.
           state: x [C, *space], and S as P changes of it, in the order of
             `jax.flatten_util.ravel_pytree(parameters)`.
+          forcing: what acts on the lattice.
 
         Returns:
           The derivatives of both by time.
         """
         x, s = state
-        variations = [term.variation(parameters[name], x, s) for name, term in self.terms().items()]
+        variations = [
+            term.variation(parameters[name], x, s, forcing) for name, term in self.terms.items()
+        ]
         slopes = []
         for channel in range(len(s)):
             response = sum(responses[channel] for responses, _ in variations)
-            forcing = jnp.concatenate([own[channel] for _, own in variations])
-            slopes.append(response + forcing)
-        return self.apply({"params": parameters}, x), tuple(slopes)
+            own = jnp.concatenate([derivatives[channel] for _, derivatives in variations])
+            slopes.append(_inside(response + own, forcing))
+        return self.apply({"params": parameters}, x, forcing), tuple(slopes)
+
+    def rates(self, parameters: Parameters, eigenvalue: Array) -> Array:
+        """Rates by which the linear terms multiply each mode of each channel.
+
+        Args:
+          parameters: all of them.
+          eigenvalue: of the Laplacian, [*modes], 0 or less, per length squared.
+
+        Returns:
+          [C, *modes] per time, or zeros [1, *modes] where no term has a linear part.
+        """
+        rates = [
+            term.spectral_rates(parameters[name], eigenvalue) for name, term in self.terms.items()
+        ]
+        return sum((rate for rate in rates if rate is not None), jnp.zeros_like(eigenvalue)[None])
+
+    def remainder(self, parameters: Parameters, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """What `rates` leave of dx/dt, [C, *space]."""
+        shares = [
+            term.apply({"params": parameters[name]}, x, forcing, method="remainder")
+            for name, term in self.terms.items()
+        ]
+        return _inside(sum(shares), forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`."""
-        terms = self.terms()
+        return {name: term.lower_bounds(parameters[name]) for name, term in self.terms.items()}
 
-        def bound(path, leaf):
-            term, name = terms[path[0].key], path[-1].key
-            return jnp.full_like(leaf, 0.0 if name in term.non_negative else -jnp.inf)
 
-        return jax.tree_util.tree_map_with_path(bound, parameters)
+def _inside(slope: Array, forcing: Forcing) -> Array:
+    return slope if forcing.mask is None else slope * forcing.mask

@@ -1,62 +1,167 @@
-"""Reaction terms: what happens at a cell depends on the species at that cell alone."""
+"""Reaction terms: what happens at a cell depends on the species at that cell alone.
+
+Several may be added up: "polynomial+network" is two terms, and a stable one has `CubicDamping` too.
+"""
+
+from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffpattern.errors import InputError
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models import monomials
-from diffpattern.models.networks import PointwiseNetwork
-from diffpattern.models.term import Changes, Parameters, Term, apply_pointwise, pointwise_jacobians
+from diffpattern.models.constraints import Family, family
+from diffpattern.models.state_network import StateNetwork, positive
+from diffpattern.models.term import (
+    Changes,
+    Channels,
+    Parameters,
+    Term,
+    apply_pointwise,
+    chosen,
+    environment,
+    onto,
+    per_cell,
+    pointwise_jacobians,
+)
 
 
 class Reaction(Term):
     """What all reactions share: their variation at a cell."""
 
-    def variation(self, parameters: Parameters, x: Array, s: Changes) -> tuple[Changes, Changes]:
+    def variation(
+        self, parameters: Parameters, x: Array, s: Changes, forcing: Forcing = UNFORCED
+    ) -> tuple[Changes, Changes]:
         """See `Term`."""
-        at_cell = lambda parameters, cell: self.apply({"params": parameters}, cell)
-        by_state, by_parameters = pointwise_jacobians(at_cell, parameters, x)
+        at_cell = lambda parameters, cell, forcing: self.apply(
+            {"params": parameters}, cell, forcing
+        )
+        by_state, by_parameters = pointwise_jacobians(at_cell, parameters, x, forcing)
         return apply_pointwise(by_state, s), tuple(by_parameters)
 
 
 class PolynomialReaction(Reaction):
     """R_c = sum_m K[c, m] m(x), linear in all monomials m up to an order.
 
+    With `position`, K is K0 + sum_e K_e times the given field e at the cell. Of order 0 that is a
+    source with the shape of the given fields.
+
     Attributes:
       order: highest total degree of the monomials.
+      constraints: what is known of the coefficients (see `models.constraints`). With `position`
+        the equalities hold for K0 and all K_e, so everywhere, and so do the signs, which keep
+        their meaning where the given fields are not negative.
+      species: names that the constraints use.
+      position: whether the coefficients depend on the given fields (`Forcing.environment`).
     """
 
     order: int = 3
+    constraints: tuple[str, ...] = ()
+    species: tuple[str, ...] = ()
+    position: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Term`."""
-        powers = monomials.exponents(x.shape[0], 0, self.order)
-        shape = (x.shape[0], len(powers))
-        coefficients = self.param("coefficients", nn.initializers.zeros_init(), shape)
-        return jnp.tensordot(coefficients, monomials.evaluate(x, powers), axes=1)
+        if self.constraints and len(self.species) != len(x):
+            raise InputError(
+                f"species are {self.species!r}, but constraints on the coefficients of "
+                f"{len(x)} channels need a name for each."
+            )
+        powers = monomials.exponents(len(x), 0, self.order)
+        shape = (self._family().size,) if self.constraints else (len(x), len(powers))
+        zeros = nn.initializers.zeros_init()
+        free = self.param("free" if self.constraints else "coefficients", zeros, shape)
+        values = monomials.evaluate(x, powers)
+        total = jnp.tensordot(self._table(free), values, axes=1)
+        if self.position:
+            fields = environment(forcing)
+            by_field = self.param("by_field", zeros, (len(fields),) + shape)
+            for field, table in zip(fields, self._table(by_field), strict=True):
+                total = total + field * jnp.tensordot(table, values, axes=1)
+        return total
+
+    def coefficients(self, parameters: Parameters) -> Array:
+        """K [C, M] of this term's parameters; K0 where it depends on position."""
+        return self._table(parameters["free" if self.constraints else "coefficients"])
+
+    def lower_bounds(self, parameters: Parameters) -> Parameters:
+        """See `Term`."""
+        if not self.constraints:
+            return super().lower_bounds(parameters)
+        bound = jnp.where(self._family().bounded, 0.0, -jnp.inf)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(bound, leaf.shape), parameters)
+
+    def _family(self) -> Family:
+        powers = monomials.exponents(len(self.species), 0, self.order)
+        return family(tuple(self.constraints), tuple(self.species), powers)
+
+    def _table(self, free: Array) -> Array:
+        return self._family()(free) if self.constraints else free
 
 
 class NetworkReaction(Reaction):
     """R = MLP(whitened monomials of x), the same at each cell.
 
     Attributes:
-      order: highest total degree of the monomials that it sees; 1 is the species alone.
-      whitening: of those monomials, by statistics of the training data.
-      hidden: units of each hidden layer.
-      activation: name of a flax.linen activation.
-      last_scale: factor on the last layer's first weights.
+      network: the MLP.
+      channels: those that react; None: all.
     """
 
-    order: int
-    whitening: monomials.Whitening
-    hidden: tuple[int, ...] = (16,)
-    activation: str = "tanh"
-    last_scale: float = 0.01
+    network: StateNetwork
+    channels: Channels = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Term`."""
-        powers = monomials.exponents(x.shape[0], 1, self.order)
-        inputs = self.whitening(monomials.evaluate(x, powers))
-        return PointwiseNetwork(self.hidden, x.shape[0], self.activation, self.last_scale)(inputs)
+        rates = self.network(x, forcing, len(chosen(self.channels, len(x))))
+        return onto(rates, self.channels, len(x))
+
+
+class SplitReaction(Reaction):
+    """R_c = production_c(x) - x_c decay_c(x), both of a network and never negative.
+
+    Species that start non-negative stay so, since at zero nothing is left to decay.
+
+    Attributes:
+      network: an MLP with an output for each production and each decay, through softplus.
+      initial: production (in x per time) and decay (per time) where the MLP is zero, as it nearly
+        is at first.
+      channels: those that react; None: all.
+    """
+
+    network: StateNetwork
+    initial: float = 0.01
+    channels: Channels = None
+
+    @nn.compact
+    def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Term`."""
+        acting = chosen(self.channels, len(x))
+        rates = positive(self.network(x, forcing, 2 * len(acting)), self.initial)
+        production, decay = jnp.split(rates, 2)
+        reacting = x if self.channels is None else x[jnp.asarray(acting)]
+        return onto(production - reacting * decay, self.channels, len(x))
+
+
+class CubicDamping(Reaction):
+    """R_c = -s_c x_c^3 with s_c >= 0: what keeps a learnt reaction from growing without end.
+
+    Attributes:
+      initial: first s of every channel, in 1 / (x^2 time).
+    """
+
+    non_negative: ClassVar[tuple[str, ...]] = ("coefficient",)
+
+    initial: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Term`."""
+        del forcing
+        start = nn.initializers.constant(self.initial)
+        coefficient = self.param("coefficient", start, (len(x),))
+        return -per_cell(coefficient, x) * x**3

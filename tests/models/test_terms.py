@@ -8,13 +8,23 @@ from jax.flatten_util import ravel_pytree
 
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import advection
+from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import laplacian
 from diffpattern.models import monomials
-from diffpattern.models.advection import NetworkAdvection
-from diffpattern.models.diffusion import LinearDiffusion
+from diffpattern.models.advection import NetworkAdvection, PotentialTaxis, Taxis
+from diffpattern.models.diffusion import CrossDiffusion, LinearDiffusion, NonlinearDiffusion
+from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.models.reaction import NetworkReaction, PolynomialReaction
+from diffpattern.models.reaction import (
+    CubicDamping,
+    NetworkReaction,
+    PolynomialReaction,
+    SplitReaction,
+)
+from diffpattern.models.source import Source
+from diffpattern.models.state_network import StateNetwork
+from diffpattern.models.term import Term, Transport
 from diffpattern.systems import GrayScott
 
 GRIDS = {
@@ -30,44 +40,86 @@ def whitening(degree):
     return monomials.whitening(np.random.default_rng(0).uniform(0.1, 1, (500, 2)), powers)
 
 
+def network(degree=1, hidden=(4,), **options):
+    return StateNetwork(whitening(degree), degree, hidden, last_scale=1.0, **options)
+
+
+CONSTRAINTS = ("A B: +B -A", "A B in B >= 0", "A^2 in A <= 0", "B has only 1, B, A B")
 TERMS = {
     "polynomial": lambda grid: PolynomialReaction(3),
-    "network": lambda grid: NetworkReaction(1, whitening(1), (4,), last_scale=1.0),
-    "monomial network": lambda grid: NetworkReaction(3, whitening(3), (4, 3), last_scale=1.0),
+    "constrained": lambda grid: PolynomialReaction(2, CONSTRAINTS, ("A", "B")),
+    "polynomial of place": lambda grid: PolynomialReaction(2, position=True),
+    "constrained of place": lambda grid: PolynomialReaction(2, CONSTRAINTS, ("A", "B"), True),
+    "network": lambda grid: NetworkReaction(network()),
+    "monomial network": lambda grid: NetworkReaction(network(3, (4, 3))),
+    "network of place": lambda grid: NetworkReaction(network(position=True)),
+    "network of one": lambda grid: NetworkReaction(network(2, reads=(1,)), (0,)),
+    "split": lambda grid: SplitReaction(network()),
+    "split of one": lambda grid: SplitReaction(network(), channels=(1,)),
+    "cubic": lambda grid: CubicDamping(),
     "diffusion": lambda grid: LinearDiffusion(grid),
-    "central": lambda grid: NetworkAdvection(grid, whitening(1), "central", (4,), last_scale=1.0),
-    "upwind": lambda grid: NetworkAdvection(grid, whitening(1), "upwind", (4,), last_scale=1.0),
+    "nonlinear": lambda grid: NonlinearDiffusion(grid, network()),
+    "nonlinear of one": lambda grid: NonlinearDiffusion(
+        grid, network(position=True), channels=(1,)
+    ),
+    "cross": lambda grid: CrossDiffusion(grid),
+    "cross network": lambda grid: CrossDiffusion(grid, network()),
+    "central": lambda grid: NetworkAdvection(grid, network(), "central"),
+    "upwind": lambda grid: NetworkAdvection(grid, network(), "upwind"),
+    "taxis": lambda grid: Taxis(grid),
+    "taxis network": lambda grid: Taxis(grid, network(), "upwind", movers=(0,)),
+    "potential taxis": lambda grid: PotentialTaxis(grid, network(reads=(1,)), movers=(0,)),
+    "upwind potential": lambda grid: PotentialTaxis(grid, network(reads=(0,)), "upwind", (1,)),
+    "phase field": lambda grid: PhaseField(grid),
+    "phase field network": lambda grid: PhaseField(grid, network(), channels=(1,)),
+    "source": lambda grid: Source(grid, period=7.0, hidden=(4,), last_scale=1.0),
+    "source of time": lambda grid: Source(grid, False, 7.0, (4,), last_scale=1.0, channels=(1,)),
 }
-ROLES = {"diffusion": "diffusion", "central": "advection", "upwind": "advection"}
+USUAL = {"diffusion": "diffusion", "central": "advection", "upwind": "advection"}
+TRANSPORTS = [
+    name for name in TERMS if isinstance(TERMS[name](GRIDS["torus"]), Transport | LinearDiffusion)
+]
+
+
+def role(name):
+    """What the term of this name is called in a rule."""
+    usual = name in ("polynomial", "network", "monomial network")
+    return "reaction" if usual else USUAL.get(name, name.replace(" ", "_"))
 
 
 def rule_of(terms, grid):
-    return ReactionDiffusionAdvection(
-        **{ROLES.get(name, "reaction"): TERMS[name](grid) for name in terms}
-    )
+    return ReactionDiffusionAdvection({role(name): TERMS[name](grid) for name in terms})
+
+
+def forcing(grid):
+    """Everything that terms may ask for."""
+    fields = np.random.default_rng(7).uniform(0.2, 1.0, (3, *grid.shape))
+    return Forcing(time=2.0, environment=jnp.asarray(fields))
 
 
 def lattice(grid, seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(0.1, 1.0, (2, *grid.shape)))
 
 
-def first_parameters(rule, x):
-    return jax.jit(rule.init)(jax.random.key(0), x)["params"]
+def first_parameters(rule, x, forced=UNFORCED):
+    return jax.jit(rule.init)(jax.random.key(0), x, forced)["params"]
 
 
-def random_parameters(rule, x):
+def random_parameters(rule, x, forced=UNFORCED):
     """None of them zero, so that every derivative counts."""
-    flat, unravel = ravel_pytree(first_parameters(rule, x))
+    flat, unravel = ravel_pytree(first_parameters(rule, x, forced))
     return unravel(flat + jnp.asarray(np.random.default_rng(1).uniform(0.1, 0.5, flat.shape)))
 
 
 def right_hand_side(rule):
-    return jax.jit(lambda parameters, x: rule.apply({"params": parameters}, x))
+    return jax.jit(lambda *args: rule.apply({"params": args[0]}, *args[1:]))
 
 
 def test_polynomial_with_the_coefficients_of_gray_scott_is_gray_scott():
     grid, system = GRIDS["torus"], GrayScott()
-    rule = ReactionDiffusionAdvection(PolynomialReaction(3), LinearDiffusion(grid, "cross"))
+    rule = ReactionDiffusionAdvection(
+        {"reaction": PolynomialReaction(3), "diffusion": LinearDiffusion(grid, "cross")}
+    )
     names = monomials.names(monomials.exponents(2, 0, 3), ("A", "B"))
     coefficients = np.zeros((2, len(names)))
     for row, terms in enumerate(
@@ -99,6 +151,7 @@ def test_polynomial_with_the_coefficients_of_gray_scott_is_gray_scott():
         ("network", "central"),
         ("diffusion", "upwind"),
         ("monomial network", "diffusion", "central"),
+        ("polynomial", "split", "cubic", "diffusion", "nonlinear", "phase field"),
     ],
     ids=" + ".join,
 )
@@ -106,10 +159,10 @@ def test_a_rule_is_the_sum_of_its_terms(terms):
     grid = GRIDS["walls"]
     x, rule = lattice(grid), rule_of(terms, grid)
     parameters = random_parameters(rule, x)
-    assert set(parameters) == {ROLES.get(name, "reaction") for name in terms}
+    assert list(parameters) == sorted(role(name) for name in terms)
     alone = [
-        right_hand_side(rule_of((name,), grid))({role: parameters[role]}, x)
-        for name, role in ((name, ROLES.get(name, "reaction")) for name in terms)
+        right_hand_side(rule_of((name,), grid))({role(name): parameters[role(name)]}, x)
+        for name in terms
     ]
     np.testing.assert_allclose(right_hand_side(rule)(parameters, x), sum(alone), rtol=1e-12)
     assert all(np.abs(share).max() > 1e-3 for share in alone)
@@ -149,15 +202,83 @@ def test_a_reaction_sees_its_own_cell_alone(name):
     assert changed[2, 1] and changed.sum() == 1
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_derivatives_of_every_term(name):
+    """Variation against forward mode, gradient against finite differences; flat lattices."""
+    grid = list(GRIDS.values())[list(TERMS).index(name) % len(GRIDS)]
+    x, term, forced = lattice(grid), TERMS[name](grid), forcing(grid)
+    parameters = random_parameters(term, x, forced)
+    flat, unravel = ravel_pytree(parameters)
+    random = np.random.default_rng(2)
+    changes, weights = random.normal(size=(3, *x.shape)), random.normal(size=x.shape)
+
+    @jax.jit
+    def probe(flat, x, changes):
+        value = lambda flat, x: term.apply({"params": unravel(flat)}, x, forced)
+        push = lambda change: jax.jvp(lambda x: value(flat, x), (x,), (change,))[1]
+        expected = jnp.moveaxis(jax.vmap(push)(changes), 1, 0), jax.jacfwd(value)(flat, x)
+        variation = term.variation(unravel(flat), x, tuple(jnp.moveaxis(changes, 1, 0)), forced)
+        loss = lambda flat, x: jnp.sum(weights * value(flat, x))
+        return variation, expected, jax.value_and_grad(loss, (0, 1))(flat, x)
+
+    (responses, own), (pushed, by_parameters), (_, gradient) = probe(flat, x, changes)
+    np.testing.assert_allclose(np.stack(responses), pushed, rtol=1e-9, atol=1e-10)
+    own = np.moveaxis(np.stack(own), 1, -1)
+    np.testing.assert_allclose(own, by_parameters, rtol=1e-9, atol=1e-10)
+    assert np.abs(own).reshape(-1, flat.size).max(0).min() > 1e-4  # by every parameter
+
+    direction, h = random.normal(size=flat.shape), 1e-5
+    loss = lambda h: float(probe(flat + h * direction, x + h * changes[0], changes)[2][0])
+    difference = (loss(h) - loss(-h)) / (2 * h)
+    along = gradient[0] @ direction + jnp.sum(gradient[1] * changes[0])
+    assert float(along) == pytest.approx(difference, rel=1e-6)
+
+    first = ravel_pytree(first_parameters(term, x, forced))[0]
+    for level in (0.0, 1.0):
+        for parameters in (first, flat):
+            results = probe(parameters, jnp.full_like(x, level), changes)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results))
+
+
+@pytest.mark.parametrize("name", ["monomial network", "split", "nonlinear", "taxis"])
+def test_a_term_inherits_the_same_variation(name):
+    grid = GRIDS["torus"]
+    x, term, forced = lattice(grid), TERMS[name](grid), forcing(grid)
+    parameters = random_parameters(term, x, forced)
+    s = tuple(jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, *grid.shape))))
+    inherited = lambda *args: Term.variation(term, *args)
+    both = (
+        jax.jit(variation)(parameters, x, s, forced) for variation in (term.variation, inherited)
+    )
+    for one, other in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_shapes_and_bounds_on_any_number_of_axes(name):
+    for grid in GRIDS.values():
+        x, term, forced = lattice(grid), TERMS[name](grid), forcing(grid)
+        value, variables = jax.eval_shape(term.init_with_output, jax.random.key(0), x, forced)
+        assert value.shape == x.shape and value.dtype == x.dtype
+        lower = jax.eval_shape(term.lower_bounds, variables["params"])
+        same = jax.tree.map(lambda a, b: a.shape == b.shape, lower, variables["params"])
+        assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_what_is_moved_is_conserved(name):
+    grid = Grid((4, 5), 0.5, ("circular", "symmetric"))
+    x, term, forced = lattice(grid), TERMS[name](grid), forcing(grid)
+    change = right_hand_side(term)(random_parameters(term, x, forced), x, forced)
+    assert np.abs(change).max() > 1e-3
+    np.testing.assert_allclose(change.sum((1, 2)), 0.0, atol=1e-11)
+
+
 CASES = [
-    *(((name,), "torus") for name in TERMS),
-    (("central",), "walls"),
-    (("upwind",), "line"),
-    (("diffusion",), "box"),
     (("polynomial", "diffusion"), "walls"),
     (("network", "diffusion", "central"), "line"),
-    (("monomial network", "diffusion", "upwind"), "walls"),
-    (("polynomial", "diffusion", "central"), "box"),
+    (("monomial network", "diffusion", "upwind"), "torus"),
+    (("polynomial", "split", "phase field", "source"), "box"),
 ]
 
 
@@ -166,22 +287,53 @@ def test_sensitivities_are_the_derivatives(terms, where):
     """dS_k/dt is the change of the right-hand side along (S_k, e_k), by forward mode."""
     grid = GRIDS[where]
     x, rule = lattice(grid), rule_of(terms, grid)
-    parameters = random_parameters(rule, x)
+    mask = jnp.asarray(np.random.default_rng(5).uniform(size=grid.shape) < 0.8)
+    forced = forcing(grid).replace(mask=mask.astype(x.dtype))
+    parameters = random_parameters(rule, x, forced)
     flat, unravel = ravel_pytree(parameters)
     s = jnp.asarray(np.random.default_rng(2).normal(size=(flat.size, *x.shape)))
 
     @jax.jit
     def by_forward_mode(flat, x, s):
-        function = lambda flat, x: rule.apply({"params": unravel(flat)}, x)
+        function = lambda flat, x: rule.apply({"params": unravel(flat)}, x, forced)
         push = lambda direction, change: jax.jvp(function, (flat, x), (direction, change))[1]
         return function(flat, x), jax.vmap(push)(jnp.eye(flat.size), s)
 
     expected, expected_s = by_forward_mode(flat, x, s)
     changes = tuple(jnp.moveaxis(s, 1, 0))
-    slope, slope_s = jax.jit(rule.with_sensitivities)(parameters, (x, changes))
+    slope, slope_s = jax.jit(rule.with_sensitivities)(parameters, (x, changes), forced)
     np.testing.assert_allclose(slope, expected, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(np.stack(slope_s, 1), expected_s, rtol=1e-9, atol=1e-11)
     assert np.abs(expected_s).max((1, 2)).min() > 1e-3  # of every parameter
+    outside = np.asarray(mask) == 0
+    assert outside.any() and (np.asarray(slope)[:, outside] == 0).all()
+
+
+def test_rates_and_remainder_make_up_the_right_hand_side():
+    """On the modes of a torus, by the symbol of the terms' own stencil."""
+    grid = GRIDS["torus"]
+    x, rule = lattice(grid), rule_of(("polynomial", "diffusion", "phase field"), grid)
+    parameters = random_parameters(rule, x)
+    point = jnp.zeros(grid.shape).at[0, 0].set(1.0)
+    symbol = jnp.fft.fft2(laplacian(point, grid, "oono_puri")).real
+    rates = rule.rates(parameters, symbol)
+    assert rates.shape == x.shape and (np.asarray(rates) <= 1e-12).all()
+    linear = np.fft.ifft2(rates * np.fft.fft2(x)).real
+    rest = rule.remainder(parameters, x)
+    assert np.abs(linear).max() > 0.1 and np.abs(rest).max() > 0.1
+    np.testing.assert_allclose(linear + rest, right_hand_side(rule)(parameters, x), rtol=1e-10)
+
+    without = rule_of(("polynomial", "central"), grid)
+    np.testing.assert_array_equal(without.rates(random_parameters(without, x), symbol), 0.0)
+
+
+def test_rules_know_their_usual_terms():
+    rule = rule_of(("polynomial", "diffusion"), GRIDS["torus"])
+    assert isinstance(rule.reaction, PolynomialReaction) and rule.advection is None
+    assert isinstance(rule.diffusion, LinearDiffusion)
+    assert hash(rule) == hash(rule_of(("diffusion", "polynomial"), GRIDS["torus"]))
+    with pytest.raises(InputError, match="one or more terms"):
+        ReactionDiffusionAdvection({})
 
 
 def test_diffusion_coefficients_alone_are_bounded():
@@ -193,19 +345,19 @@ def test_diffusion_coefficients_alone_are_bounded():
     np.testing.assert_array_equal(lower["diffusion"]["coefficient"], 0.0)
     for name in ("reaction", "advection"):
         assert all(np.isneginf(leaf).all() for leaf in jax.tree.leaves(lower[name]))
-    assert LinearDiffusion.non_negative == ("coefficient",)
 
 
 def test_a_polynomial_starts_at_no_reaction_and_a_network_near_it():
     x = lattice(GRIDS["torus"])
     start = lambda rule: jax.jit(rule.init_with_output)(jax.random.key(0), x)[0]
     np.testing.assert_array_equal(start(PolynomialReaction(2)), 0.0)
-    small, large = (start(NetworkReaction(1, whitening(1), (8,), last_scale=s)) for s in (0.01, 1))
+    scaled = lambda scale: StateNetwork(whitening(1), hidden=(8,), last_scale=scale)
+    small, large = (start(NetworkReaction(scaled(scale))) for scale in (0.01, 1))
     np.testing.assert_allclose(100 * small, large, rtol=1e-5)
 
 
 def test_an_unknown_activation_is_refused():
-    rule = NetworkReaction(1, whitening(1), activation="swoosh")
+    rule = NetworkReaction(network(activation="swoosh"))
     with pytest.raises(InputError, match="'swoosh'.*tanh"):
         rule.init(jax.random.key(0), lattice(GRIDS["torus"]))
 
@@ -215,7 +367,7 @@ def test_an_unknown_scheme_is_refused(name):
     grid = GRIDS["torus"]
     rule = {
         "diffusion": LinearDiffusion(grid, "round"),
-        "advection": NetworkAdvection(grid, whitening(1), "sideways"),
+        "advection": NetworkAdvection(grid, network(), "sideways"),
     }[name]
     with pytest.raises(InputError, match="'(round|sideways)', but must be one of"):
         rule.init(jax.random.key(0), lattice(grid))

@@ -1,0 +1,81 @@
+"""Phase fields: matter that flows down its own chemical potential, uphill where that unmixes."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from diffpattern.grid import stencils
+from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.grid.geometry import Grid
+from diffpattern.models import monomials
+from diffpattern.models.state_network import StateNetwork
+from diffpattern.models.term import Channels, Parameters, Transport, chosen, onto, per_cell
+
+
+class PhaseField(Transport):
+    """lap(mu_c(x)) - kappa_c lap lap x_c, with mu of either sign and kappa >= 0.
+
+    With mu = x^3 - x it is the equation of Cahn and Hilliard, J. Chem. Phys. 28, 258 (1958). Where
+    mu falls with x, matter flows uphill, which no non-negative diffusion can do, and kappa is what
+    keeps short waves from growing: a step by an explicit solver must stay below about
+    (spacing^2 / 4)^2 / (2 axes^2 kappa), one by the spectral solver need not.
+
+    Conserves x on a torus, between symmetric walls and inside a mask.
+
+    Attributes:
+      grid: where x lives.
+      network: an MLP with an output for each channel, mu; None: mu is a polynomial, whose
+        coefficients start at zero.
+      order: highest degree of the polynomial.
+      laplacian: name of the stencil.
+      initial: first kappa of every channel, in length^4 per time.
+      channels: those that are phase fields; None: all.
+    """
+
+    non_negative: ClassVar[tuple[str, ...]] = ("kappa",)
+
+    grid: Grid
+    network: StateNetwork | None = None
+    order: int = 3
+    laplacian: str = "oono_puri"
+    initial: float = 0.05
+    channels: Channels = None
+
+    @nn.compact
+    def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """mu [K, ...] in x length^2 per time, then kappa [K, ...]."""
+        count = len(chosen(self.channels, len(x)))
+        # A constant potential moves nothing, so neither form of it has a constant.
+        if self.network is not None:
+            potential = self.network(x, forcing, count, last_bias=False)
+        else:
+            powers = monomials.exponents(len(x), 1, self.order)
+            shape = (count, len(powers))
+            coefficients = self.param("coefficients", nn.initializers.zeros_init(), shape)
+            potential = jnp.tensordot(coefficients, monomials.evaluate(x, powers), axes=1)
+        kappa = self.param("kappa", nn.initializers.constant(self.initial), (count,))
+        return jnp.concatenate([potential, per_cell(kappa, x)])
+
+    def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Transport`."""
+        potential, kappa = jnp.split(quantities, 2)
+        field = x if self.channels is None else x[jnp.asarray(self.channels)]
+        curvature = stencils.laplacian(field, self.grid.under(forcing), stencil=self.laplacian)
+        return self._down(potential - kappa * curvature, x, forcing)
+
+    def spectral_rates(self, parameters: Parameters, eigenvalue: Array) -> Array:
+        """See `Term`: those of -kappa lap lap."""
+        kappa = parameters["kappa"].reshape((-1,) + (1,) * eigenvalue.ndim)
+        return -kappa * eigenvalue**2
+
+    def remainder(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """See `Term`: lap(mu(x))."""
+        return self._down(jnp.split(self.quantities(x, forcing), 2)[0], x, forcing)
+
+    def _down(self, potential: Array, x: Array, forcing: Forcing) -> Array:
+        # A wall that holds the state at a value holds no potential.
+        grid = self.grid.under(forcing).for_coefficients()
+        change = stencils.laplacian(potential, grid, stencil=self.laplacian)
+        return onto(change, self.channels, len(x))
