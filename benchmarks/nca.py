@@ -87,7 +87,7 @@ def build(
     fields = {
         "model.name": "nca",
         "model.nca.channels": channels,
-        "model.nca.hidden": hidden,
+        "model.nca.network.hidden": (hidden,),
         "model.nca.fire_rate": fire_rate,
         "model.nca.steps_per_interval": steps,
     }

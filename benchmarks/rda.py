@@ -27,7 +27,7 @@ def rda(
       steps: Heun steps of unit length.
     """
     sought = training.build(
-        {"model.rda.reaction": "network", "model.rda.network.hidden": hidden},
+        {"model.rda.terms": ("network", "diffusion"), "model.rda.network.hidden": hidden},
         species=species,
         shape=shape,
         interval=float(steps),

@@ -18,7 +18,7 @@ def sensitivities(shape: tuple[int, ...] = (64, 64), hidden: int = 16, steps: in
       steps: Heun steps of unit length.
     """
     sought = training.build(
-        {"model.rda.reaction": "network", "model.rda.network.hidden": (hidden,)},
+        {"model.rda.terms": ("network", "diffusion"), "model.rda.network.hidden": (hidden,)},
         species=2,
         shape=shape,
         interval=float(steps),

@@ -44,11 +44,13 @@ def get_config() -> ConfigDict:
     data.shape = (64, 64)
     # Distance between neighbouring cells, in units of length.
     data.spacing = 1.0
-    # Walls: "circular", "zero", "symmetric" (no flux) or "replicate".
-    data.boundary = "circular"
+    # Walls, one entry for all axes or one for each: "circular", "zero", "symmetric" (no flux) or
+    # "replicate"; given values and fluxes as docs/boundaries.md writes them.
+    data.boundary = ("circular",)
     # Stencil of the simulation's Laplacian: "cross", "oono_puri", "isotropic" or "fourth_order".
     data.laplacian = "oono_puri"
-    # Solver of the simulation and its step in units of time.
+    # Solver of the simulation, explicit or exponential (see solver.name), and its step in units
+    # of time.
     data.solver = "heun"
     data.dt = 1.0
     # Times between two snapshots and of the last one, in units of time; the first one is at 0.
@@ -57,6 +59,8 @@ def get_config() -> ConfigDict:
     # 2 simulates on a grid twice as fine and averages down, so that a fit and the truth do not
     # share a stencil; 1 simulates on the grid of the data.
     data.refinement = 1
+    # Where each trajectory has anything at all: "none" (everywhere) or a random "ellipse".
+    data.mask = "none"
     # How many trajectories each split has, from starts of their own.
     data.train = 16
     data.validation = 4

@@ -17,8 +17,8 @@ def get_config():
 
     config.model.name = "nca"
     config.model.nca.channels = 2
-    config.model.nca.kernels = ("identity", "laplacian")
-    config.model.nca.hidden = 64
+    config.model.nca.stencils.kernels = ("identity", "laplacian")
+    config.model.nca.network.hidden = (64,)
     config.model.nca.steps_per_interval = 32
 
     config.loss.l2 = 0.0

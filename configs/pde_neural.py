@@ -13,7 +13,7 @@ from diffpattern.configs import default
 def get_config():
     """See `default` for all fields."""
     config = default.get_config()
-    config.model.rda.reaction = "network"
+    config.model.rda.terms = ("network", "diffusion")
     config.optimiser.derivative_steps = 25
     config.training.steps = 80
     config.training.checkpoint_every = 10

@@ -15,5 +15,5 @@ def get_config(name="gray_scott"):
     recommended = system_named(name).recommended
     config.data.name = name
     config.data.update(vars(recommended))
-    config.model.rda.dt = recommended.dt
+    config.solver.dt = recommended.dt
     return config

@@ -11,19 +11,24 @@ import math
 import re
 import runpy
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from diffpattern import problem, rules
 from diffpattern.configs import default
+from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import ADVECTION_SCHEMES
-from diffpattern.grid.stencils import LAPLACIANS
-from diffpattern.models import networks
+from diffpattern.grid.stencils import GRADIENT_SCHEMES, LAPLACIANS
+from diffpattern.models.initialisers import INITIALISERS
+from diffpattern.models.masks import MASKS
+from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
+from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
 from diffpattern.training import optimisers
 
@@ -34,47 +39,48 @@ OPERATION = (
     "data.directory",
 )  # fmt: skip
 
+# What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
     "data.name": tuple(SYSTEMS),
-    "model.name": ("rda", "nca"),
-    "model.rda.reaction": ("polynomial", "network"),
-    "model.rda.diffusion.laplacian": LAPLACIANS,
-    "model.rda.advection.scheme": ADVECTION_SCHEMES,
+    "data.mask": SIMULATED_MASKS,
+    "model.name": ("rda", "chemotaxis", "nca"),
+    "model.mask": tuple(MASKS),
+    "model.nca.perception": tuple(rules.PERCEPTIONS),
+    "model.nca.update": tuple(rules.UPDATES),
+    "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
     "training.sampling": SAMPLINGS,
     "training.windows": ("auto", "together", "apart"),
+    "activation": tuple(ACTIVATIONS),
+    "coefficients": ("constant", "network"),
+    "gradient": tuple(GRADIENT_SCHEMES),
+    "initialiser": tuple(INITIALISERS),
+    "laplacian": LAPLACIANS,
+    "potential": ("polynomial", "network"),
+    "scheme": ADVECTION_SCHEMES,
 }
 
 # Each a selection out of some names.
-_SELECTIONS = {
-    "model.rda.terms": ("reaction", "diffusion", "advection"),
-    "model.nca.kernels": tuple(KERNELS),
-}
+_SELECTIONS = {"kernels": tuple(KERNELS), "terms": tuple(rules.TERMS)}
+_POSSIBLY_EMPTY = {"finishing": tuple(rules.FINISHINGS)}
 
-_ACTIVATIONS = (
-    "model.rda.network.activation", "model.rda.advection.activation", "model.nca.activation",
-)  # fmt: skip
-
-_LAYERS = ("model.rda.network.hidden", "model.rda.advection.hidden")
+# Positive whole numbers, as many as one likes.
+_COUNTS = ("hidden", "scales")
 
 _POSITIVE = (
-    "model.rda.polynomial.order", "model.rda.network.order", "model.nca.channels",
-    "model.nca.hidden", "model.nca.fire_rate", "model.nca.steps_per_interval",
-    "model.rda.adaptive.relative_tolerance", "model.rda.adaptive.absolute_tolerance",
-    "model.rda.adaptive.max_steps", "optimiser.levenberg_marquardt.damping",
-    "optimiser.optax.learning_rate", "training.steps", "training.batch", "training.window",
-    "training.checkpoint_every", "training.log_every", "evaluation.threshold",
-    "evaluation.floor", "evaluation.windows",
+    "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
+    "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
+    "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
+    "window", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
+    "evaluation.windows",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "seed", "data.seed", "model.rda.dt", "model.rda.diffusion.initial",
-    "model.rda.network.last_scale", "model.rda.advection.last_scale",
-    "loss.l2", "loss.l1", "loss.euclidean", "loss.spatial_gradient", "optimiser.derivative_steps",
-    "optimiser.optax.warmup_steps", "optimiser.optax.decay_steps",
-    "optimiser.optax.final_fraction", "optimiser.optax.clip_norm",
-    "optimiser.optax.skip_nonfinite", "mesh.cpu_devices",
+    "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
+    "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
+    "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
+    "skip_nonfinite", "cpu_devices",
 )  # fmt: skip
 
 
@@ -90,48 +96,52 @@ def check(config: ConfigDict) -> None:
     """
     defaults = default.get_config()
     _check_fields(config)
-    for field, choices in _CHOICES.items():
-        if (value := get(config, field)) not in choices:
-            raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
-    for field, choices in _SELECTIONS.items():
-        value = get(config, field)
-        if not value or len(set(value)) < len(value) or not set(value) <= set(choices):
-            raise InputError(
-                f"{field} is {value!r}; take one or more of {', '.join(choices)}, each once."
-            )
-    for field in _ACTIVATIONS:
-        try:
-            networks.activation(get(config, field))
-        except InputError as error:
-            raise InputError(f"{field} cannot be used: {error}") from error
-    for field in _LAYERS:
-        value = get(config, field)
-        if not all(type(units) is int and units > 0 for units in value):
-            raise InputError(f"{field} is {value!r}; each layer needs a positive whole number.")
-    for field in _POSITIVE:
-        if not 0 < (value := get(config, field)) < math.inf:
-            raise InputError(f"{field} is {value!r}; it must be positive.")
-    for field in _NOT_NEGATIVE:
-        if not 0 <= (value := get(config, field)) < math.inf:
-            raise InputError(f"{field} is {value!r}; it must be 0 or more.")
-    for field in ("seed", "data.seed"):
-        if (value := get(config, field)) > _LARGEST_SEED:
-            raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
-    if config.model.nca.fire_rate > 1:
-        raise InputError(
-            f"model.nca.fire_rate is {config.model.nca.fire_rate}; a probability is at most 1."
-        )
+    for field, value in leaves(config):
+        _check_value(field, value)
     for section, reason in _unused(config):
         for field, value in leaves(get(config, section), section):
             if value != get(defaults, field):
                 raise InputError(
                     f"{field} is set to {value!r}, but nothing uses it, since {reason}."
                 )
-    if config.model.name == "nca" and config.optimiser.derivative_steps:
-        raise InputError(
-            f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but only a PDE "
-            "has a right-hand side to fit; set it to 0 for model.name='nca'."
-        )
+    if config.optimiser.derivative_steps:
+        reason = None
+        if config.model.name == "nca":
+            reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
+        elif config.model.mask == "trainable":
+            reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
+        if reason:
+            raise InputError(
+                f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
+                "set it to 0."
+            )
+
+
+def _check_value(field: str, value: Any) -> None:
+    """Refuses a value that the field cannot have, whatever the others are."""
+    last = field.rpartition(".")[2]
+
+    if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and value not in choices:
+        raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
+    if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(last):
+        missing = not value and last in _SELECTIONS
+        if missing or len(set(value)) < len(value) or not set(value) <= set(choices):
+            raise InputError(
+                f"{field} is {value!r}; take one or more of {', '.join(choices)}, each once."
+            )
+    if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
+        raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
+    # What the numbers of data may be, their simulation says.
+    if field.startswith("data.") and field != "data.seed":
+        return
+    if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
+        raise InputError(f"{field} is {value!r}; it must be positive.")
+    if {field, last} & set(_NOT_NEGATIVE) and not 0 <= value < math.inf:
+        raise InputError(f"{field} is {value!r}; it must be 0 or more.")
+    if last == "seed" and value > _LARGEST_SEED:
+        raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if last == "fire_rate" and value > 1:
+        raise InputError(f"{field} is {value}; a probability is at most 1.")
 
 
 def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
@@ -252,39 +262,64 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
-    """Sections that the config's choices leave unused, each with the choice that does."""
-    for system in SYSTEMS:
-        if system != config.data.name:
-            yield f"data.{system}", f"data.name is {config.data.name!r}"
-    if config.model.name == "nca":
-        yield "model.rda", "model.name is 'nca'"
-    else:
-        yield "model.nca", "model.name is 'rda'"
-        yield from _unused_terms(config.model.rda)
-    if config.optimiser.name == "levenberg_marquardt":
+    """Sections and fields that the config's choices leave unused, each with the choice that does.
+
+    Fields, where a choice leaves a part of a section unused.
+    """
+    yield from _but_the_chosen(config, "data.name", "data", SYSTEMS)
+    yield from _but_the_chosen(config, "model.name", "model", ("rda", "chemotaxis", "nca"))
+    model, optimiser = config.model, config.optimiser
+    if model.name == "nca":
+        yield "solver", "model.name is 'nca', which takes steps of its own"
+        yield from _but_the_chosen(config, "model.nca.perception", "model.nca", rules.PERCEPTIONS)
+        yield from _but_the_chosen(config, "model.nca.update", "model.nca", rules.UPDATES)
+        if "alive" not in model.nca.finishing:
+            yield "model.nca.alive", "model.nca.finishing has no 'alive'"
+    if model.name == "rda":
+        for term in rules.TERMS:
+            if term not in model.rda.terms:
+                yield f"model.rda.{term}", f"model.rda.terms has no {term!r}"
+        yield from _unused_networks(model.rda)
+    if config.solver.dt:
+        yield "solver.adaptive", "solver.dt is not 0, so steps are fixed"
+    if config.solver.name not in spectral.NAMES:
+        yield "solver.exact", f"{config.solver.name!r} is no exponential solver"
+    if optimiser.name == "levenberg_marquardt":
         yield "optimiser.optax", "optimiser.name is 'levenberg_marquardt'"
         yield "loss", "optimiser.name is 'levenberg_marquardt', which minimises l2"
+        yield "regulariser", "optimiser.name is 'levenberg_marquardt', which minimises l2"
     else:
-        yield "optimiser.levenberg_marquardt", f"optimiser.name is {config.optimiser.name!r}"
-        if not config.optimiser.optax.decay_steps:
+        yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
+        if not optimiser.optax.decay_steps:
             reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
             yield "optimiser.optax.final_fraction", reason
-    rda = config.model.rda
-    if config.model.name == "nca" or "reaction" not in rda.terms or rda.reaction != "polynomial":
+    if model.mask != "trainable":
+        yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
+    if config.data.mask == "none":
+        yield "regulariser.outside", "data.mask is 'none', so nothing is outside"
+    if model.name != "rda" or "polynomial" not in model.rda.terms:
         yield "evaluation.windows", "the rule has no polynomial to give standard errors for"
 
 
-def _unused_terms(rda: ConfigDict) -> Iterator[tuple[str, str]]:
-    for term in ("diffusion", "advection"):
-        if term not in rda.terms:
-            yield f"model.rda.{term}", f"model.rda.terms has no {term!r}"
-    for form in ("polynomial", "network"):
-        if form != rda.reaction or "reaction" not in rda.terms:
-            yield f"model.rda.{form}", f"the reaction is not {form!r}"
-    if "reaction" not in rda.terms:
-        yield "model.rda.reaction", "model.rda.terms has no 'reaction'"
-    if rda.dt:
-        yield "model.rda.adaptive", "model.rda.dt is not 0, so steps are fixed"
+def _but_the_chosen(
+    config: ConfigDict, field: str, section: str, names: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Subsections, one of which a field chooses: the others."""
+    for name in names:
+        if name != get(config, field):
+            yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of networks that terms could have and have not."""
+    plain = {"cross_diffusion": "coefficients", "taxis": "coefficients", "phase_field": "potential"}
+    for term, choice in plain.items():
+        if rda[term][choice] != "network":
+            for field in rules.NETWORK:
+                reason = f"model.rda.{term}.{choice} is {rda[term][choice]!r}"
+                yield f"model.rda.{term}.{field}", reason
+        elif term == "phase_field":
+            yield "model.rda.phase_field.degree", "model.rda.phase_field.potential is 'network'"
 
 
 def _check_fields(config: ConfigDict) -> None:

@@ -130,10 +130,15 @@ def _report(
         curves=read_scalars(folder.scalars),
         facts=shown,
         rule=_form(config),
-        unwritten=[
-            term for term in config.model.rda.terms if term not in ("reaction", "diffusion")
-        ],
+        unwritten=_unwritten(config),
     )
+
+
+def _unwritten(config: ConfigDict) -> list[str]:
+    """The terms of a PDE that no equation writes out."""
+    if config.model.name != "rda":
+        return []
+    return [term for term in config.model.rda.terms if term not in ("polynomial", "diffusion")]
 
 
 def _form(config: ConfigDict) -> str:
@@ -141,14 +146,18 @@ def _form(config: ConfigDict) -> str:
     if config.model.name == "nca":
         nca = config.model.nca
         return (
-            "The rule is a neural cellular automaton: each cell sees its neighbourhood through "
-            f"{', '.join(nca.kernels)}, and one hidden layer of {nca.hidden} units changes its "
-            f"{nca.channels} channels."
+            f"The rule is a neural cellular automaton of {nca.channels} channels: each cell sees "
+            f"its neighbourhood ({nca.perception.replace('_', ' ')} perception) and changes by "
+            f"what its {nca.update} update makes of it."
         )
-    rda = config.model.rda
-    if rda.reaction == "polynomial" and "advection" not in rda.terms:
+    if config.model.name == "chemotaxis":
+        return (
+            f"The first {config.model.chemotaxis.cells} species are cells, which climb learnt "
+            "functions of the others; no formula writes out what a network computes."
+        )
+    if not _unwritten(config):
         return ""
     return (
-        f"The right-hand side is {' + '.join(rda.terms)}; no formula writes out what a "
-        "network computes."
+        f"The right-hand side is {' + '.join(config.model.rda.terms).replace('_', ' ')}; terms in "
+        "brackets are not written out."
     )

@@ -1,15 +1,18 @@
 """What can be read off a trained rule: its coefficients, how sure they are, its equation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from diffpattern.data import windows
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.models import monomials
+from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.reaction import PolynomialReaction
 from diffpattern.prediction import spread
@@ -58,26 +61,41 @@ def read(
     if not isinstance(rule, ReactionDiffusionAdvection):
         return found
     species = truth.species
-    if rule.diffusion is not None:
-        values = np.asarray(parameters["diffusion"]["coefficient"], float)
-        found["diffusion"] = dict(zip(species, values.tolist(), strict=True))
-    if not isinstance(rule.reaction, PolynomialReaction):
+    terms = {type(term): name for name, term in rule.terms.items()}
+    diffusion, polynomial = terms.get(LinearDiffusion), terms.get(PolynomialReaction)
+
+    def readings(parameters: Parameters) -> dict[str, Array]:
+        """The numbers that are told: coefficients of diffusion [C] and of a polynomial [C, M]."""
+        numbers = {}
+        if diffusion:
+            numbers["diffusion"] = parameters[diffusion]["coefficient"]
+        if polynomial:
+            numbers["equation"] = rule.terms[polynomial].coefficients(parameters[polynomial])
+        return numbers
+
+    told = readings(parameters)
+    if diffusion:
+        found["diffusion"] = dict(zip(species, map(float, told["diffusion"]), strict=True))
+    if not polynomial and set(terms) != {LinearDiffusion}:
         return found
 
-    drawn_windows = windows.draw(truth, 0, **drawn)["window"]
+    batch_of_windows = windows.draw(truth, 0, **drawn)["window"]
     times = sought.statistics.interval * np.arange(drawn["window"] + 1)
-    flat = standard_errors(sought, parameters, drawn_windows, times, mesh, together)
-    flat = flat * np.sqrt(drawn["count"] / batch)
-    errors = ravel_pytree(parameters)[1](flat.astype(np.float32))
-    if rule.diffusion is not None:
+    errors = standard_errors(sought, parameters, batch_of_windows, times, mesh, together, readings)
+    errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
+    if diffusion:
         found["diffusion_standard_error"] = {
-            name: _finite(error)
-            for name, error in zip(species, errors["diffusion"]["coefficient"], strict=True)
+            name: _finite(error) for name, error in zip(species, errors["diffusion"], strict=True)
         }
-    terms = monomials.names(monomials.exponents(len(species), 0, rule.reaction.order), species)
-    coefficients = np.asarray(parameters["reaction"]["coefficients"], float)
+    names, nothing = (), np.zeros((len(species), 0))
+    if polynomial:
+        powers = monomials.exponents(len(species), 0, rule.terms[polynomial].order)
+        names = monomials.names(powers, species)
     for name, row, row_errors in zip(
-        species, coefficients, errors["reaction"]["coefficients"], strict=True
+        species,
+        np.asarray(told.get("equation", nothing), float),
+        errors.get("equation", nothing),
+        strict=True,
     ):
         found["equation"][name] = [
             {
@@ -86,7 +104,7 @@ def read(
                 "standard_error": _finite(error),
                 "determined": bool(abs(coefficient) > 2 * error),
             }
-            for term, coefficient, error in zip(terms, row, row_errors, strict=True)
+            for term, coefficient, error in zip(names, row, row_errors, strict=True)
         ]
     return found
 
@@ -98,11 +116,13 @@ def standard_errors(
     times: np.ndarray,
     mesh: Mesh,
     together: bool,
-) -> np.ndarray:
-    """The standard error of each parameter, flattened, from a batch of W windows of data.
+    readings: Callable[[Parameters], Any],
+) -> Any:
+    """The standard errors of what is read off the parameters, from a batch of W windows of data.
 
-    Windows that were drawn more than once count as one observation of that weight, and those over
-    which the rule diverges are left out; see `from_triangles`.
+    Like `readings(parameters)`, a pytree of arrays. Windows that were drawn more than once count
+    as one observation of that weight, and those over which the rule diverges are left out; see
+    `from_triangles`.
     """
     _, first, counts = np.unique(
         batch.values.reshape(len(batch.values), -1), axis=0, return_index=True, return_counts=True
@@ -117,10 +137,14 @@ def standard_errors(
     factors = spread(
         triangle, different, mesh, together=together, check=sought.replication_is_checked
     )(parameters)
-    return from_triangles(factors * np.sqrt(counts)[:, None, None])
+    flat, unravel = ravel_pytree(parameters)
+    values, restore = ravel_pytree(readings(parameters))
+    by_parameters = jax.jacfwd(lambda flat: ravel_pytree(readings(unravel(flat)))[0])(flat)
+    errors = from_triangles(factors * np.sqrt(counts)[:, None, None], np.asarray(by_parameters))
+    return jax.tree.map(np.asarray, restore(errors.astype(values.dtype)))
 
 
-def from_triangles(factors: np.ndarray) -> np.ndarray:
+def from_triangles(factors: np.ndarray, by_parameters: np.ndarray | None = None) -> np.ndarray:
     """Standard errors of a least squares fit, robust to residuals that belong together.
 
         cov = (J'J)^-1 (sum_w g_w g_w') (J'J)^-1 W / (W - 1),    g_w = J_w' r_w
@@ -136,16 +160,19 @@ def from_triangles(factors: np.ndarray) -> np.ndarray:
     Args:
       factors: the triangular factor of [J_w r_w] of each window, [W, P + 1, P + 1], from
         `training.least_squares.triangle`.
+      by_parameters: derivatives of Q numbers by the parameters, [Q, P]; None: the numbers are the
+        parameters themselves.
 
     Returns:
-      [P], infinite for parameters that the data do not determine.
+      [Q], infinite for numbers that the data do not determine.
     """
     factors = np.asarray(factors, np.float64)
     factors = factors[np.isfinite(factors).all((1, 2))]
     jacobians, residuals = factors[:, :, :-1], factors[:, :, -1]
     count = jacobians.shape[-1]
+    wanted = np.eye(count) if by_parameters is None else np.asarray(by_parameters, np.float64)
     if len(factors) < 2:
-        return np.full(count, np.inf)
+        return np.where(wanted.any(axis=1), np.inf, 0.0)
     whole = np.linalg.qr(jacobians.reshape(-1, count), mode="r")
     norms = np.linalg.norm(whole, axis=0)
     norms[norms == 0] = 1.0
@@ -154,9 +181,11 @@ def from_triangles(factors: np.ndarray) -> np.ndarray:
     # In these coordinates of the directions that the data see, J'J is the identity.
     to_seen = (directions / np.where(seen, singular, 1.0)[:, None])[seen] / norms
     gradients = np.einsum("wij,wi->wj", jacobians, residuals) @ to_seen.T
-    scatter = gradients @ to_seen
+    scatter = gradients @ to_seen @ wanted.T
     errors = np.sqrt(np.sum(scatter**2, axis=0) * len(factors) / (len(factors) - 1))
-    blind = np.linalg.norm(directions[~seen], axis=0) > _LARGEST_BLIND_SHARE
+    scaled = wanted / norms
+    share = np.linalg.norm(scaled @ directions[~seen].T, axis=1)
+    blind = share > _LARGEST_BLIND_SHARE * np.linalg.norm(scaled, axis=1)
     return np.where(blind, np.inf, errors)
 
 

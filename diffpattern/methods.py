@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from diffpattern.grid.forcing import Forcing
 from diffpattern.problem import Problem
 from diffpattern.training import least_squares, optimisers
 from diffpattern.training.checkpoints import Checkpoints
@@ -88,11 +91,13 @@ def make_training(
         )
     chain = optimisers.Chain(config.optimiser.name, **config.optimiser.optax)
     optimiser, learning_rate = chain.build(), chain.schedule()
-    loss = weighted_sum(config.loss)
+    loss, penalty = weighted_sum(config.loss), _penalty(config.regulariser, sought)
 
     def window_loss(parameters, window, key):
-        predicted = sought.predict(parameters, window.values[0], times, key, window.forcing)
-        return loss(predicted[1:], window.values[1:], sought.statistics.grid)
+        start, truth = window.values[0], window.values[1:]
+        states = sought.states(parameters, start, times, key, window.forcing, training=True)[1:]
+        fit = loss(states[..., : truth.shape[-1]], truth, sought.statistics.grid)
+        return fit + penalty(parameters, states, window.forcing)
 
     return Training(
         make_gradient_step(window_loss, optimiser, lower, **options),
@@ -105,3 +110,21 @@ def make_training(
         # The rate of the step that led to `step`, if none before was passed over.
         schedule=lambda step: {"learning_rate": float(learning_rate(step - 1))},
     )
+
+
+def _penalty(
+    weights: ConfigDict, sought: Problem
+) -> Callable[[Any, Array, Forcing], Array | float]:
+    """What is added to the loss of a window, of (parameters, states [L, *space, C], forcing)."""
+
+    def penalty(parameters, states, forcing):
+        total = 0.0
+        if weights.coverage:
+            mask = sought.mask.apply({"params": parameters["mask"]}, method="coverage")
+            total = total + weights.coverage * jnp.mean(mask)
+        if weights.outside:
+            outside = 1.0 - forcing.mask
+            total = total + weights.outside * jnp.mean(outside[..., None] * states**2)
+        return total
+
+    return penalty

@@ -15,18 +15,23 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
+from diffpattern import rules
 from diffpattern.data.statistics import Statistics
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.models.advection import NetworkAdvection
-from diffpattern.models.diffusion import LinearDiffusion
-from diffpattern.models.nca import NeuralCellularAutomaton
-from diffpattern.models.perception import Stencils
+from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.models.reaction import NetworkReaction, PolynomialReaction
-from diffpattern.models.term import Term
-from diffpattern.models.updates import Network
-from diffpattern.rollout import Adaptive, Dynamics, Stepped, rollout, runge_kutta
+from diffpattern.rollout import (
+    Adaptive,
+    Dynamics,
+    Jittered,
+    Stepped,
+    exponential,
+    rollout,
+    runge_kutta,
+)
+from diffpattern.solvers import adaptive, explicit, spectral
 from diffpattern.training import least_squares
 
 Parameters = Any
@@ -38,19 +43,25 @@ class Problem:
 
     Attributes:
       rule: the linen module; it works on lattices species first.
-      initialise: seed -> the rule's first parameters.
+      mask: where the rule acts, a linen module (see `models.masks`).
+      initialise: seed -> the first parameters of both, the mask's under "mask".
       dynamics: what a rollout runs.
-      with_sensitivities: the same for a state and its sensitivities, where the rule has the
+      trained: what a rollout runs in training, where chance may be in it.
+      with_sensitivities: the dynamics of a state and its sensitivities, where the rule has the
         structure for it.
-      channels: of a lattice; the species come first, the rest is hidden and starts at zero.
+      channels: of a lattice; the species come first, the rest is hidden.
+      start_noise: standard deviation of the noise that hidden channels start from.
       statistics: of the data that it is to reproduce.
     """
 
     rule: nn.Module
+    mask: nn.Module
     initialise: Callable[[int], Parameters]
     dynamics: Dynamics
+    trained: Dynamics
     with_sensitivities: Stepped | None
     channels: int
+    start_noise: float
     statistics: Statistics
 
     def predict(
@@ -62,20 +73,45 @@ class Problem:
         forcing: Forcing = UNFORCED,
     ) -> Array:
         """Snapshots of the species, [T, *space, C], from a lattice of the species [*space, C]."""
-        hidden = [(0, 0)] * (start.ndim - 1) + [(0, self.channels - start.shape[-1])]
-        states = rollout(self.dynamics, parameters, jnp.pad(start, hidden), times, key, forcing)
+        states = self.states(parameters, start, times, key, forcing)
         return states[..., : start.shape[-1]]
+
+    def states(
+        self,
+        parameters: Parameters,
+        start: Array,
+        times: np.ndarray,
+        key: Array,
+        forcing: Forcing = UNFORCED,
+        *,
+        training: bool = False,
+    ) -> Array:
+        """Snapshots of all channels, as `predict` has those of the species."""
+        hidden_key, key = jax.random.split(key)
+        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
+        if hidden and self.start_noise:
+            noise = self.start_noise * jax.random.normal(hidden_key, (*space, hidden))
+            start = jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
+        elif hidden:
+            start = jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)])
+        dynamics = self.trained if training else self.dynamics
+        return rollout(dynamics, parameters, start, times, key, self.acting(parameters, forcing))
+
+    def acting(self, parameters: Parameters, forcing: Forcing) -> Forcing:
+        """The forcing as the rule meets it, the mask's own kind of it."""
+        return self.mask.apply({"params": parameters.get("mask", {})}, forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`."""
+        free = jax.tree.map(lambda x: jnp.full_like(x, -jnp.inf), parameters)
         if isinstance(self.rule, ReactionDiffusionAdvection):
-            return self.rule.lower_bounds(parameters)
-        return jax.tree.map(lambda x: jnp.full_like(x, -jnp.inf), parameters)
+            return free | self.rule.lower_bounds(parameters)
+        return free
 
     def residuals(self, times: np.ndarray) -> least_squares.Residuals:
         """Prediction minus truth over a window, for least squares."""
 
-        def residuals(parameters, window, key):
+        def residuals(parameters: Parameters, window: Window, key: Array) -> Array:
             predicted = self.predict(parameters, window.values[0], times, key, window.forcing)
             return (predicted[1:] - window.values[1:]).reshape(-1)
 
@@ -85,7 +121,9 @@ class Problem:
         """Residuals and their Jacobian over a window."""
         if self.with_sensitivities is None:
             return least_squares.by_forward_mode(self.residuals(times))
-        return least_squares.by_sensitivities(self.with_sensitivities, times)
+        return least_squares.by_sensitivities(
+            self.with_sensitivities, times, lambda forcing: self.acting({}, forcing)
+        )
 
     @property
     def replication_is_checked(self) -> bool:
@@ -93,83 +131,127 @@ class Problem:
         return not isinstance(self.dynamics, Adaptive)
 
 
-def build(config: ConfigDict, statistics: Statistics) -> Problem:
+def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Problem:
     """The problem of a checked config (see `configuration.check`) and of its data.
 
+    Args:
+      config: of the run.
+      statistics: of the data.
+      devices: over which trajectories will be spread.
+
     Raises:
-      InputError: a name in it is not known, or a step does not divide the data's interval.
+      InputError: a name in it is not known, parts do not fit one another or the data, or a step
+        does not divide the data's interval.
     """
-    return _BUILDERS[config.model.name](config.model[config.model.name], statistics)
+    mask = MASKS[config.model.mask](statistics.grid)
+    given = _given(statistics)
+    if config.model.name == "nca":
+        rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
+        parts = _automaton_dynamics(rule, config.model.nca, statistics)
+    else:
+        rule, channels = rules.pde(config.model, statistics), len(statistics.species)
+        parts = _pde_dynamics(
+            rule, config.solver, statistics, devices, _is_masked(config, statistics)
+        )
+        if config.model.mask == "trainable":
+            # Its parameters act through every term, whose own structure does not know of it.
+            parts["with_sensitivities"] = None
+
+    def initialise(seed: int) -> Parameters:
+        rule_key, mask_key, step_key = jax.random.split(jax.random.key(seed), 3)
+        lattice = jnp.zeros((channels, *statistics.grid.shape))
+        masked = mask.init(mask_key, given)
+        forcing = mask.apply(masked, given)
+        arguments = (step_key,) if config.model.name == "nca" else ()
+        parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
+        return parameters | ({"mask": masked["params"]} if masked else {})
+
+    return Problem(
+        rule=rule,
+        mask=mask,
+        initialise=jax.jit(initialise, static_argnums=0),
+        channels=channels,
+        start_noise=config.model.nca.start_noise,
+        statistics=statistics,
+        **parts,
+    )
 
 
 def whitened_degrees(config: ConfigDict) -> tuple[int, ...]:
     """Up to which degrees the config's rule takes whitened monomials."""
-    rda = config.model.rda
-    return tuple(sorted({1, rda.network.order}))
+    return tuple(sorted({1, *rules.orders(config.model)}))
 
 
-def _rda(fields: ConfigDict, statistics: Statistics) -> Problem:
-    terms = {name: _TERMS[name](fields, statistics) for name in fields.terms}
-    rule = ReactionDiffusionAdvection(**terms)
-    lattice = jnp.zeros((len(statistics.species),) + statistics.grid.shape)
-    right_hand_side = lambda parameters, x, forcing: rule.apply({"params": parameters}, x, forcing)
-    if fields.dt:
-        dynamics = runge_kutta(right_hand_side, fields.solver, fields.dt)
-        pair = runge_kutta(rule.with_sensitivities, fields.solver, fields.dt)
+def _automaton_dynamics(
+    rule: nn.Module, fields: ConfigDict, statistics: Statistics
+) -> dict[str, Any]:
+    steps = Stepped(
+        lambda parameters, x, key, forcing: rule.apply({"params": parameters}, x, key, forcing),
+        statistics.interval / fields.steps_per_interval,
+    )
+    trained = Jittered(steps, fields.step_jitter) if fields.step_jitter else steps
+    return {"dynamics": steps, "trained": trained, "with_sensitivities": None}
+
+
+def _pde_dynamics(
+    rule: ReactionDiffusionAdvection,
+    fields: ConfigDict,
+    statistics: Statistics,
+    devices: int,
+    masked: bool,
+) -> dict[str, Any]:
+    def right_hand_side(parameters, x, forcing):
+        return rule.apply({"params": parameters}, x, forcing)
+
+    pair = None
+    if fields.name in spectral.NAMES:
+        if not fields.dt:
+            raise InputError(
+                f"solver.dt is 0, but {fields.name} takes steps of a fixed length; give it one."
+            )
+        if masked:
+            raise InputError(
+                f"solver.name is {fields.name!r}, whose modes know no masks, but the rule has one; "
+                "take an explicit solver."
+            )
+        transform = spectral.Transform(statistics.grid)
+        symbol = spectral.EXACT if fields.exact else rule.laplacian()
+        eigenvalues = jnp.asarray(transform.eigenvalues(symbol), jnp.float32)
+        dynamics = exponential(
+            lambda parameters: rule.rates(parameters, eigenvalues),
+            rule.remainder,
+            fields.name,
+            fields.dt,
+            transform,
+        )
+        dynamics.count(statistics.interval)
+    elif fields.dt:
+        dynamics = runge_kutta(right_hand_side, fields.name, fields.dt)
+        pair = runge_kutta(rule.with_sensitivities, fields.name, fields.dt)
         dynamics.count(statistics.interval)
     else:
-        dynamics = Adaptive(right_hand_side, fields.solver, **fields.adaptive)
-        pair = None
-    return Problem(
-        rule,
-        lambda seed: jax.jit(rule.init)(jax.random.key(seed), lattice)["params"],
-        dynamics,
-        pair,
-        len(statistics.species),
-        statistics,
+        shape = (len(statistics.species), *statistics.grid.shape)
+        adaptive.require_possible(fields.name, shape, devices)
+        dynamics = Adaptive(right_hand_side, fields.name, **fields.adaptive)
+    return {"dynamics": dynamics, "trained": dynamics, "with_sensitivities": pair}
+
+
+def solver_names() -> tuple[str, ...]:
+    """All solvers of a PDE by name."""
+    return tuple(dict.fromkeys((*explicit.NAMES, *spectral.NAMES, *adaptive.NAMES)))
+
+
+def _is_masked(config: ConfigDict, statistics: Statistics) -> bool:
+    """Whether the rule meets a mask that binds it."""
+    return config.model.mask == "trainable" or (config.model.mask == "given" and statistics.masked)
+
+
+def _given(statistics: Statistics) -> Forcing:
+    """A forcing of the shapes that those of the data have."""
+    space = statistics.grid.shape
+    return Forcing(
+        time=jnp.zeros(()),
+        mask=jnp.ones(space) if statistics.masked else None,
+        environment=jnp.zeros((statistics.environment, *space)) if statistics.environment else None,
+        inputs=jnp.zeros(statistics.inputs) if statistics.inputs else None,
     )
-
-
-def _nca(fields: ConfigDict, statistics: Statistics) -> Problem:
-    if fields.channels < len(statistics.species):
-        raise InputError(
-            f"model.nca.channels is {fields.channels}, but the data have {len(statistics.species)} "
-            "species, which come first among the channels."
-        )
-    rule = NeuralCellularAutomaton(
-        statistics.grid,
-        Stencils(tuple(fields.kernels)),
-        Network((fields.hidden,), fields.activation),
-        fire_rate=fields.fire_rate,
-    )
-    lattice = jnp.zeros((fields.channels,) + statistics.grid.shape)
-    key = jax.random.key
-    return Problem(
-        rule,
-        lambda seed: jax.jit(rule.init)(key(seed), lattice, key(seed))["params"],
-        Stepped(
-            lambda parameters, x, key, forcing: rule.apply({"params": parameters}, x, key, forcing),
-            statistics.interval / fields.steps_per_interval,
-        ),
-        None,
-        fields.channels,
-        statistics,
-    )
-
-
-def _reaction(fields: ConfigDict, statistics: Statistics) -> Term:
-    if fields.reaction == "polynomial":
-        return PolynomialReaction(**fields.polynomial)
-    return NetworkReaction(whitening=statistics.whitening[fields.network.order], **fields.network)
-
-
-def _diffusion(fields: ConfigDict, statistics: Statistics) -> Term:
-    return LinearDiffusion(statistics.grid, **fields.diffusion)
-
-
-def _advection(fields: ConfigDict, statistics: Statistics) -> Term:
-    return NetworkAdvection(statistics.grid, statistics.whitening[1], **fields.advection)
-
-
-_BUILDERS = {"rda": _rda, "nca": _nca}
-_TERMS = {"reaction": _reaction, "diffusion": _diffusion, "advection": _advection}

@@ -32,7 +32,7 @@ def rehearse(config: ConfigDict, settings: Simulation, mesh: Mesh) -> None:
     """
     require_stable(settings)
     windows.check(settings.times, config.training.window, config.training.sampling)
-    sought = problem.build(config, _stand_in(settings, problem.whitened_degrees(config)))
+    sought = problem.build(config, _stand_in(settings, problem.whitened_degrees(config)), mesh.size)
     count = len(settings.system.species)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
     make_training(config, sought, initial, mesh, together=True)

@@ -19,7 +19,7 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.solvers import adaptive, explicit
+from diffpattern.solvers import adaptive, explicit, spectral
 
 Parameters = Any
 
@@ -78,9 +78,52 @@ class Stepped:
         if count < 1 or abs(count * self.dt - duration) > 1e-4 * self.dt:
             raise InputError(
                 f"The rule takes steps of {self.dt:g} units of time, which do not divide the "
-                f"{duration:g} between two snapshots; take a whole fraction of them (model.rda.dt)."
+                f"{duration:g} between two snapshots; take a whole fraction of them (solver.dt)."
             )
         return count
+
+
+@dataclasses.dataclass(frozen=True)
+class Jittered:
+    """Steps whose number between two snapshots is drawn anew each time.
+
+    A rule trained so cannot count on a snapshot to be a whole number of steps away.
+
+    Attributes:
+      steps: what runs; their usual number between two snapshots is the middle of the range.
+      jitter: by how many steps there may be more or fewer, each number being as likely.
+
+    Raises:
+      InputError: when called, if none might be left.
+    """
+
+    steps: Stepped
+    jitter: int
+
+    def advance(
+        self, parameters: Parameters, state: Any, duration: float, key: Array, forcing: Forcing
+    ) -> Any:
+        """See `Dynamics`."""
+        usual = self.steps.count(duration)
+        if not 0 <= self.jitter < usual:
+            raise InputError(
+                f"Up to {self.jitter} steps more or fewer than {usual} between two snapshots leave "
+                "none; take fewer (model.nca.step_jitter)."
+            )
+        count_key, key = jax.random.split(key)
+        count = jax.random.randint(count_key, (), usual - self.jitter, usual + self.jitter + 1)
+        prepared = self.steps.prepare(parameters)
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def one(state, index):
+            # Steps of another length would be another rule, so time is stretched between them.
+            now = forcing.later(index * duration / count)
+            step = lambda state: self.steps.step(
+                prepared, state, jax.random.fold_in(key, index), now
+            )
+            return jax.lax.cond(index < count, step, lambda state: state, state), None
+
+        return jax.lax.scan(one, state, jnp.arange(usual + self.jitter))[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +170,39 @@ def runge_kutta(
 
     explicit.tableau(solver)  # an unknown name is told now, not while tracing
     return Stepped(step, dt)
+
+
+def exponential(
+    rates: Callable[[Parameters], Array],
+    remainder: Callable[[Parameters, Array, Forcing], Array],
+    solver: str,
+    dt: float,
+    transform: spectral.Transform,
+) -> Stepped:
+    """The dynamics of dx/dt = L x + N(x) under an exponential solver of fixed step.
+
+    Args:
+      rates: parameters -> those of L for each mode, [C, *freq] or [1, *freq].
+      remainder: N.
+      solver: its name.
+      dt: length of a step, in units of time.
+      transform: of the lattice.
+    """
+    spectral.require_known(solver)
+
+    def prepare(parameters):
+        return parameters, spectral.coefficients(solver, rates(parameters), dt)
+
+    def step(prepared, state, key, forcing):
+        del key  # a PDE draws nothing
+        parameters, coefficients = prepared
+
+        def rest(state, elapsed):
+            return remainder(parameters, state, forcing.later(elapsed))
+
+        return spectral.step(coefficients, transform, rest, state)
+
+    return Stepped(step, dt, prepare)
 
 
 def rollout(

@@ -24,7 +24,9 @@ def _about_spatial_mean(x: NDArray) -> tuple[NDArray, tuple[int, ...]]:
     return x - x.mean(axis=space, keepdims=True), space
 
 
-def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[np.float64]:
+def nrmse(
+    prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike, mask: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Normalised root mean square error of each trajectory, time and channel.
 
         NRMSE = |prediction - truth| / max(|truth - spatial mean of truth|, floor)
@@ -37,6 +39,7 @@ def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[
       prediction: [N, T, *space, C]; may hold NaN or infinities.
       truth: [N, T, *space, C], finite.
       floor: [C], in the channels' units, a share of the training data's fluctuation.
+      mask: [N, *space], 1 where the error counts; None: everywhere.
 
     Returns:
       [N, T, C], never NaN: a snapshot with any value that is not finite scores infinity, and a
@@ -50,7 +53,13 @@ def nrmse(prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike) -> NDArray[
         raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}")
     floor = np.asarray(floor, np.float64)
     # One trajectory at a time, so that float64 copies stay small for large lattices.
-    return np.stack([_nrmse_of_one(p, t, floor) for p, t in zip(prediction, truth, strict=True)])
+    scores = []
+    for index, (p, t) in enumerate(zip(prediction, truth, strict=True)):
+        if mask is not None:
+            inside = np.asarray(mask)[index] > 0
+            p, t = p[:, inside], t[:, inside]
+        scores.append(_nrmse_of_one(p, t, floor))
+    return np.stack(scores)
 
 
 def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArray[np.float64]:
@@ -114,7 +123,7 @@ def summarise(
     """
 
     def scored(candidate: ArrayLike) -> dict[str, Any]:
-        errors = nrmse(candidate, truth.values, floor)
+        errors = nrmse(candidate, truth.values, floor, truth.mask)
         return _medians_and_ranges(errors, truth.times, truth.species, threshold)
 
     return {

@@ -61,7 +61,7 @@ def train_and_evaluate(
     data = load_data(config)
     digest = {split: trajectories.digest() for split, trajectories in data.items()}
     summary = statistics.summarise(data["train"], problem.whitened_degrees(config))
-    sought = problem.build(config, summary)
+    sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
 
@@ -129,7 +129,9 @@ def fit_derivatives(
     if not steps:
         return state
     least_squares.check_size(state.parameters)
-    residuals, linearise = least_squares.derivative_fit(sought.rule, sought.statistics.interval)
+    residuals, linearise = least_squares.derivative_fit(
+        sought.rule, sought.statistics.interval, lambda forcing: sought.acting({}, forcing)
+    )
     step = compiled(
         least_squares.make_least_squares_step(
             residuals,
@@ -154,6 +156,8 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation that the config's data come from."""
     fields = dict(config.data)
     name, _ = fields.pop("name"), fields.pop("directory")
+    if len(fields["boundary"]) == 1:
+        fields["boundary"] = fields["boundary"] * len(fields["shape"])
     parameters = {system: fields.pop(system) for system in SYSTEMS}
     try:
         system = SYSTEMS[name](**parameters[name])
@@ -189,7 +193,7 @@ def make_validation(config, sought, validation, summary, mesh, together):
     floor = config.evaluation.floor * np.asarray(summary.fluctuation)
 
     def validate(parameters) -> float:
-        errors = scores.nrmse(predict(parameters), validation.values, floor)
+        errors = scores.nrmse(predict(parameters), validation.values, floor, validation.mask)
         return float(np.median(errors, axis=0)[1:].mean())
 
     return validate

@@ -13,7 +13,7 @@ from diffpattern.errors import InputError
 
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
-NETWORK = {"model.rda.reaction": "network"}
+NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
 def assert_one_sentence(message: str, *words: str):
@@ -24,7 +24,7 @@ def assert_one_sentence(message: str, *words: str):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, NCA, NADAM, NETWORK, {"model.rda.dt": 0.0, "model.rda.adaptive.max_steps": 9}]
+    "changes", [{}, NCA, NADAM, NETWORK, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -33,25 +33,25 @@ def test_sound_configs_pass(changes):
 @pytest.mark.parametrize(
     ("changes", "field", "hint"),
     [
-        ({"model.name": "cellular"}, "model.name", "rda, nca"),
+        ({"model.name": "cellular"}, "model.name", "rda, chemotaxis, nca"),
         ({"data.name": "brussels"}, "data.name", "gray_scott"),
         ({"matmul_precision": "low"}, "matmul_precision", "highest"),
-        ({"model.rda.reaction": "spline"}, "model.rda.reaction", "polynomial, network"),
+        ({"model.rda.terms": ("spline",)}, "model.rda.terms", "polynomial, network"),
         ({"model.rda.diffusion.laplacian": "box"}, "model.rda.diffusion.laplacian", "oono_puri"),
         ({"model.rda.advection.scheme": "weno"}, "model.rda.advection.scheme", "upwind"),
         ({"training.sampling": "linear"}, "training.sampling", "uniform"),
         ({"training.windows": "apar"}, "training.windows", "apart"),
         ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, nadam"),
-        ({"model.rda.terms": ()}, "model.rda.terms", "reaction"),
-        ({"model.rda.terms": ("reaction", "reaction")}, "model.rda.terms", "each once"),
-        ({"model.rda.terms": ("reaction", "decay")}, "model.rda.terms", "advection"),
-        ({"model.nca.kernels": ("identity", "sobel")}, "model.nca.kernels", "gradient"),
-        ({"model.nca.activation": "rellu"}, "model.nca.activation", "relu"),
+        ({"model.rda.terms": ()}, "model.rda.terms", "polynomial"),
+        ({"model.rda.terms": ("network", "network")}, "model.rda.terms", "each once"),
+        ({"model.rda.terms": ("network", "decay")}, "model.rda.terms", "advection"),
+        ({"model.nca.stencils.kernels": ("identity", "sobel")}, "stencils.kernels", "gradient"),
+        ({"model.nca.network.activation": "rellu"}, "model.nca.network.activation", "relu"),
         ({"model.rda.network.activation": "sin"}, "model.rda.network.activation", "tanh"),
         ({"model.rda.network.hidden": (16, 0)}, "model.rda.network.hidden", "positive"),
         ({"model.rda.network.hidden": ("a",)}, "model.rda.network.hidden", "whole number"),
-        ({"model.rda.dt": -1.0}, "model.rda.dt", "0 or more"),
-        ({"model.rda.dt": float("nan")}, "model.rda.dt", "0 or more"),
+        ({"solver.dt": -1.0}, "solver.dt", "0 or more"),
+        ({"solver.dt": float("nan")}, "solver.dt", "0 or more"),
         ({"training.steps": 0}, "training.steps", "positive"),
         ({"training.batch": -4}, "training.batch", "positive"),
         ({"optimiser.optax.learning_rate": float("inf")}, "learning_rate", "positive"),
@@ -68,15 +68,34 @@ def test_sound_configs_pass(changes):
         ({"loss.l2": 0.5}, "loss.l2", "minimises l2"),
         ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
         (NADAM | {"optimiser.levenberg_marquardt.damping": 1.0}, "damping", "nadam"),
-        ({"model.nca.hidden": 64}, "model.nca.hidden", "model.name is 'rda'"),
-        (NCA | {"model.rda.dt": 0.5}, "model.rda.dt", "model.name is 'nca'"),
-        ({"model.rda.network.hidden": (8,)}, "model.rda.network.hidden", "not 'network'"),
-        (NETWORK | {"model.rda.polynomial.order": 2}, "polynomial.order", "not 'polynomial'"),
+        ({"model.nca.network.hidden": (64,)}, "model.nca.network.hidden", "model.name is 'rda'"),
+        (NCA | {"solver.dt": 0.5}, "solver.dt", "model.name is 'nca'"),
+        ({"model.rda.network.hidden": (8,)}, "model.rda.network.hidden", "no 'network'"),
+        (NETWORK | {"model.rda.polynomial.order": 2}, "polynomial.order", "no 'polynomial'"),
         ({"model.rda.advection.hidden": (8,)}, "model.rda.advection.hidden", "no 'advection'"),
-        ({"model.rda.terms": ("reaction",), "model.rda.diffusion.initial": 0.1}, "initial", "no"),
-        ({"model.rda.adaptive.max_steps": 9}, "adaptive.max_steps", "model.rda.dt is not 0"),
+        ({"model.rda.terms": ("polynomial",), "model.rda.diffusion.initial": 0.1}, "initial", "no"),
+        ({"solver.adaptive.max_steps": 9}, "adaptive.max_steps", "solver.dt is not 0"),
         (NCA | {"optimiser.derivative_steps": 5}, "optimiser.derivative_steps", "set it to 0"),
         (NETWORK | {"evaluation.windows": 8}, "evaluation.windows", "no polynomial"),
+        (NCA | {"model.nca.perception": "sight"}, "model.nca.perception", "steerable"),
+        (NCA | {"model.nca.update": "mlp"}, "model.nca.update", "kan"),
+        (NCA | {"model.nca.gated.hidden": (8,)}, "gated.hidden", "update is 'network'"),
+        (NCA | {"model.nca.finishing": ("dead",)}, "model.nca.finishing", "alive"),
+        (NCA | {"model.nca.alive.channel": 1}, "alive.channel", "no 'alive'"),
+        (NCA | {"model.nca.learnt.count": 2}, "learnt.count", "perception is 'stencils'"),
+        ({"solver.name": "rk4"}, "solver.name", "etdrk4"),
+        ({"solver.exact": True}, "solver.exact", "no exponential solver"),
+        ({"model.mask": "hard"}, "model.mask", "given, soft, trainable"),
+        ({"data.mask": "disc"}, "data.mask", "none, ellipse"),
+        (NADAM | {"regulariser.coverage": 1.0}, "regulariser.coverage", "model.mask"),
+        (NADAM | {"regulariser.outside": 1.0}, "regulariser.outside", "data.mask is 'none'"),
+        ({"model.rda.taxis.order": 2}, "model.rda.taxis.order", "no 'taxis'"),
+        (
+            {"model.rda.terms": ("taxis",), "model.rda.taxis.order": 2},
+            "model.rda.taxis.order",
+            "coefficients is 'constant'",
+        ),
+        ({"model.chemotaxis.cells": 2}, "model.chemotaxis.cells", "model.name is 'rda'"),
     ],
     ids=str,
 )
@@ -122,7 +141,7 @@ def test_a_config_of_before_a_field_was_added_takes_its_default():
         ('{"training": {"steps": "many"}}', "steps"),
         ('{"training": 3}', "training"),
         ('{"seed": {"a": 1}}', "seed.a"),
-        ('{"model": {"rda": {"dt": -1}}}', "model.rda.dt"),
+        ('{"solver": {"dt": -1}}', "solver.dt"),
     ],
 )
 def test_a_damaged_stored_config_is_refused_by_its_path(text, hint):

@@ -96,7 +96,7 @@ def test_terms_of_a_polynomial_have_names_and_errors(run):
     found = read(run)
     assert list(found["diffusion"]) == list(found["diffusion_standard_error"]) == ["A", "B"]
     names = ["1", "A", "B", "A^2", "A B", "B^2"]
-    coefficients = np.asarray(run.state.parameters["reaction"]["coefficients"])
+    coefficients = np.asarray(run.state.parameters["polynomial"]["coefficients"])
     for name, row in zip("AB", coefficients, strict=True):
         terms = found["equation"][name]
         assert [entry["term"] for entry in terms] == names
@@ -130,7 +130,7 @@ def test_rules_without_coefficients_have_nothing_to_read():
     nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
     run = tiny.Run(tiny.config(**{"model.name": "nca", "optimiser.name": "nadam"}), tiny.data(), 1)
     assert read(run) == nothing
-    run = tiny.Run(tiny.config(**{"model.rda.reaction": "network"}), tiny.data(), 1)
+    run = tiny.Run(tiny.config(**{"model.rda.terms": ("network", "diffusion")}), tiny.data(), 1)
     found = read(run)
     assert found["equation"] == found["diffusion_standard_error"] == {}
     assert found["diffusion"] == pytest.approx({"A": 0.05, "B": 0.05})

@@ -24,13 +24,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "what_works_with_what.md"
 WRITE = "DIFFPATTERN_WRITE_MATRIX"
 
 SMALL = {
-    "model.rda.dt": 0.5,
+    "solver.dt": 0.5,
     "training.batch": 2,
 }
 OPTAX = {"optimiser.name": "nadam", "optimiser.optax.warmup_steps": 0}
 LEAST_SQUARES = {"optimiser.levenberg_marquardt.damping": 1.0}
 REACTION = {"model.rda.polynomial.order": 1}
-NETWORK = {"model.rda.reaction": "network", "model.rda.network.hidden": (2,)}
+NETWORK = {"model.rda.terms": ("network", "diffusion"), "model.rda.network.hidden": (2,)}
 DIFFUSION = {"model.rda.diffusion.laplacian": "cross"}
 ADVECTION = {"model.rda.advection.hidden": (2,)}
 TERMS = {"reaction": REACTION, "diffusion": DIFFUSION, "advection": ADVECTION}
@@ -48,9 +48,9 @@ def terms(*names):
 USUAL = "reaction + diffusion", terms("reaction", "diffusion")
 AUTOMATON = {
     "model.name": "nca",
-    "model.rda.dt": 1.0,
+    "solver.dt": 1.0,
     "model.nca.channels": 3,
-    "model.nca.hidden": 2,
+    "model.nca.network.hidden": (2,),
     "model.nca.steps_per_interval": 2,
 }
 
@@ -58,16 +58,16 @@ AUTOMATON = {
 def adaptive(solver):
     """The fields of adaptive steps, few and rough."""
     return {
-        "model.rda.solver": solver,
-        "model.rda.dt": 0.0,
-        "model.rda.adaptive.max_steps": 8,
-        "model.rda.adaptive.relative_tolerance": 1e-2,
+        "solver.name": solver,
+        "solver.dt": 0.0,
+        "solver.adaptive.max_steps": 8,
+        "solver.adaptive.relative_tolerance": 1e-2,
     }
 
 
 ROWS = [
     *(
-        (solver, USUAL[0], USUAL[1] | {"model.rda.solver": solver})
+        (solver, USUAL[0], USUAL[1] | {"solver.name": solver})
         for solver in ("euler", "heun", "tsit5", "dopri5")
     ),
     *(

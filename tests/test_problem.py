@@ -19,14 +19,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NCA = {
     "model.name": "nca",
     "model.nca.channels": 5,
-    "model.nca.hidden": 6,
+    "model.nca.network.hidden": (6,),
     "model.nca.steps_per_interval": 3,
     "model.nca.fire_rate": 1.0,
 }
 ADAPTIVE = {
-    "model.rda.dt": 0.0,
-    "model.rda.solver": "tsit5",
-    "model.rda.adaptive.max_steps": 16,
+    "solver.dt": 0.0,
+    "solver.name": "tsit5",
+    "solver.adaptive.max_steps": 16,
 }
 KEY = jax.random.key(0)
 
@@ -44,7 +44,7 @@ def moved(parameters):
 
 
 def test_a_pde_has_the_terms_that_were_asked_for():
-    sought = build(**{"model.rda.terms": ("advection", "reaction")})
+    sought = build(**{"model.rda.terms": ("advection", "polynomial")})
     assert isinstance(sought.rule, ReactionDiffusionAdvection)
     assert set(sought.initialise(0)) == {"advection", "reaction"}
     assert isinstance(sought.dynamics, Stepped) and sought.dynamics.count(2.0) == 2
@@ -54,8 +54,7 @@ def test_a_pde_has_the_terms_that_were_asked_for():
 def test_fields_reach_their_parts():
     sought = build(
         **{
-            "model.rda.terms": ("reaction", "diffusion", "advection"),
-            "model.rda.reaction": "network",
+            "model.rda.terms": ("network", "diffusion", "advection"),
             "model.rda.network.order": 3,
             "model.rda.network.hidden": (5, 4),
             "model.rda.network.activation": "gelu",
@@ -75,7 +74,7 @@ def test_fields_reach_their_parts():
 
 
 def test_adaptive_steps_have_their_tolerances_and_no_checks():
-    sought = build(**ADAPTIVE | {"model.rda.adaptive.relative_tolerance": 1e-3})
+    sought = build(**ADAPTIVE | {"solver.adaptive.relative_tolerance": 1e-3})
     dynamics = sought.dynamics
     assert isinstance(dynamics, Adaptive) and dynamics.solver == "tsit5"
     assert (dynamics.relative_tolerance, dynamics.max_steps) == (1e-3, 16)
@@ -135,13 +134,15 @@ def test_the_linearisation_is_that_of_the_residuals(fields):
 
 
 def test_only_diffusion_coefficients_are_bounded():
-    for fields, bounded in (({}, 2), (NCA, 0), ({"model.rda.terms": ("reaction",)}, 0)):
+    for fields, bounded in (({}, 2), (NCA, 0), ({"model.rda.terms": ("polynomial",)}, 0)):
         sought = build(**fields)
         lower = ravel_pytree(sought.lower_bounds(sought.initialise(0)))[0]
         assert np.isfinite(lower).sum() == bounded and (lower[np.isfinite(lower)] == 0).all()
 
 
-@pytest.mark.parametrize("fields", [{"model.rda.reaction": "network"}, NCA], ids=["rda", "nca"])
+@pytest.mark.parametrize(
+    "fields", [{"model.rda.terms": ("network", "diffusion")}, NCA], ids=["rda", "nca"]
+)
 def test_parameters_are_a_function_of_the_seed(fields):
     sought = build(**fields)
     one, again, other = (ravel_pytree(sought.initialise(seed))[0] for seed in (1, 1, 2))
@@ -157,11 +158,11 @@ def test_whitened_degrees(order, degrees):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"model.rda.dt": 0.75}, "steps of 0.75 .* do not divide the 2 .*model.rda.dt"),
-        ({"model.rda.solver": "rk4"}, "model.rda.solver is 'rk4'; a fixed step takes one of euler"),
+        ({"solver.dt": 0.75}, "steps of 0.75 .* do not divide the 2 .*solver.dt"),
+        ({"solver.name": "rk4"}, "solver.name is 'rk4'; a fixed step takes one of euler"),
         (
-            ADAPTIVE | {"model.rda.solver": "euler"},
-            r"model.rda.solver is 'euler', but adaptive steps \(model.rda.dt=0\) take one of tsit5",
+            ADAPTIVE | {"solver.name": "euler"},
+            r"solver.name is 'euler', but adaptive steps \(solver.dt=0\) take one of tsit5",
         ),
         (NCA | {"model.nca.channels": 1}, "model.nca.channels is 1, but the data have 2 species"),
     ],

@@ -65,7 +65,7 @@ def test_jitted_and_not_are_the_same():
 @pytest.mark.parametrize("dt", [0.3, 0.7, 2.0])
 def test_a_step_that_does_not_divide_the_interval_is_refused(dt):
     dynamics = runge_kutta(grow_and_decay, "euler", dt)
-    with pytest.raises(InputError, match=rf"steps of {dt:g} .* do not divide the 1 .*model.rda.dt"):
+    with pytest.raises(InputError, match=rf"steps of {dt:g} .* do not divide the 1 .*solver.dt"):
         rollout(dynamics, RATES, start(4), np.array([0.0, 1.0]), KEY)
 
 
@@ -81,9 +81,9 @@ def test_times_must_increase(times):
 
 
 def test_an_unknown_solver_is_refused_before_anything_runs():
-    with pytest.raises(InputError, match="model.rda.solver is 'rk4'"):
+    with pytest.raises(InputError, match="solver.name is 'rk4'"):
         runge_kutta(grow_and_decay, "rk4", 0.5)
-    with pytest.raises(InputError, match="model.rda.solver is 'euler'"):
+    with pytest.raises(InputError, match="solver.name is 'euler'"):
         Adaptive(grow_and_decay, "euler", 1e-3, 1e-3, 16)
 
 

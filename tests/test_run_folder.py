@@ -85,8 +85,8 @@ def test_the_command_can_be_typed_again(monkeypatch):
 
 def test_a_run_of_another_config_or_of_other_data_is_refused(folder):
     before = listing(folder.path)
-    other = tiny.config(**{"model.rda.dt": 0.5})
-    assert_refused(lambda: folder.check(other), "model.rda.dt", "0.5", "1.0", folder.path)
+    other = tiny.config(**{"solver.dt": 0.5})
+    assert_refused(lambda: folder.check(other), "solver.dt", "0.5", "1.0", folder.path)
     changed = DIGEST | {"train": "c"}
     assert_refused(
         lambda: folder.record(tiny.config(), "configs/pde.py", changed), "train", folder.path

@@ -255,9 +255,9 @@ def test_least_squares_passes_over_what_is_not_finite_but_not_for_ever(
         ({"data.train": 0}, ["data.train"]),
         ({"data.gray_scott.gamma": -0.1}, ["data.gray_scott.gamma"]),
         ({"training.window": 5}, ["training.window", "1 to 4"]),
-        ({"model.rda.dt": 0.75}, ["model.rda.dt"]),
-        ({"model.rda.solver": "rk4"}, ["model.rda.solver", "heun"]),
-        ({"model.rda.dt": 0.0, "model.rda.solver": "euler"}, ["model.rda.solver", "tsit5"]),
+        ({"solver.dt": 0.75}, ["solver.dt"]),
+        ({"solver.name": "rk4"}, ["solver.name", "heun"]),
+        ({"solver.dt": 0.0, "solver.name": "euler"}, ["solver.name", "tsit5"]),
         ({"model.name": "nca"}, ["levenberg_marquardt", "2000 parameters"]),
         (NCA | {"model.nca.channels": 1}, ["model.nca.channels", "2 species"]),
         (

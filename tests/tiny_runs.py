@@ -27,7 +27,7 @@ LEAST_SQUARES = {"model.rda.polynomial.order": 1, "optimiser.derivative_steps": 
 NCA = {
     "model.name": "nca",
     "model.nca.channels": 4,
-    "model.nca.hidden": 8,
+    "model.nca.network.hidden": (8,),
     "model.nca.steps_per_interval": 2,
     "model.nca.fire_rate": 0.5,
     "optimiser.name": "nadam",

@@ -11,6 +11,7 @@ process ends, however it ends, and the next holder clears away what was left hal
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import inspect
 import io
 import logging
@@ -30,7 +31,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.systems import SYSTEMS, System
 
-_FEATURE = "snapshots"
+_SNAPSHOTS, _MASK = "snapshots", "mask"
 
 # TFDS tells of every folder that it opens, and warns of each configuration that it was not born
 # with. The filter leaves the records of everybody else alone.
@@ -73,6 +74,13 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.settings
         shape = (settings.times.size, *settings.shape, len(settings.system.species))
+        # Stored as bytes: lists of floats take a hundred times as long to write and read.
+        tensor = functools.partial(
+            tfds.features.Tensor, dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+        )
+        features = {_SNAPSHOTS: tensor(shape=shape)}
+        if settings.mask != "none":
+            features[_MASK] = tensor(shape=settings.shape)
         return tfds.core.DatasetInfo(
             builder=self,
             description=(
@@ -81,10 +89,7 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
                 "differ in the random starts alone.\n\n" + (inspect.getdoc(self.SYSTEM) or "")
             ),
             citation=self.SYSTEM.citation,
-            # Stored as bytes: lists of floats take a hundred times as long to write and read.
-            features=tfds.features.FeaturesDict(
-                {_FEATURE: tfds.features.Tensor(shape=shape, dtype=np.float32, encoding="bytes")}
-            ),
+            features=tfds.features.FeaturesDict(features),
             # The order of the trajectories is that of their random keys.
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(settings.description()),
@@ -98,7 +103,8 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
 
     def _generate_examples(self, trajectories: Trajectories):
         for index, snapshots in enumerate(trajectories.values):
-            yield index, {_FEATURE: snapshots}
+            masked = {} if trajectories.mask is None else {_MASK: trajectories.mask[index]}
+            yield index, {_SNAPSHOTS: snapshots} | masked
 
 
 def _config(settings: Simulation) -> SimulationConfig:
@@ -170,10 +176,13 @@ def load(
 
 def _read(builder: SimulationBuilder, split: str) -> Trajectories:
     settings = builder.settings
-    values = np.stack([example[_FEATURE] for example in builder.as_data_source(split)])
+    examples = list(builder.as_data_source(split))
+    values = np.stack([example[_SNAPSHOTS] for example in examples])
+    mask = None if settings.mask == "none" else np.stack([one[_MASK] for one in examples])
     if len(values) != getattr(settings, split):
         raise ValueError(f"{len(values)} trajectories in {split}")
-    return Trajectories(values, settings.times, settings.system.species, settings.grid)
+    species = settings.system.species
+    return Trajectories(values, settings.times, species, settings.grid, mask=mask)
 
 
 def _prepare(builder: SimulationBuilder) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,15 @@ from jax import Array
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import LAPLACIANS, laplacian
-from diffpattern.solvers import explicit
+from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott, System
+from diffpattern.systems.starts import random_ellipse
 
 SPLITS = ("train", "validation", "test")
+MASKS = ("none", "ellipse")
 
 # How many trajectories an accelerator advances at once; a CPU's cache prefers one at a time.
 _ACCELERATOR_BATCH = 16
@@ -44,7 +48,7 @@ class Simulation:
       spacing: distance between neighbouring cells, once or for each axis; kept as a tuple.
       boundary: what lies beyond the walls, as `Grid` takes it; kept as a tuple.
       laplacian: name of the stencil.
-      solver: name of the explicit solver.
+      solver: name of the solver, explicit or exponential.
       dt: length of its steps, in units of time.
       interval: time between two snapshots, a multiple of dt.
       end_time: time of the last snapshot, a multiple of the interval; the first is the start, at 0.
@@ -53,8 +57,8 @@ class Simulation:
       test: number of trajectories that training never sees.
       seed: of all starts.
       refinement: simulate on a lattice so many times finer in the same box and average over its
-        cells. The steps are then `refinement` squared times shorter than dt, which leaves the
-        solver as far from its limit of stability as it was.
+        cells. An explicit solver's steps are then `refinement` squared times shorter than dt.
+      mask: "none", or "ellipse", a random one for each trajectory, whose edge no flux passes.
 
     Raises:
       InputError: naming the field that cannot work.
@@ -63,7 +67,7 @@ class Simulation:
     system: System = GrayScott()
     shape: tuple[int, ...] = (64, 64)
     spacing: tuple[float, ...] | float = 1.0
-    boundary: tuple[Boundary | str, ...] | Boundary | str = "circular"
+    boundary: tuple[Any, ...] | Boundary | str = "circular"
     laplacian: str = "cross"
     solver: str = "heun"
     dt: float = 1.0
@@ -74,6 +78,7 @@ class Simulation:
     test: int = 8
     seed: int = 0
     refinement: int = 1
+    mask: str = "none"
 
     def __post_init__(self):
         try:
@@ -82,7 +87,10 @@ class Simulation:
             raise InputError(f"data.{str(error).removeprefix('grid ')}") from error
         self.system.check(grid)
         _require_choice("laplacian", self.laplacian, LAPLACIANS)
-        _require_choice("solver", self.solver, explicit.NAMES)
+        _require_choice("solver", self.solver, (*explicit.NAMES, *spectral.NAMES))
+        _require_choice("mask", self.mask, MASKS)
+        if self.solver in spectral.NAMES:
+            _require_modes(grid, self.solver, self.mask)
         for name in ("train", "validation", "test", "refinement"):
             _require_whole(name, getattr(self, name), least=1)
         _require_whole("seed", self.seed, least=0)
@@ -117,6 +125,12 @@ class Simulation:
         )
 
     @property
+    def steps(self) -> int:
+        """How many steps the simulation takes between two snapshots."""
+        finer = 1 if self.solver in spectral.NAMES else self.refinement**2
+        return round(self.interval / self.dt) * finer
+
+    @property
     def times(self) -> np.ndarray:
         """When the snapshots are taken, [T] float64."""
         return np.arange(round(self.end_time / self.interval) + 1) * self.interval
@@ -149,25 +163,30 @@ def simulate(settings: Simulation) -> dict[str, Trajectories]:
       InputError: dt is beyond the solver's limit of stability, or the numbers have overflowed.
     """
     require_stable(settings)
-    values = jax.device_get(_run(settings))
+    values, masks = jax.device_get(_run(settings))
     if not np.isfinite(values).all():
         raise InputError(
             f"data.dt is {settings.dt:g}, at which the simulation overflows; take a smaller one."
         )
     ends = np.cumsum([getattr(settings, split) for split in SPLITS])
+    parts = np.split(values, ends[:-1])
+    parts_of_masks = np.split(masks, ends[:-1]) if settings.mask != "none" else [None] * len(parts)
     return {
-        split: Trajectories(part, settings.times, settings.system.species, settings.grid)
-        for split, part in zip(SPLITS, np.split(values, ends[:-1]), strict=True)
+        split: Trajectories(part, settings.times, settings.system.species, settings.grid, mask=mask)
+        for split, part, mask in zip(SPLITS, parts, parts_of_masks, strict=True)
     }
 
 
 def require_stable(settings: Simulation) -> None:
     """Raises InputError if dt is beyond the solver's limit for the system's linear terms."""
     try:
-        eigenvalue = _largest_eigenvalue(settings.grid, settings.laplacian)
+        eigenvalue = _largest_eigenvalue(settings.fine_grid, settings.laplacian)
     except InputError as error:
         raise InputError(f"data.laplacian does not suit data.spacing: {error}") from error
+    if settings.solver in spectral.NAMES:
+        return
     limit = explicit.stability_limit(settings.solver, settings.system.fastest_decay(eigenvalue))
+    limit *= settings.steps * settings.dt / settings.interval
     if settings.dt > limit:
         raise InputError(
             f"data.dt is {settings.dt:g}, but {settings.solver} is stable on this lattice only up "
@@ -175,31 +194,48 @@ def require_stable(settings: Simulation) -> None:
         )
 
 
+def _require_modes(grid: Grid, solver: str, mask: str) -> None:
+    try:
+        spectral.Transform(grid)
+    except InputError as error:
+        raise InputError(f"data.solver is {solver!r}, but data.boundary: {error}") from error
+    if mask != "none":
+        raise InputError(
+            f"data.solver is {solver!r}, which knows no masks, but data.mask is {mask!r}; take an "
+            "explicit solver."
+        )
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _run(settings: Simulation) -> Array:
-    """The snapshots of all trajectories, split after split, [N, T, *space, C]."""
+def _run(settings: Simulation) -> tuple[Array, Array | None]:
+    """The snapshots of all trajectories, split after split, [N, T, *space, C]; their masks."""
     system, grid = settings.system, settings.fine_grid
-    substeps = round(settings.interval / settings.dt) * settings.refinement**2
-    dt = settings.interval / substeps
+    dt = settings.interval / settings.steps
+    advance_by_dt = _stepper(settings, dt)
 
-    def right_hand_side(x, _):
-        return system.right_hand_side(x, grid, settings.laplacian)
+    def advance(carry, _):
+        def one(_, carry):
+            x, forcing = carry
+            return advance_by_dt(x, forcing), forcing.later(dt)
 
-    def step(_, x):
-        return explicit.step(settings.solver, right_hand_side, x, dt)
-
-    def advance(x, _):
-        x = jax.lax.fori_loop(0, substeps, step, x)
-        return x, _average_down(x, settings.refinement)
+        x, forcing = jax.lax.fori_loop(0, settings.steps, one, carry)
+        return (x, forcing), _average_down(x, settings.refinement)
 
     def trajectory(identity):
         key = jax.random.key(settings.seed)
         for number in identity:
             key = jax.random.fold_in(key, number)
         start = system.start(key, grid).astype(jnp.float32)
-        _, later = jax.lax.scan(advance, start, length=settings.times.size - 1)
+        mask = None
+        forcing = Forcing(time=jnp.float32(0.0))
+        if settings.mask == "ellipse":
+            # On the data's lattice, so that every cell of it lies inside or outside.
+            mask = random_ellipse(jax.random.fold_in(key, 1), settings.grid)
+            forcing = forcing.replace(mask=_repeat(mask, settings.refinement))
+            start = start * forcing.mask
+        _, later = jax.lax.scan(advance, (start, forcing), length=settings.times.size - 1)
         snapshots = jnp.concatenate([_average_down(start, settings.refinement)[None], later])
-        return jnp.moveaxis(snapshots, 1, -1)
+        return jnp.moveaxis(snapshots, 1, -1), mask
 
     identities = [
         (split, number)
@@ -212,6 +248,37 @@ def _run(settings: Simulation) -> Array:
         jnp.array(identities),
         batch_size=None if one_by_one else _ACCELERATOR_BATCH,
     )
+
+
+def _stepper(settings: Simulation, dt: float) -> Callable[[Array, Forcing], Array]:
+    """One step of the simulation, from a state and its forcing."""
+    system, grid = settings.system, settings.fine_grid
+    if settings.solver in spectral.NAMES:
+        transform = spectral.Transform(grid)
+        eigenvalues = jnp.asarray(transform.eigenvalues(settings.laplacian), jnp.float32)
+        coefficients = spectral.coefficients(settings.solver, system.linear_rates(eigenvalues), dt)
+
+        def remainder(x, _):
+            return system.remainder(x, grid, settings.laplacian)
+
+        return lambda x, _: spectral.step(coefficients, transform, remainder, x)
+
+    def step(x, forcing):
+        def right_hand_side(x, elapsed):
+            now = forcing.later(elapsed)
+            slope = system.right_hand_side(x, grid.under(now), settings.laplacian)
+            return slope if now.mask is None else slope * now.mask
+
+        return explicit.step(settings.solver, right_hand_side, x, dt)
+
+    return step
+
+
+def _repeat(x: Array, factor: int) -> Array:
+    """Each cell as a block of `factor` cells along each axis, [*space]."""
+    for axis in range(x.ndim):
+        x = jnp.repeat(x, factor, axis=axis)
+    return x
 
 
 def _average_down(x: Array, factor: int) -> Array:

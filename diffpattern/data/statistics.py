@@ -25,6 +25,9 @@ class Statistics:
       fluctuation: of each species, the root mean square over all snapshots of the deviation from
         the snapshot's mean over space.
       whitening: for each degree d, of the monomials of degree 1 to d.
+      masked: whether the trajectories have masks.
+      environment: how many fields their environments have.
+      inputs: how many inputs they have.
     """
 
     species: tuple[str, ...]
@@ -33,14 +36,15 @@ class Statistics:
     mean: tuple[float, ...]
     fluctuation: tuple[float, ...]
     whitening: dict[int, Whitening]
+    masked: bool = False
+    environment: int = 0
+    inputs: int = 0
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal object back."""
-        fields = {
-            name: getattr(self, name) for name in ("species", "interval", "mean", "fluctuation")
-        }
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         whitening = {n: dataclasses.asdict(entry) for n, entry in self.whitening.items()}
-        return json.dumps(fields | {"grid": self.grid.to_dict(), "whitening": whitening})
+        return json.dumps(plain | {"grid": self.grid.to_dict(), "whitening": whitening})
 
     @classmethod
     def from_json(cls, text: str) -> "Statistics":
@@ -52,30 +56,36 @@ class Statistics:
             )
             for degree, entry in fields["whitening"].items()
         }
-        return cls(
-            tuple(fields["species"]),
-            Grid.from_dict(fields["grid"]),
-            fields["interval"],
-            tuple(fields["mean"]),
-            tuple(fields["fluctuation"]),
-            whitening,
-        )
+        tuples = {name: tuple(fields[name]) for name in ("species", "mean", "fluctuation")}
+        grid = Grid.from_dict(fields["grid"])
+        return cls(**fields | tuples | {"grid": grid, "whitening": whitening})
 
 
 def summarise(trajectories: Trajectories, degrees: tuple[int, ...]) -> Statistics:
-    """The statistics of training data, with whitenings for monomials up to each of `degrees`."""
+    """The statistics of training data, with whitenings for monomials up to each of `degrees`.
+
+    What lies outside of a mask does not count.
+    """
     values = trajectories.values.astype(np.float64)
-    space = tuple(range(2, values.ndim - 1))
-    deviation = values - values.mean(space, keepdims=True)
-    count = len(trajectories.species)
+    count, axes = len(trajectories.species), tuple(range(2, values.ndim - 1))
+    inside = np.ones(values.shape[:1] + values.shape[2:-1], bool)
+    if trajectories.mask is not None:
+        inside = trajectories.mask > 0
+    where = np.broadcast_to(inside[:, None, ..., None], values.shape)
+    deviation = values - values.mean(axes, keepdims=True, where=where)
+    everything = (0, 1, *axes)
+    samples = values[where].reshape(-1, count)
     return Statistics(
         trajectories.species,
         trajectories.grid,
         interval(trajectories),
-        tuple(values.mean((0, 1, *space)).tolist()),
-        tuple(np.sqrt((deviation**2).mean((0, 1, *space))).tolist()),
+        tuple(values.mean(everything, where=where).tolist()),
+        tuple(np.sqrt((deviation**2).mean(everything, where=where)).tolist()),
         {
-            degree: monomials.whitening(values, monomials.exponents(count, 1, degree))
+            degree: monomials.whitening(samples, monomials.exponents(count, 1, degree))
             for degree in degrees
         },
+        masked=trajectories.mask is not None,
+        environment=0 if trajectories.environment is None else trajectories.environment.shape[-1],
+        inputs=0 if trajectories.inputs is None else trajectories.inputs.shape[-1],
     )

@@ -13,6 +13,8 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.models.diffusion import LinearDiffusion
+from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.term import Changes, Parameters, Term
 
 
@@ -22,8 +24,7 @@ class ReactionDiffusionAdvection(nn.Module):
     Under a mask no term acts outside; what a term does at its edge is the term's own business.
 
     Attributes:
-      terms: by name; a name is also where the term's parameters are. The usual ones are
-        "reaction", "diffusion" and "advection", which have properties of the same name.
+      terms: by name; a name is also where the term's parameters are.
 
     Raises:
       InputError: there is no term.
@@ -44,21 +45,6 @@ class ReactionDiffusionAdvection(nn.Module):
         }
         object.__setattr__(self, "terms", FrozenDict(named))
         super().__post_init__()
-
-    @property
-    def reaction(self) -> Term | None:
-        """The term "reaction", if there is one."""
-        return self.terms.get("reaction")
-
-    @property
-    def diffusion(self) -> Term | None:
-        """The term "diffusion", if there is one."""
-        return self.terms.get("diffusion")
-
-    @property
-    def advection(self) -> Term | None:
-        """The term "advection", if there is one."""
-        return self.terms.get("advection")
 
     def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """dx/dt [C, *space] of the state x [C, *space]."""
@@ -110,6 +96,21 @@ class ReactionDiffusionAdvection(nn.Module):
             term.spectral_rates(parameters[name], eigenvalue) for name, term in self.terms.items()
         ]
         return sum((rate for rate in rates if rate is not None), jnp.zeros_like(eigenvalue)[None])
+
+    def laplacian(self) -> str:
+        """The stencil of the Laplacian that multiplies the modes of the linear terms.
+
+        Raises:
+          InputError: they have several.
+        """
+        linear = (LinearDiffusion, PhaseField)
+        stencils = {term.laplacian for term in self.terms.values() if isinstance(term, linear)}
+        if len(stencils) > 1:
+            raise InputError(
+                f"The terms have the Laplacians {', '.join(sorted(stencils))}, but an exponential "
+                "solver multiplies modes by one; give all the same, or set solver.exact."
+            )
+        return stencils.pop() if stencils else "cross"
 
     def remainder(self, parameters: Parameters, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """What `rates` leave of dx/dt, [C, *space]."""

@@ -94,7 +94,7 @@ def named(name: str) -> diffrax.AbstractAdaptiveSolver:
     """
     if name not in _SOLVERS:
         raise InputError(
-            f"model.rda.solver is {name!r}, but adaptive steps (model.rda.dt=0) take one of "
+            f"solver.name is {name!r}, but adaptive steps (solver.dt=0) take one of "
             f"{', '.join(NAMES)}."
         )
     return _SOLVERS[name]()
@@ -115,13 +115,13 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
         return
     if devices > 1:
         raise InputError(
-            f"model.rda.solver is {name!r}, an implicit solver, which runs on one device, but the "
+            f"solver.name is {name!r}, an implicit solver, which runs on one device, but the "
             f"mesh has {devices}; set mesh.data to 1, or take an explicit or exponential solver."
         )
     size = math.prod(shape)
     if size > MOST_IMPLICIT:
         raise InputError(
-            f"model.rda.solver is {name!r}, an implicit solver, whose dense Jacobian takes "
+            f"solver.name is {name!r}, an implicit solver, whose dense Jacobian takes "
             f"{4 * size**2 / 2**20:.0f} MiB for the {size} numbers of a lattice {shape}; it serves "
             f"{MOST_IMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
             "solver."

@@ -68,9 +68,7 @@ def tableau(name: str) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
     if name == "euler":
         return ((),), (1.0,)
     if name not in _TABLEAUX:
-        raise InputError(
-            f"model.rda.solver is {name!r}; a fixed step takes one of {', '.join(NAMES)}."
-        )
+        raise InputError(f"solver.name is {name!r}; a fixed step takes one of {', '.join(NAMES)}.")
     butcher = _TABLEAUX[name]
     rows = [(), *(tuple(map(float, row)) for row in butcher.a_lower)]
     weights = tuple(map(float, butcher.b_sol))

@@ -205,7 +205,7 @@ def require_known(name: str) -> None:
     """Raises InputError, with a list of all, if no exponential solver has this name."""
     if name not in NAMES:
         raise InputError(
-            f"model.rda.solver is {name!r}, but an exponential solver is one of {', '.join(NAMES)}."
+            f"solver.name is {name!r}, but an exponential solver is one of {', '.join(NAMES)}."
         )
 
 
@@ -235,7 +235,9 @@ def phi_sums(weights: Sequence[Sequence[float]], z: Array) -> Array:
     near = jnp.abs(z) < _NEAR
     small, large = jnp.where(near, z, 0.0), jnp.where(near, _NEAR, z)
     inverse = 1 / large
-    closed = inverse * (jnp.exp(large) * _polynomials(rows, inverse) + _polynomials(of_one, inverse))
+    closed = inverse * (
+        jnp.exp(large) * _polynomials(rows, inverse) + _polynomials(of_one, inverse)
+    )
     return jnp.where(near, _polynomials(series, small), closed)
 
 

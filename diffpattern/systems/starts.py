@@ -122,3 +122,32 @@ def _axis_waves(grid: Grid, axis: int, shortest: float) -> tuple[np.ndarray, np.
     numbers = np.arange(1, most + 1) * (2 * np.pi / longest)
     waves = np.concatenate([np.ones((1, places.size)), *(math.sqrt(2) * wave for wave in pairs)])
     return waves, np.concatenate([[0.0], *([numbers] * len(pairs))])
+
+
+def random_ellipse(key: Array, grid: Grid) -> Array:
+    """A mask with the shape of an ellipse (in 3D an ellipsoid) of random size, turn and place.
+
+    Its half axes are 0.3 to 0.48 of the shortest side of the box. It is turned in the plane of the
+    last two axes, and moved from the box's centre by at most what leaves it inside.
+
+    Args:
+      key: random key.
+      grid: the lattice.
+
+    Returns:
+      1 inside and 0 outside, [*space].
+    """
+    box = np.array([n * h for n, h in zip(grid.shape, grid.spacing, strict=True)])
+    size_key, turn_key, place_key = jax.random.split(key, 3)
+    half = box.min() * jax.random.uniform(size_key, (grid.ndim,), minval=0.3, maxval=0.48)
+    room = box / 2 - jnp.max(half)
+    centre = box / 2 + room * jax.random.uniform(place_key, (grid.ndim,), minval=-1, maxval=1)
+    cells = [(np.arange(n) + 0.5) * h for n, h in zip(grid.shape, grid.spacing, strict=True)]
+    away = [a - c for a, c in zip(np.meshgrid(*cells, indexing="ij"), centre, strict=True)]
+    if grid.ndim > 1:
+        angle = jax.random.uniform(turn_key, maxval=np.pi)
+        down, right = away[-2:]
+        away[-2] = jnp.cos(angle) * down - jnp.sin(angle) * right
+        away[-1] = jnp.sin(angle) * down + jnp.cos(angle) * right
+    inside = sum((a / h) ** 2 for a, h in zip(away, half, strict=True)) <= 1
+    return inside.astype(jnp.float32)

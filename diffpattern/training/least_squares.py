@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import Changes
 from diffpattern.parallel.mesh import DATA
@@ -80,7 +81,11 @@ def by_forward_mode(residuals: Residuals) -> Linearisation:
     return linearise
 
 
-def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
+def by_sensitivities(
+    pair: Stepped,
+    times: np.ndarray,
+    acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
+) -> Linearisation:
     """Residuals and Jacobian of a PDE, by carrying its sensitivities beside its state.
 
     The same numbers as `by_forward_mode`, by the structure of the right-hand side, with the
@@ -90,13 +95,15 @@ def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
       pair: dynamics of the state and its sensitivities, from
         `ReactionDiffusionAdvection.with_sensitivities`.
       times: of the window's snapshots, relative to the first, [L + 1].
+      acting: a window's forcing, as the rule meets it.
     """
 
     def linearise(parameters, window, key):
         truth = jnp.moveaxis(window.values, -1, 1)
         count = ravel_pytree(parameters)[0].size
         start = truth[0], _no_changes(truth[0], count)
-        states, sensitivities = snapshots(pair, parameters, start, times, key, window.forcing)
+        forcing = acting(window.forcing)
+        states, sensitivities = snapshots(pair, parameters, start, times, key, forcing)
         # Each channel's are [L, P, *space].
         by_channel = jnp.stack(sensitivities, axis=2)
         jacobian = jnp.moveaxis(by_channel, 1, 0).reshape(count, -1).T
@@ -106,7 +113,9 @@ def by_sensitivities(pair: Stepped, times: np.ndarray) -> Linearisation:
 
 
 def derivative_fit(
-    rule: ReactionDiffusionAdvection, interval: float
+    rule: ReactionDiffusionAdvection,
+    interval: float,
+    acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
 ) -> tuple[Residuals, Linearisation]:
     """Right-hand side at the middle of two snapshots, minus their difference quotient.
 
@@ -118,7 +127,8 @@ def derivative_fit(
 
     def midpoint(window):
         first, second = jnp.moveaxis(window.values, -1, 1)
-        return (first + second) / 2, (second - first) / interval, window.forcing.later(interval / 2)
+        middle = acting(window.forcing).later(interval / 2)
+        return (first + second) / 2, (second - first) / interval, middle
 
     def residuals(parameters, window, key):
         del key

@@ -123,7 +123,10 @@ def test_the_stated_limit_of_stability_is_where_noise_begins_to_grow(stencil):
     def noise_after(dt):
         def advance(_, x):
             return explicit.step(
-                "heun", lambda x, _: settings.system.right_hand_side(x, settings.grid, stencil), x, dt
+                "heun",
+                lambda x, _: settings.system.right_hand_side(x, settings.grid, stencil),
+                x,
+                dt,
             )
 
         # Without B, and with nothing fed, A only diffuses.

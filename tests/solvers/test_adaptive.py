@@ -83,9 +83,7 @@ def test_too_few_steps_give_no_finite_result_and_no_finite_gradient():
 
 @pytest.mark.parametrize("name", ["euler", "rk4"])
 def test_a_solver_without_error_estimate_is_refused(name):
-    with pytest.raises(
-        InputError, match=f"model.rda.solver is {name!r}.*tsit5, dopri5, dopri8, heun"
-    ):
+    with pytest.raises(InputError, match=f"solver.name is {name!r}.*tsit5, dopri5, dopri8, heun"):
         solve(name)
 
 

@@ -98,7 +98,9 @@ def test_patterns_of_every_start_survive(shape):
 
     def later(key):
         def advance(_, x):
-            return explicit.step("heun", lambda x, _: system.right_hand_side(x, grid, "cross"), x, 1.0)
+            return explicit.step(
+                "heun", lambda x, _: system.right_hand_side(x, grid, "cross"), x, 1.0
+            )
 
         return jax.lax.fori_loop(0, 400, advance, system.start(key, grid))
 

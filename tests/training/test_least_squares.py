@@ -292,7 +292,7 @@ def polynomial_problem(order=2, shape=(16,), species=("u",), **fields):
     config = tiny.config(
         **{
             "model.rda.polynomial.order": order,
-            "model.rda.dt": 0.25,
+            "solver.dt": 0.25,
             "model.rda.diffusion.laplacian": "cross",
         }
         | fields
@@ -315,7 +315,7 @@ def moved(sought):
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"model.rda.reaction": "network", "model.rda.terms": ("reaction", "advection")}],
+    [{}, {"model.rda.terms": ("network", "advection")}],
     ids=["polynomial", "network and advection"],
 )
 def test_carried_sensitivities_are_the_jacobian(fields):
@@ -356,7 +356,7 @@ def test_the_coefficients_of_a_polynomial_pde_are_recovered():
     """Fisher's equation with a source, du/dt = 0.3 lap u + 0.02 + 0.5 u - 0.6 u^2."""
     fields = {
         "model.rda.polynomial.order": 2,
-        "model.rda.dt": 0.25,
+        "solver.dt": 0.25,
         "model.rda.diffusion.laplacian": "cross",
         "training.batch": 6,
         "training.window": 2,

@@ -33,7 +33,7 @@ NADAM = {
 AUTOMATON = NADAM | {
     "model.name": "nca",
     "model.nca.channels": 4,
-    "model.nca.hidden": 12,
+    "model.nca.network.hidden": (12,),
     "model.nca.steps_per_interval": 3,
 }
 SIX = {"training.batch": 6}  # which neither 4 nor 8 divides
@@ -196,9 +196,9 @@ def test_windows_together_and_apart_train_alike(name):
 def test_gradients_through_adaptive_steps_are_the_same_on_two_devices():
     """Their loop cannot be checked for what is equal on all devices: the checks are off."""
     fields = {
-        "model.rda.dt": 0.0,
-        "model.rda.solver": "dopri5",
-        "model.rda.adaptive.max_steps": 16,
+        "solver.dt": 0.0,
+        "solver.name": "dopri5",
+        "solver.adaptive.max_steps": 16,
         "optimiser.name": "sgd",
         "optimiser.optax.warmup_steps": 0,
         "training.batch": 3,

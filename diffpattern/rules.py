@@ -1,0 +1,138 @@
+"""Rules as a config describes them: its parts by name, put together.
+
+Every part is a class of `models`, and its section of the config holds that class's attributes; the
+tables here say which name means which. A new part is one more line.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from diffpattern.data.statistics import Statistics
+from diffpattern.errors import InputError
+from diffpattern.models import advection, diffusion, finishing, perception, reaction, updates
+from diffpattern.models.chemotaxis import chemotaxis
+from diffpattern.models.nca import Finishing, NeuralCellularAutomaton
+from diffpattern.models.phase_field import PhaseField
+from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.models.source import Source
+from diffpattern.models.state_network import StateNetwork
+from diffpattern.models.term import Term
+
+PERCEPTIONS: dict[str, type[nn.Module]] = {
+    "stencils": perception.Stencils,
+    "learnt": perception.Learnt,
+    "multi_scale": perception.MultiScale,
+    "steerable": perception.Steerable,
+}
+
+UPDATES: dict[str, type[nn.Module]] = {
+    "network": updates.Network,
+    "gated": updates.Gated,
+    "attention": updates.Attention,
+    "kan": updates.KolmogorovArnold,
+}
+
+FINISHINGS: dict[str, Callable[[ConfigDict, Statistics], Finishing]] = {
+    "bounded": lambda nca, statistics: finishing.Bounded(len(statistics.species)),
+    "alive": lambda nca, statistics: finishing.Alive(**nca.alive),
+}
+
+
+def automaton(fields: ConfigDict, statistics: Statistics) -> NeuralCellularAutomaton:
+    """The automaton that the section `model.nca` describes.
+
+    Raises:
+      InputError: it has fewer channels than the data have species.
+    """
+    if fields.channels < len(statistics.species):
+        raise InputError(
+            f"model.nca.channels is {fields.channels}, but the data have "
+            f"{len(statistics.species)} species, which come first among the channels."
+        )
+    return NeuralCellularAutomaton(
+        statistics.grid,
+        PERCEPTIONS[fields.perception](**fields[fields.perception]),
+        UPDATES[fields.update](**fields[fields.update]),
+        tuple(FINISHINGS[name](fields, statistics) for name in fields.finishing),
+        fields.fire_rate,
+        fields.step_size,
+    )
+
+
+def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection:
+    """The right-hand side that the section `model.rda`, or `model.chemotaxis`, describes.
+
+    Raises:
+      InputError: its parts do not fit the data.
+    """
+    if model.name == "chemotaxis":
+        fields = dict(model.chemotaxis)
+        network = _network(fields, statistics)
+        return chemotaxis(statistics.grid, network, len(statistics.species), **fields)
+    terms = {name: TERMS[name](dict(model.rda[name]), statistics) for name in model.rda.terms}
+    return ReactionDiffusionAdvection(terms)
+
+
+def orders(model: ConfigDict) -> Iterator[int]:
+    """The highest degrees of the monomials that the networks of a rule see whitened."""
+    sections = {"chemotaxis": [model.chemotaxis], "nca": []}.get(
+        model.name, [model.rda[name] for name in model.rda.terms]
+    )
+    return (fields.order for fields in sections if set(fields) >= NETWORK)
+
+
+# The fields of a section that describe a network of the state.
+NETWORK = {"order", "hidden", "activation", "last_scale", "initialiser", "position"}
+
+
+def _network(fields: dict[str, Any], statistics: Statistics) -> StateNetwork:
+    """The network that some fields of a section describe; they are taken out of it."""
+    described = {name: fields.pop(name) for name in NETWORK}
+    return StateNetwork(statistics.whitening[described["order"]], **described)
+
+
+def _optional(fields: dict[str, Any], statistics: Statistics, choice: str) -> StateNetwork | None:
+    """The network, where the field `choice` asks for one."""
+    network, chosen = _network(fields, statistics), fields.pop(choice)
+    return network if chosen == "network" else None
+
+
+def _of_network(term: type[Term], *, on_grid: bool) -> Callable[[dict, Statistics], Term]:
+    def make(fields: dict[str, Any], statistics: Statistics) -> Term:
+        network = _network(fields, statistics)
+        return term(statistics.grid, network, **fields) if on_grid else term(network, **fields)
+
+    return make
+
+
+def _phase_field(fields: dict[str, Any], statistics: Statistics) -> PhaseField:
+    network = _optional(fields, statistics, "potential")
+    return PhaseField(statistics.grid, network, order=fields.pop("degree"), **fields)
+
+
+def _source(fields: dict[str, Any], statistics: Statistics) -> Source:
+    return Source(statistics.grid, period=fields.pop("period") or None, **fields)
+
+
+TERMS: dict[str, Callable[[dict[str, Any], Statistics], Term]] = {
+    "polynomial": lambda fields, statistics: reaction.PolynomialReaction(
+        species=statistics.species, **fields
+    ),
+    "network": _of_network(reaction.NetworkReaction, on_grid=False),
+    "split": _of_network(reaction.SplitReaction, on_grid=False),
+    "cubic_damping": lambda fields, statistics: reaction.CubicDamping(**fields),
+    "diffusion": lambda fields, statistics: diffusion.LinearDiffusion(statistics.grid, **fields),
+    "nonlinear_diffusion": _of_network(diffusion.NonlinearDiffusion, on_grid=True),
+    "cross_diffusion": lambda fields, statistics: diffusion.CrossDiffusion(
+        statistics.grid, _optional(fields, statistics, "coefficients"), **fields
+    ),
+    "advection": _of_network(advection.NetworkAdvection, on_grid=True),
+    "taxis": lambda fields, statistics: advection.Taxis(
+        statistics.grid, _optional(fields, statistics, "coefficients"), **fields
+    ),
+    "phase_field": _phase_field,
+    "source": _source,
+}
