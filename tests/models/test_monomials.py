@@ -67,3 +67,13 @@ def test_whitening_is_static():
     powers = monomials.exponents(2, 1, 1)
     one, two = (monomials.whitening(samples(2), powers) for _ in range(2))
     assert one == two and hash(one) == hash(two)
+
+
+@pytest.mark.parametrize("kept", [(0,), (1, 4), (0, 1, 2, 3, 4)])
+def test_whitening_of_some_monomials_is_that_of_their_data(kept):
+    powers = monomials.exponents(2, 1, 2)
+    values = samples(2)
+    m = monomials.evaluate(jnp.asarray(values.T), powers)[jnp.asarray(kept)]
+    z = monomials.whitening(values, powers, smallest=0.0).of(kept)(m)
+    np.testing.assert_allclose(np.mean(z, 1), 0.0, atol=1e-7)
+    np.testing.assert_allclose(np.cov(z).reshape(len(kept), -1), np.eye(len(kept)), atol=1e-3)
