@@ -89,6 +89,11 @@ class Boundary:
             return Boundary("symmetric")
         return Boundary("replicate") if self.kind in ("zero", "value") else self
 
+    def for_changes(self) -> "Boundary":
+        """The wall as a small change of the state sees it: see `Grid.for_changes`."""
+        homogeneous = {"value": "zero", "flux": "symmetric"}
+        return Boundary(homogeneous[self.kind]) if self.kind in homogeneous else self
+
     def to_dict(self) -> dict[str, Any]:
         """The fields, `times` only where there are any."""
         fields = dataclasses.asdict(self)
@@ -143,6 +148,10 @@ class Walls:
     def for_coefficients(self) -> "Walls":
         """Both as a coefficient sees them."""
         return Walls(self.lower.for_coefficients(), self.upper.for_coefficients())
+
+    def for_changes(self) -> "Walls":
+        """Both as a small change of the state sees them."""
+        return Walls(self.lower.for_changes(), self.upper.for_changes())
 
     def to_dict(self) -> dict[str, Any] | list[dict[str, Any]]:
         """One description where they are alike, otherwise the lower and the upper."""

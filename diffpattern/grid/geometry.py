@@ -65,6 +65,14 @@ class Grid:
         """The number of spatial axes."""
         return len(self.shape)
 
+    def for_changes(self) -> "Grid":
+        """The same lattice as a small change of the state sees it.
+
+        A wall that gives the state a value or a flux gives its changes none: stencils on this grid
+        are the linear parts of those on the other.
+        """
+        return replace(self, boundary=tuple(walls.for_changes() for walls in self.boundary))
+
     def for_coefficients(self) -> "Grid":
         """The same lattice as a coefficient (diffusivity, velocity, mask) sees it.
 

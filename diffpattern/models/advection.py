@@ -42,7 +42,7 @@ class NetworkAdvection(Transport):
 
 
 class Taxis(Transport):
-    """-div(V_c x_c) with V_c = sum_j chi_cj(x) grad x_j: channels climb (or flee) others.
+    """-div(V_c x_c) with V_c = sum_j chi_cj(x) grad x_j: channels climb others, or flee them.
 
     With a constant chi this is the taxis of Keller and Segel, J. Theor. Biol. 30, 225 (1971), for
     each pair of channels. A channel's own gradient is left to diffusion.
@@ -51,7 +51,10 @@ class Taxis(Transport):
       grid: where x lives.
       network: an MLP with an output for each pair, chi at the cell; None: chi is constant and
         starts at zero.
-      scheme: "central" or "upwind"; see `climb`.
+      scheme: "central", where a face carries the mean of chi x times the difference across it
+        (second order; needs diffusion beside it), or "upwind", the cell that the flow comes from,
+        with the velocity of central gradients (first order; keeps x non-negative under the limit
+        that `fluxes.advection` states).
       movers: channels that move; None: all.
       signals: channels whose gradients they feel; None: all.
     """
@@ -92,19 +95,23 @@ class Taxis(Transport):
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
         movers, signals = np.array(self.pairs(len(x))).T
+        empty = jnp.zeros((len(x),) * 2 + x.shape[1:], quantities.dtype)
+        chi = empty.at[movers, signals].set(quantities)
         grid = self.grid.under(forcing)
-        change = climb(x[movers], quantities, x[signals], grid, grid, self.scheme)
-        return jnp.zeros_like(x).at[movers].add(change)
+        if self.scheme == "central":
+            return -fluxes.flux_divergence(chi * x[:, None], x[None], grid).sum(1)
+        velocity = jnp.einsum("cj...,ja...->ca...", chi, stencils.gradient(x, grid))
+        return -fluxes.advection(x, velocity, grid, scheme=self.scheme)
 
 
 class PotentialTaxis(Transport):
-    """-div(x_c grad phi_c(x)): channels climb learnt functions of others.
+    """-div(x_c grad phi_c(x)): channels climb learnt functions of others, or flee them.
 
     Attributes:
       grid: where x lives.
       network: an MLP with an output for each channel that moves: phi, in length^2 per time, up
         which it goes. Whatever it must not follow, such as itself, its `reads` leave out.
-      scheme: "central" or "upwind"; see `climb`.
+      scheme: as in `Taxis`.
       movers: channels that move; None: all.
     """
 
@@ -115,44 +122,18 @@ class PotentialTaxis(Transport):
 
     @nn.compact
     def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """phi [K, ...] of the channels that move."""
-        # A constant potential moves nothing.
-        return self.network(x, forcing, len(chosen(self.movers, len(x))), last_bias=False)
+        """phi [C, ...], zero for channels that do not move."""
+        # A constant potential moves nothing, hence no bias.
+        moving = len(chosen(self.movers, len(x)))
+        potential = self.network(x, forcing, moving, last_bias=False)
+        return onto(potential, self.movers, len(x))
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
-        moving = x if self.movers is None else x[jnp.asarray(self.movers)]
         grid = self.grid.under(forcing)
         # A wall that holds the state at a value holds no potential.
         open_ends = grid.for_coefficients()
-        still = jnp.ones_like(quantities)
-        change = climb(moving, still, quantities, grid, open_ends, self.scheme)
-        return onto(change, self.movers, len(x))
-
-
-def climb(
-    x: Array, sensitivity: Array, potential: Array, grid: Grid, potential_grid: Grid, scheme: str
-) -> Array:
-    """-div(x chi grad phi): the change of what moves up gradients.
-
-    Conserves x on a torus, between symmetric walls and inside a mask.
-
-    Args:
-      x: what moves, [K, *space].
-      sensitivity: chi, [K, *space].
-      potential: phi, [K, *space].
-      grid: where x lives.
-      potential_grid: the same lattice, with the walls that phi has.
-      scheme: `central`, a face carries the mean of x chi times the difference of phi across it
-        (second order; needs diffusion beside it); `upwind`, the cell that the flow comes from,
-        with the velocity of central gradients (first order; keeps x non-negative under the limit
-        that `fluxes.advection` states).
-
-    Raises:
-      InputError: for an unknown scheme.
-    """
-    if scheme == "central":
-        return -fluxes.flux_divergence(sensitivity * x, potential, potential_grid)
-    slope = stencils.gradient(potential, potential_grid)
-    velocity = jnp.expand_dims(sensitivity, 1) * slope
-    return -fluxes.advection(x, velocity, grid, scheme=scheme)
+        if self.scheme == "central":
+            return -fluxes.flux_divergence(x, quantities, open_ends)
+        velocity = stencils.gradient(quantities, open_ends)
+        return -fluxes.advection(x, velocity, grid, scheme=self.scheme)

@@ -4,7 +4,6 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -54,25 +53,20 @@ class LinearDiffusion(Term):
         self, parameters: Parameters, x: Array, s: Changes, forcing: Forcing = UNFORCED
     ) -> tuple[Changes, Changes]:
         """See `Term`."""
-        laplacian = lambda x: self._laplacian(x, forcing)
-
-        def spread(channel, changes):
-            # By jvp: a wall held at a value makes the Laplacian affine, and this its linear part.
-            push = lambda change: jax.jvp(laplacian, (channel,), (change,))[1]
-            return jax.vmap(push)(changes)
-
+        grid = self.grid.under(forcing).for_changes()
         responses = tuple(
-            coefficient * spread(channel, changes)
-            for coefficient, channel, changes in zip(parameters["coefficient"], x, s, strict=True)
+            coefficient * stencils.laplacian(changes, grid, stencil=self.laplacian)
+            for coefficient, changes in zip(parameters["coefficient"], s, strict=True)
         )
-        curvature = laplacian(x)
+        curvature = self._laplacian(x, forcing)
         by_coefficient = tuple(
             jnp.zeros_like(x).at[channel].set(curvature[channel]) for channel in range(len(x))
         )
         return responses, by_coefficient
 
-    def spectral_rates(self, parameters: Parameters, eigenvalue: Array) -> Array:
+    def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array:
         """See `Term`."""
+        del count  # every channel diffuses
         return self._per_channel(parameters["coefficient"]) * eigenvalue
 
     def remainder(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
@@ -104,15 +98,14 @@ class NonlinearDiffusion(Transport):
 
     @nn.compact
     def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """f [K, ...] of the channels that diffuse."""
+        """f [C, ...], zero for channels that do not diffuse."""
         acting = chosen(self.channels, len(x))
-        return positive(self.network(x, forcing, len(acting)), self.initial)
+        coefficient = positive(self.network(x, forcing, len(acting)), self.initial)
+        return onto(coefficient, self.channels, len(x))
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
-        spreading = x if self.channels is None else x[jnp.asarray(self.channels)]
-        change = fluxes.flux_divergence(quantities, spreading, self.grid.under(forcing))
-        return onto(change, self.channels, len(x))
+        return fluxes.flux_divergence(quantities, x, self.grid.under(forcing))
 
 
 class CrossDiffusion(Transport):

@@ -45,7 +45,7 @@ class PhaseField(Transport):
 
     @nn.compact
     def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """mu [K, ...] in x length^2 per time, then kappa [K, ...]."""
+        """mu [C, ...] in x length^2 per time, then kappa [C, ...]; zero where there is none."""
         count = len(chosen(self.channels, len(x)))
         # A constant potential moves nothing, so neither form of it has a constant.
         if self.network is not None:
@@ -56,26 +56,25 @@ class PhaseField(Transport):
             coefficients = self.param("coefficients", nn.initializers.zeros_init(), shape)
             potential = jnp.tensordot(coefficients, monomials.evaluate(x, powers), axes=1)
         kappa = self.param("kappa", nn.initializers.constant(self.initial), (count,))
-        return jnp.concatenate([potential, per_cell(kappa, x)])
+        both = (onto(values, self.channels, len(x)) for values in (potential, per_cell(kappa, x)))
+        return jnp.concatenate(list(both))
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
         potential, kappa = jnp.split(quantities, 2)
-        field = x if self.channels is None else x[jnp.asarray(self.channels)]
-        curvature = stencils.laplacian(field, self.grid.under(forcing), stencil=self.laplacian)
-        return self._down(potential - kappa * curvature, x, forcing)
+        curvature = stencils.laplacian(x, self.grid.under(forcing), stencil=self.laplacian)
+        return self._down(potential - kappa * curvature, forcing)
 
-    def spectral_rates(self, parameters: Parameters, eigenvalue: Array) -> Array:
+    def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array:
         """See `Term`: those of -kappa lap lap."""
-        kappa = parameters["kappa"].reshape((-1,) + (1,) * eigenvalue.ndim)
-        return -kappa * eigenvalue**2
+        kappa = onto(parameters["kappa"], self.channels, count)
+        return -per_cell(kappa, eigenvalue[None]) * eigenvalue**2
 
     def remainder(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Term`: lap(mu(x))."""
-        return self._down(jnp.split(self.quantities(x, forcing), 2)[0], x, forcing)
+        return self._down(jnp.split(self.quantities(x, forcing), 2)[0], forcing)
 
-    def _down(self, potential: Array, x: Array, forcing: Forcing) -> Array:
+    def _down(self, potential: Array, forcing: Forcing) -> Array:
         # A wall that holds the state at a value holds no potential.
         grid = self.grid.under(forcing).for_coefficients()
-        change = stencils.laplacian(potential, grid, stencil=self.laplacian)
-        return onto(change, self.channels, len(x))
+        return stencils.laplacian(potential, grid, stencil=self.laplacian)

@@ -82,20 +82,22 @@ class ReactionDiffusionAdvection(nn.Module):
             slopes.append(_inside(response + own, forcing))
         return self.apply({"params": parameters}, x, forcing), tuple(slopes)
 
-    def rates(self, parameters: Parameters, eigenvalue: Array) -> Array:
+    def rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array:
         """Rates by which the linear terms multiply each mode of each channel.
 
         Args:
           parameters: all of them.
           eigenvalue: of the Laplacian, [*modes], 0 or less, per length squared.
+          count: how many channels the lattice has.
 
         Returns:
-          [C, *modes] per time, or zeros [1, *modes] where no term has a linear part.
+          [count, *modes] per time.
         """
-        rates = [
-            term.spectral_rates(parameters[name], eigenvalue) for name, term in self.terms.items()
-        ]
-        return sum((rate for rate in rates if rate is not None), jnp.zeros_like(eigenvalue)[None])
+        total = jnp.zeros((count,) + eigenvalue.shape, eigenvalue.dtype)
+        for name, term in self.terms.items():
+            rates = term.spectral_rates(parameters[name], eigenvalue, count)
+            total = total if rates is None else total + rates
+        return total
 
     def laplacian(self) -> str:
         """The stencil of the Laplacian that multiplies the modes of the linear terms.

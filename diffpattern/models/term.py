@@ -72,19 +72,20 @@ class Term(nn.Module):
         basis = jnp.eye(flat.size, dtype=flat.dtype)
         return jax.vmap(answer)(jnp.stack(s, axis=1)), jax.vmap(derivative)(basis)
 
-    def spectral_rates(self, parameters: Parameters, eigenvalue: Array) -> Array | None:
+    def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array | None:
         """Rates by which the term's linear part multiplies each mode of each channel.
 
         Args:
           parameters: of this term.
           eigenvalue: of the Laplacian, [*modes], 0 or less, per length squared: the symbol of the
             term's own stencil, or another one where that is to be replaced.
+          count: how many channels the lattice has.
 
         Returns:
-          [C, *modes], per time; None where no part of the term is linear, alike in all places and
-          diagonal over the channels. What it leaves is `remainder`.
+          [count, *modes], per time; None where no part of the term is linear, alike in all places
+          and diagonal over the channels. What it leaves is `remainder`.
         """
-        del parameters, eigenvalue
+        del parameters, eigenvalue, count
         return None
 
     def remainder(self, x: Array, forcing: Forcing = UNFORCED) -> Array:

@@ -147,3 +147,10 @@ def test_a_grid_of_a_moment_is_nobodys_key():
 def test_what_cannot_be_a_lattice_is_refused(make, found):
     with pytest.raises(InputError, match=found):
         make()
+
+
+def test_changes_of_the_state_are_held_at_zero_where_it_is_held_at_a_value():
+    held = Grid((4, 5), 0.5, (Boundary("value", 0.3), "symmetric"))
+    assert held.for_changes() == Grid((4, 5), 0.5, ("zero", "symmetric"))
+    torus = Grid((4, 5))
+    assert torus.for_changes() == torus

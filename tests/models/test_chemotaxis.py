@@ -81,9 +81,8 @@ def test_cells_feel_signals_alone():
     grid = Grid((8, 6))
     rule, x = chemotaxis(grid, network(3), 3, cells=1), lattice(grid, 3)
     parameters = jax.jit(rule.init)(jax.random.key(0), x)["params"]
-    potential = jax.jit(
-        lambda x: rule.terms["taxis"].apply({"params": parameters["taxis"]}, x, method="quantities")
-    )
+    taxis = {"params": parameters["taxis"]}
+    potential = jax.jit(lambda x: rule.terms["taxis"].apply(taxis, x, method="quantities")[0])
     np.testing.assert_array_equal(potential(x), potential(x.at[0].add(1.0)))
     assert np.abs(potential(x) - potential(x.at[2].add(1.0))).min() > 0
     reaction = jax.jit(
