@@ -63,7 +63,7 @@ class Transform:
     def forward(self, x: Array) -> Array:
         """The modes of a lattice, [..., *space] -> [..., *freq]."""
         for axis in self._axes("symmetric"):
-            x = _product_along(axis, _cosines(x.shape[axis]), x)
+            x = _cosine_transform(x, axis)
         circular = self._axes("circular")
         return jnp.fft.rfftn(x, axes=circular) if circular else x
 
@@ -74,7 +74,7 @@ class Transform:
             shape = [self.grid.shape[axis] for axis in circular]
             modes = jnp.fft.irfftn(modes, s=shape, axes=circular)
         for axis in self._axes("symmetric"):
-            modes = _product_along(axis, _cosines(modes.shape[axis]).T, modes)
+            modes = _inverse_cosine_transform(modes, axis)
         return modes
 
     def eigenvalues(self, stencil: str) -> np.ndarray:
@@ -278,15 +278,35 @@ def _weights(stencil: str, spacing: tuple[float, ...]) -> list[tuple[tuple[int, 
     return [(o, float(w)) for o, w in zip(offsets, response.ravel(), strict=True) if w and any(o)]
 
 
-@functools.cache
-def _cosines(cells: int) -> np.ndarray:
-    """The orthogonal matrix of the DCT-II: rows are modes, columns cells; float64."""
-    cosines = np.cos(np.pi / cells * np.outer(np.arange(cells), np.arange(cells) + 0.5))
-    cosines[0] /= np.sqrt(2)
-    return cosines * np.sqrt(2 / cells)
+def _cosine_transform(x: Array, axis: int) -> Array:
+    """DCT-II, C[k] = sum_i x[i] cos(pi k (i + 1/2) / n), by a real Fourier transform of n cells.
+
+    Of V, the transform of the even cells followed by the odd ones backwards, e^(-i pi k / 2n) V[k]
+    is C[k] - i C[n - k] (Makhoul 1980, IEEE Trans. Acoust. Speech Signal Process. 28, 27).
+    """
+    x = jnp.moveaxis(x, axis, -1)
+    cells = x.shape[-1]
+    folded = jnp.concatenate([x[..., ::2], jnp.flip(x[..., 1::2], -1)], -1)
+    spectrum = jnp.fft.rfft(folded)
+    spectrum *= _half_turns(cells, spectrum.dtype).conj()
+    upper = jnp.flip(-spectrum.imag[..., 1 : (cells + 1) // 2], -1)
+    return jnp.moveaxis(jnp.concatenate([spectrum.real, upper], -1), -1, axis)
 
 
-def _product_along(axis: int, matrix: np.ndarray, x: Array) -> Array:
-    """`matrix` times the vectors along one axis of `x`."""
-    product = jnp.tensordot(matrix.astype(x.dtype), x, ((1,), (axis,)), precision="highest")
-    return jnp.moveaxis(product, 0, axis)
+def _inverse_cosine_transform(modes: Array, axis: int) -> Array:
+    """The cells whose `_cosine_transform` these modes are."""
+    modes = jnp.moveaxis(modes, axis, -1)
+    cells = modes.shape[-1]
+    half = cells // 2 + 1
+    beyond = jnp.zeros_like(modes[..., :1])  # C[n] = 0
+    mirrored = jnp.concatenate([beyond, jnp.flip(modes[..., cells - half + 1 :], -1)], -1)
+    spectrum = jax.lax.complex(modes[..., :half], -mirrored)
+    folded = jnp.fft.irfft(spectrum * _half_turns(cells, spectrum.dtype), cells)
+    even, odd = folded[..., : (cells + 1) // 2], jnp.flip(folded[..., (cells + 1) // 2 :], -1)
+    x = jnp.zeros_like(modes).at[..., ::2].set(even).at[..., 1::2].set(odd)
+    return jnp.moveaxis(x, -1, axis)
+
+
+def _half_turns(cells: int, dtype: np.dtype) -> np.ndarray:
+    """e^(i pi k / 2n) of the modes k = 0 .. n/2."""
+    return np.exp(0.5j * np.pi / cells * np.arange(cells // 2 + 1)).astype(dtype)

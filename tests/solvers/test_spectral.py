@@ -21,12 +21,18 @@ GRIDS = {
     "walls 2D": Grid((5, 6), 0.7, "symmetric"),
     "rows walls": Grid((6, 8), 0.7, ("symmetric", "circular")),
     "columns walls": Grid((6, 7), 0.7, ("circular", "symmetric")),
+    "oblong cells": Grid((6, 8), (0.5, 0.9), ("symmetric", "circular")),
     "torus 3D": Grid((4, 5, 6), 0.7),
     "mixed 3D": Grid((4, 6, 5), 0.7, ("circular", "symmetric", "circular")),
     "smaller than the stencil": Grid((2, 3), 0.7, ("symmetric", "circular")),
 }
 ORDERS = {"etdrk2": 2, "etdrk4": 4}
 all_grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+
+
+def stencils_on(grid):
+    """Compact stencils have no meaning where the spacing differs."""
+    return LAPLACIANS if len(set(grid.spacing)) == 1 else ("cross", "fourth_order")
 
 
 def noise(grid, channels=2, seed=0):
@@ -117,26 +123,30 @@ def test_phi_functions_have_their_derivatives_at_zero_and_everywhere(k, differen
 
 
 @all_grids
-def test_inverse_undoes_forward(grid):
-    x = noise(grid)
-    transform = spectral.Transform(grid)
-    modes = transform.forward(x)
+def test_stencils_are_diagonal_with_their_eigenvalues(grid):
+    transform, x = spectral.Transform(grid), noise(grid)
+    stencils = stencils_on(grid)
+
+    @jax.jit
+    def both_ways(x):
+        modes = transform.forward(x)
+        by_modes = [transform.inverse(transform.eigenvalues(s) * modes) for s in stencils]
+        return (
+            modes,
+            transform.inverse(modes),
+            by_modes,
+            [laplacian(x, grid, s) for s in stencils],
+        )
+
+    modes, again, by_modes, by_stencils = both_ways(x)
     assert modes.shape[1:] == transform.eigenvalues("exact").shape
-    np.testing.assert_allclose(transform.inverse(modes), x, atol=1e-14)
-
-
-@all_grids
-@pytest.mark.parametrize("stencil", LAPLACIANS)
-def test_eigenvalues_are_those_of_the_stencil(grid, stencil):
-    x = noise(grid)
-    transform = spectral.Transform(grid)
-    computed = transform.inverse(transform.eigenvalues(stencil) * transform.forward(x))
-    np.testing.assert_allclose(computed, laplacian(x, grid, stencil), atol=2e-13)
+    np.testing.assert_allclose(again, x, atol=1e-14)
+    np.testing.assert_allclose(by_modes, by_stencils, atol=2e-13)
 
 
 @all_grids
 def test_eigenvalues_are_zero_for_the_constant_and_never_positive(grid):
-    for stencil in (*LAPLACIANS, "exact"):
+    for stencil in (*stencils_on(grid), "exact"):
         eigenvalues = spectral.Transform(grid).eigenvalues(stencil)
         assert eigenvalues.flat[0] == 0 and np.all(eigenvalues.ravel()[1:] < 0)
 
@@ -147,16 +157,9 @@ def test_exact_eigenvalues_are_minus_the_wavenumber_squared(boundary, wave):
     y, x = np.meshgrid((np.arange(16) + 0.5) / 16, (np.arange(24) + 0.5) / 8, indexing="ij")
     field = np.cos(wave * y) * np.cos(wave / 3 * 2 * x)
     transform = spectral.Transform(grid)
-    computed = transform.inverse(transform.eigenvalues("exact") * transform.forward(field))
+    curvature = lambda x: transform.inverse(transform.eigenvalues("exact") * transform.forward(x))
+    computed = jax.jit(curvature)(field)
     np.testing.assert_allclose(computed, -(wave**2) * (1 + 4 / 9) * field, atol=1e-11)
-
-
-def test_eigenvalues_of_unequal_spacing_are_those_of_the_stencil():
-    grid = Grid((6, 8), (0.5, 0.2), ("symmetric", "circular"))
-    transform, x = spectral.Transform(grid), noise(grid)
-    for stencil in ("cross", "fourth_order"):
-        computed = transform.inverse(transform.eigenvalues(stencil) * transform.forward(x))
-        np.testing.assert_allclose(computed, laplacian(x, grid, stencil), atol=1e-12)
 
 
 def test_eigenvalues_can_be_asked_for_while_a_program_is_traced_in_single_precision():
@@ -181,33 +184,39 @@ def test_what_has_no_modes_is_refused_with_what_has():
 # --- steps ------------------------------------------------------------------------------------
 
 
-@all_grids
-def test_one_step_of_the_heat_equation_is_exact(grid):
-    # With everything in the linear part, a step of any length is exp(dt D L), for each stencil.
-    diffusion, dt, x = np.array([0.7, 0.2]), 3.0, noise(grid)
-    cells = math.prod(grid.shape)
+@pytest.mark.parametrize("name", ["torus 2D", "walls 1D", "rows walls"])
+@pytest.mark.parametrize("stencil", ["oono_puri", "fourth_order"])
+def test_one_step_of_the_heat_equation_is_exact(name, stencil):
+    # With everything in the linear part, a step of any length is exp(dt D L).
+    grid, diffusion, dt = GRIDS[name], np.array([0.7, 0.2]), 3.0
+    transform, x, cells = spectral.Transform(grid), noise(grid), math.prod(grid.shape)
     units = np.eye(cells).reshape(cells, *grid.shape)
-    for stencil in ("cross", "isotropic", "fourth_order"):
-        matrix = np.asarray(laplacian(units, grid, stencil)).reshape(cells, cells)
-        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        flow = [vectors * np.exp(dt * d * values) @ vectors.T for d in diffusion]
-        exact = [f @ c.ravel() for f, c in zip(flow, x, strict=True)]
-        transform = spectral.Transform(grid)
+    matrix = np.asarray(jax.jit(lambda x: laplacian(x, grid, stencil))(units)).reshape(cells, cells)
+    values, vectors = np.linalg.eigh(matrix)
+    flows = [vectors * np.exp(dt * d * values) @ vectors.T for d in diffusion]
+    exact = [flow @ channel.ravel() for flow, channel in zip(flows, x, strict=True)]
+
+    @jax.jit
+    def step(x):
         rates = jnp.tensordot(diffusion, transform.eigenvalues(stencil), 0)
-        coefficients = spectral.coefficients("etdrk2", rates, dt)
-        after = spectral.step(coefficients, transform, lambda x, _: jnp.zeros_like(x), x)
-        np.testing.assert_allclose(after.reshape(2, -1), exact, atol=1e-13)
+        coefficients = spectral.coefficients("etdrk4", rates, dt)
+        return spectral.step(coefficients, transform, lambda x, _: jnp.zeros_like(x), x)
+
+    np.testing.assert_allclose(step(x).reshape(2, -1), exact, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ORDERS)
-@pytest.mark.parametrize("rate", [0.0, -1e-9, -0.3, -40.0, 0.8])
-def test_a_constant_remainder_is_integrated_exactly(name, rate):
-    grid, x = Grid(4), np.array([[1.0, 2.0, 3.0, 4.0]])
-    rates = jnp.full((1, 3), rate)
-    coefficients = spectral.coefficients(name, rates, 0.5)
-    after = spectral.step(coefficients, spectral.Transform(grid), lambda x, _: 0 * x + 2.0, x)
-    growth = np.expm1(0.5 * rate) / rate if rate else 0.5
-    np.testing.assert_allclose(after, np.exp(0.5 * rate) * x + 2.0 * growth, rtol=1e-14)
+def test_a_constant_remainder_is_integrated_exactly(name):
+    transform, x = spectral.Transform(Grid(4)), np.array([[1.0, 2.0, 3.0, 4.0]])
+
+    @jax.jit
+    def step(rate):
+        coefficients = spectral.coefficients(name, jnp.full((1, 3), rate), 0.5)
+        return spectral.step(coefficients, transform, lambda x, _: 0 * x + 2.0, x)
+
+    for rate in (0.0, -1e-9, -0.3, -40.0, 0.8):
+        growth = np.expm1(0.5 * rate) / rate if rate else 0.5
+        np.testing.assert_allclose(step(rate), np.exp(0.5 * rate) * x + 2 * growth, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -262,10 +271,11 @@ DIFFUSION = np.array([0.1, 0.05])
 
 
 @pytest.mark.parametrize(
-    ("boundary", "stencil"), [("circular", "oono_puri"), (("circular", "symmetric"), "cross")]
-)
-@pytest.mark.parametrize(
-    ("name", "count", "tolerance"), [("etdrk2", 400, 1e-4), ("etdrk4", 80, 1e-6)]
+    ("name", "count", "tolerance", "stencil", "boundary"),
+    [
+        ("etdrk2", 400, 1e-4, "oono_puri", "circular"),
+        ("etdrk4", 80, 1e-6, "cross", ("circular", "symmetric")),
+    ],
 )
 def test_gray_scott_is_that_of_an_explicit_solver(name, count, tolerance, stencil, boundary):
     grid = Grid((16, 12), 1.0, boundary)
@@ -287,8 +297,9 @@ def test_gray_scott_is_that_of_an_explicit_solver(name, count, tolerance, stenci
     np.testing.assert_allclose(after, reference(start), atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ORDERS)
-@pytest.mark.parametrize("boundary", ["circular", "symmetric"])
+@pytest.mark.parametrize(
+    ("name", "boundary"), [("etdrk2", "circular"), ("etdrk4", ("symmetric", "circular"))]
+)
 def test_derivatives_by_the_diffusion_coefficients(name, boundary):
     grid = Grid((8, 10), 0.5, boundary)
     system, rates, remainder = gray_scott(grid, "cross")
@@ -302,8 +313,9 @@ def test_derivatives_by_the_diffusion_coefficients(name, boundary):
 
     h = 1e-5
     differences = [(loss(DIFFUSION + h * e) - loss(DIFFUSION - h * e)) / (2 * h) for e in np.eye(2)]
-    np.testing.assert_allclose(jax.grad(loss)(DIFFUSION), differences, rtol=1e-7)
-    np.testing.assert_allclose(jax.jacfwd(loss)(DIFFUSION), differences, rtol=1e-7)
+    for differentiate in (jax.grad, jax.jacfwd):
+        slopes = jax.jit(differentiate(loss))(DIFFUSION)
+        np.testing.assert_allclose(slopes, differences, rtol=1e-7)
 
 
 def test_derivatives_where_all_rates_are_zero():
@@ -322,7 +334,7 @@ def test_derivatives_where_all_rates_are_zero():
 
 
 def test_a_sharded_rollout_and_its_gradients_are_those_of_one_device():
-    grid = Grid((8, 6), 0.5, ("symmetric", "circular"))
+    grid = Grid((6, 4), 0.5, ("symmetric", "circular"))
     transform = spectral.Transform(grid)
     _, rates, remainder = gray_scott(grid, "isotropic")
     starts = jax.vmap(lambda seed: GrayScott().start(jax.random.key(seed), grid))(jnp.arange(16))
@@ -331,7 +343,7 @@ def test_a_sharded_rollout_and_its_gradients_are_those_of_one_device():
         starts, diffusion = starts.astype(np.float32), jnp.asarray(DIFFUSION, np.float32)
 
         def rollout(diffusion, x):
-            coefficients = spectral.coefficients("etdrk4", rates(diffusion), 4.0)
+            coefficients = spectral.coefficients("etdrk2", rates(diffusion), 4.0)
 
             @functools.partial(jax.checkpoint, prevent_cse=False)
             def one(x, _):
