@@ -119,16 +119,16 @@ class Transform:
 
 
 class Stage(NamedTuple):
-    """A combination of the start's modes and of the remainders so far.
+    """How a state differs from the step's start: by its modes, and by the remainders so far.
 
     Attributes:
       elapsed: time since the step's start.
-      decay: factor of each of the start's modes over that time, [C, *freq].
-      weights: for each remainder so far its factor, like `decay`, or None where it is not used.
+      growth: change of each of the start's modes by L alone, e^(rate elapsed) - 1, [C, *freq].
+      weights: for each remainder so far its factor, like `growth`, or None where it is not used.
     """
 
     elapsed: Array | float
-    decay: Array
+    growth: Array
     weights: tuple[Array | None, ...]
 
 
@@ -160,17 +160,17 @@ def coefficients(name: str, rates: Array, dt: Array | float) -> tuple[Stage, ...
     """
     require_known(name)
     z = rates * dt
-    decay = jnp.exp(z)
+    growth = jnp.expm1(z)
     if name == "etdrk2":
         whole, first, last = dt * phi_sums([(1, 0), (1, -1), (0, 1)], z)
-        return Stage(dt, decay, (whole,)), Stage(dt, decay, (first, last))
-    half_decay, (half,) = jnp.exp(z / 2), dt / 2 * phi_sums([(1,)], z / 2)
+        return Stage(dt, growth, (whole,)), Stage(dt, growth, (first, last))
+    half_growth, (half,) = jnp.expm1(z / 2), dt / 2 * phi_sums([(1,)], z / 2)
     first, middle, last = dt * phi_sums([(1, -3, 4), (0, 2, -4), (0, -1, 4)], z)
     return (
-        Stage(dt / 2, half_decay, (half,)),
-        Stage(dt / 2, half_decay, (None, half)),
-        Stage(dt, decay, (half * jnp.expm1(z / 2), None, 2 * half)),
-        Stage(dt, decay, (first, middle, middle, last)),
+        Stage(dt / 2, half_growth, (half,)),
+        Stage(dt / 2, half_growth, (None, half)),
+        Stage(dt, growth, (half * half_growth, None, 2 * half)),
+        Stage(dt, growth, (first, middle, middle, last)),
     )
 
 
@@ -196,9 +196,9 @@ def step(
     slopes = [slope]
     *inner, result = coefficients
     for stage in inner:
-        state = transform.inverse(_combine(stage, modes, slopes))
+        state = _later(stage, transform, x, modes, slopes)
         slopes.append(transform.forward(remainder(state, stage.elapsed)))
-    return transform.inverse(_combine(result, modes, slopes))
+    return _later(result, transform, x, modes, slopes)
 
 
 def require_known(name: str) -> None:
@@ -255,9 +255,12 @@ def _polynomials(ascending: np.ndarray, z: Array) -> Array:
     return jnp.broadcast_to(total, (len(ascending), *z.shape))
 
 
-def _combine(stage: Stage, modes: Array, slopes: list[Array]) -> Array:
+def _later(
+    stage: Stage, transform: Transform, x: Array, modes: Array, slopes: list[Array]
+) -> Array:
+    """The state at a stage: as a change of x, so that rounding is of the change, not of x."""
     used = [(w, k) for w, k in zip(stage.weights, slopes, strict=True) if w is not None]
-    return stage.decay * modes + sum(w * k for w, k in used)
+    return x + transform.inverse(stage.growth * modes + sum(w * k for w, k in used))
 
 
 @functools.cache

@@ -205,6 +205,27 @@ def test_one_step_of_the_heat_equation_is_exact(name, stencil):
     np.testing.assert_allclose(step(x).reshape(2, -1), exact, atol=1e-13)
 
 
+@pytest.mark.parametrize("boundary", ["circular", "symmetric"])
+def test_rounding_is_of_a_step_s_change_and_not_of_the_state(boundary):
+    # Five thousand steps of slow diffusion. Taken through its modes and back each time, the mean of
+    # a state in single precision wanders by 3e-5 to 6e-5 of it.
+    grid = Grid((12, 16), 1.0, boundary)
+    transform, x = spectral.Transform(grid), 3.0 + noise(grid)
+
+    @jax.jit
+    def solve(x):
+        rates = jnp.asarray(transform.eigenvalues("cross")[None], x.dtype)
+        coefficients = spectral.coefficients("etdrk2", rates, 1e-3)
+        nothing = lambda x, _: jnp.zeros_like(x)
+        one = lambda _, x: spectral.step(coefficients, transform, nothing, x)
+        return jax.lax.fori_loop(0, 5000, one, x)
+
+    with jax.enable_x64(False):
+        single = np.asarray(solve(jnp.asarray(x, np.float32)), np.float64)
+    np.testing.assert_allclose(single.mean((1, 2)), x.mean((1, 2)), rtol=5e-6)
+    np.testing.assert_allclose(single, solve(jnp.asarray(x)), atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ORDERS)
 def test_a_constant_remainder_is_integrated_exactly(name):
     transform, x = spectral.Transform(Grid(4)), np.array([[1.0, 2.0, 3.0, 4.0]])
