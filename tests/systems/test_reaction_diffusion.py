@@ -6,23 +6,7 @@ import pytest
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.solvers import explicit
-from diffpattern.systems import SYSTEMS, GrayScott, system_named
-from diffpattern.systems.reaction_diffusion import random_blobs
-
-
-def test_a_wrong_name_is_answered_with_the_list():
-    assert system_named("gray_scott") is GrayScott
-    with pytest.raises(InputError, match="'grey_scott', but must be one of .*gray_scott"):
-        system_named("grey_scott")
-
-
-@pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize("shape", [(20,), (12, 14), (6, 7, 8)])
-def test_a_system_runs_on_one_two_and_three_axes(name, shape):
-    system, grid = system_named(name)(), Grid(shape)
-    x = system.start(jax.random.key(0), grid)
-    assert x.shape == (len(system.species), *shape)
-    assert system.right_hand_side(x, grid, "cross").shape == x.shape
+from diffpattern.systems import Chhabra, ComplexGinzburgLandau, GrayScott
 
 
 def test_reaction_and_diffusion_of_gray_scott():
@@ -38,7 +22,7 @@ def test_reaction_and_diffusion_of_gray_scott():
 
 
 @pytest.mark.parametrize("stencil", ["cross", "fourth_order"])
-def test_the_bath_is_at_rest(stencil):
+def test_the_bath_of_gray_scott_is_at_rest(stencil):
     grid = Grid((8, 8), boundary="symmetric")
     x = jnp.stack([jnp.ones(grid.shape), jnp.zeros(grid.shape)])
     np.testing.assert_array_equal(GrayScott().right_hand_side(x, grid, stencil), 0.0)
@@ -58,31 +42,7 @@ def test_fastest_decay_is_that_of_a_small_checkerboard():
             np.testing.assert_allclose(rates, system.fastest_decay(8.0), rtol=1e-2)
 
 
-def test_one_key_draws_one_field_at_every_resolution():
-    key = jax.random.key(3)
-    coarse = random_blobs(key, Grid((32, 48)), 16.0, (1.5, 4.0), (0.4, 1.2))
-    fine = random_blobs(key, Grid((128, 192), 0.25), 16.0, (1.5, 4.0), (0.4, 1.2))
-    averaged = fine.reshape(32, 4, 48, 4).mean((1, 3))
-    # A cell's mean and its middle differ by h^2 / 24 of the Laplacian, at most 2 / 1.5^2 a blob.
-    assert np.abs(coarse - averaged).max() < 0.08
-    assert coarse.max() > 0.4
-
-
-def test_blobs_wrap_around_a_torus_and_stop_at_walls():
-    arguments = (jax.random.key(5), 8.0, (4.0, 4.0), (1.0, 1.0))
-
-    def jump_across_the_seam(boundary):
-        key, *shape = arguments
-        field = random_blobs(key, Grid((40,), 0.5, boundary), *shape)
-        return abs(field[0] - field[-1]), abs(jnp.diff(field)).max()
-
-    jump, largest_step = jump_across_the_seam("circular")
-    assert jump <= largest_step
-    jump, largest_step = jump_across_the_seam("symmetric")
-    assert jump > 2 * largest_step
-
-
-def test_starts_are_bounded_and_differ_between_keys():
+def test_starts_of_gray_scott_are_bounded_and_differ_between_keys():
     grid = Grid((64, 64))
     starts = [GrayScott().start(jax.random.key(seed), grid) for seed in range(4)]
     for a, b in starts:
@@ -93,7 +53,7 @@ def test_starts_are_bounded_and_differ_between_keys():
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (32, 32)])
-def test_patterns_of_every_start_survive(shape):
+def test_patterns_of_every_start_of_gray_scott_survive(shape):
     system, grid = GrayScott(), Grid(shape)
 
     def later(key):
@@ -109,8 +69,23 @@ def test_patterns_of_every_start_survive(shape):
     assert (final[:, 1].std((1, 2)) > 0.05).all()
 
 
-@pytest.mark.parametrize("field", ["diffusion_a", "gamma"])
-@pytest.mark.parametrize("value", [-0.1, float("nan"), "much"])
-def test_parameters_must_be_numbers_from_zero_on(field, value):
-    with pytest.raises(InputError, match=f"^{field} is "):
-        GrayScott(**{field: value})
+def test_an_activator_that_dies_out_is_refused():
+    with pytest.raises(
+        InputError, match=r"^production_a is 0.002, but must be at least 0.00223607"
+    ):
+        Chhabra(production_a=0.002)
+    Chhabra(production_a=0.00224)
+
+
+def test_a_plane_wave_of_ginzburg_landau_turns_at_its_frequency():
+    """A = R exp(i (k x - w t)) with R^2 = 1 - q and w = dispersion q + detuning R^2 is exact."""
+    with jax.enable_x64(True):
+        system, grid = ComplexGinzburgLandau(0.7, -0.4), Grid((6, 24))
+        k = 2 * np.pi / 24
+        q = 2 - 2 * np.cos(k)
+        wave = np.sqrt(1 - q) * np.exp(1j * k * np.indices(grid.shape)[1])
+        frequency = 0.7 * q - 0.4 * (1 - q)
+        expected = -1j * frequency * wave
+        derivative = system.right_hand_side(jnp.stack([wave.real, wave.imag]), grid, "cross")
+        np.testing.assert_allclose(derivative[0], expected.real, atol=1e-12)
+        np.testing.assert_allclose(derivative[1], expected.imag, atol=1e-12)
