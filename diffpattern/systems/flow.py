@@ -82,14 +82,14 @@ class NavierStokes(System):
     Source: Batchelor (1967), An Introduction to Fluid Dynamics; the fluid is at rest on average.
     """
 
-    viscosity: float = 0.1
+    viscosity: float = 0.2
 
     name: ClassVar = "navier_stokes"
     species: ClassVar = ("vorticity",)
     citation: ClassVar = (
         "Batchelor (1967), An Introduction to Fluid Dynamics, Cambridge University Press."
     )
-    recommended: ClassVar = Recommended(dt=0.125, interval=1.0, end_time=64.0)
+    recommended: ClassVar = Recommended(dt=0.0625, interval=1.0, end_time=64.0)
     fluctuation: ClassVar = (1.0,)
 
     @property

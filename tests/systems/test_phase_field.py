@@ -85,3 +85,33 @@ def test_a_drop_of_allen_cahn_shrinks_by_its_curvature():
     states = [later(system, drop, grid, "isotropic", 0.05, round(t / 0.05)) for t in times]
     shrunk = squared_radius(states[0]) - squared_radius(states[1])
     assert shrunk / np.diff(times)[0] == pytest.approx(2 * 0.5 * 2.0, rel=0.01)
+
+
+@pytest.mark.slow
+def test_domains_of_cahn_hilliard_coarsen_with_the_cube_root_of_time():
+    """Their size, the mean wavelength of the structure factor, over a decade of time."""
+    system, grid, dt = CahnHilliard(stiffness=0.5), Grid((256, 256)), 0.07
+    k = 2 * np.pi * np.hypot(*np.ix_(*(np.fft.fftfreq(cells) for cells in grid.shape)))
+    k[0, 0] = np.inf
+    times = np.geomspace(400.0, 4000.0, 9)
+
+    @jax.jit
+    def advance(x, steps):
+        def step(_, x):
+            return explicit.step(
+                "euler", lambda x: system.right_hand_side(x, grid, "isotropic"), x, dt
+            )
+
+        return jax.lax.fori_loop(0, steps, step, x)
+
+    sizes = []
+    for seed in range(3):
+        x, done = system.start(jax.random.key(seed), grid), 0
+        for steps in np.round(times / dt).astype(int):
+            x, done = advance(x, steps - done), steps
+            power = np.abs(np.fft.fft2(x[0])) ** 2
+            power[0, 0] = 0.0
+            sizes.append(2 * np.pi * (power / k).sum() / power.sum())
+    mean_size = np.reshape(sizes, (3, -1)).mean(0)
+    exponent = np.polyfit(np.log(times), np.log(mean_size), 1)[0]
+    assert exponent == pytest.approx(0.33, abs=0.03)
