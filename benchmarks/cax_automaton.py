@@ -101,8 +101,8 @@ def _laplacian_weights() -> Array:
 
 def mapped(parameters: dict, channels: int, fire_rate: float) -> list[tuple[Array, Array]]:
     """Kernel and bias of both layers, for CAX."""
-    layers = parameters["update"]["PointwiseNetwork_0"]
-    first, last = layers["PointwiseDense_0"], layers["PointwiseDense_1"]
+    layers = parameters["update"]["network"]
+    first, last = layers["hidden_0"], layers["output"]
     channel = np.arange(channels)
     ours = [channel, channels + 2 * channel, channels + 2 * channel + 1, 3 * channels + channel]
     return [

@@ -158,7 +158,7 @@ def get_config() -> ConfigDict:
     )
     # What it does about it: a "network", a "gated" one, "attention" among views of what it sees, or
     # a Kolmogorov-Arnold network ("kan").
-    nca.update = "network"
+    nca.change = "network"
     # Units of hidden layers, and the activation by its name in flax.linen.
     nca.network = ConfigDict({"hidden": (128,), "activation": "relu"})
     nca.gated = ConfigDict({"hidden": (128,), "activation": "relu"})

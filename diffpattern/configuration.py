@@ -47,7 +47,7 @@ _CHOICES = {
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
     "model.nca.perception": tuple(rules.PERCEPTIONS),
-    "model.nca.update": tuple(rules.UPDATES),
+    "model.nca.change": tuple(rules.UPDATES),
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
     "training.sampling": SAMPLINGS,
@@ -272,7 +272,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     if model.name == "nca":
         yield "solver", "model.name is 'nca', which takes steps of its own"
         yield from _but_the_chosen(config, "model.nca.perception", "model.nca", rules.PERCEPTIONS)
-        yield from _but_the_chosen(config, "model.nca.update", "model.nca", rules.UPDATES)
+        yield from _but_the_chosen(config, "model.nca.change", "model.nca", rules.UPDATES)
         if "alive" not in model.nca.finishing:
             yield "model.nca.alive", "model.nca.finishing has no 'alive'"
     if model.name == "rda":

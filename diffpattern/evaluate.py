@@ -148,7 +148,7 @@ def _form(config: ConfigDict) -> str:
         return (
             f"The rule is a neural cellular automaton of {nca.channels} channels: each cell sees "
             f"its neighbourhood ({nca.perception.replace('_', ' ')} perception) and changes by "
-            f"what its {nca.update} update makes of it."
+            f"what its {nca.change.replace('_', ' ')} makes of it."
         )
     if config.model.name == "chemotaxis":
         return (

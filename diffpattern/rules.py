@@ -55,7 +55,7 @@ def automaton(fields: ConfigDict, statistics: Statistics) -> NeuralCellularAutom
     return NeuralCellularAutomaton(
         statistics.grid,
         PERCEPTIONS[fields.perception](**fields[fields.perception]),
-        UPDATES[fields.update](**fields[fields.update]),
+        UPDATES[fields.change](**fields[fields.change]),
         tuple(FINISHINGS[name](fields, statistics) for name in fields.finishing),
         fields.fire_rate,
         fields.step_size,

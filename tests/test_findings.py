@@ -59,6 +59,22 @@ def test_errors_know_what_the_data_do_not_tell_apart():
     assert found[1] == pytest.approx(good[1], rel=0.05)
 
 
+def test_errors_of_combinations_know_what_errs_together():
+    columns, noise = problem(np.random.default_rng(3), 0.3)
+    # The first column less a little of the third: their sum is known far better than either.
+    columns[..., 2] = columns[..., 0] + 0.1 * columns[..., 2]
+    whole = factors(columns, noise, TRUE)
+    plain = findings.from_triangles(whole)
+    combined = findings.from_triangles(whole, np.array([[1.0, 0.0, 1.0], [2.0, 0.0, 0.0]]))
+    assert combined[1] == pytest.approx(2 * plain[0])
+    assert combined[0] < 0.1 * plain[0]
+    # The same fit in other unknowns, of which that sum is one.
+    mixed = columns @ np.linalg.inv([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    residuals = columns @ TRUE - (columns @ TRUE + noise)
+    other = findings.from_triangles(np.asarray(jax.vmap(triangle)(residuals, mixed)))
+    assert combined[0] == pytest.approx(other[0], rel=1e-3)
+
+
 def test_windows_that_diverge_are_left_out():
     columns, noise = problem(np.random.default_rng(2), 0.3)
     whole = factors(columns, noise, TRUE).copy()
@@ -118,7 +134,11 @@ def test_windows_drawn_twice_are_one_observation(run):
     window = lambda values: Window(values, Forcing(time=np.zeros(len(values), np.float32)))
     times = np.array([0.0, 2.0])
     once, twice = (
-        findings.standard_errors(run.sought, parameters, window(drawn), times, make_mesh(1), False)
+        ravel_pytree(
+            findings.standard_errors(
+                run.sought, parameters, window(drawn), times, make_mesh(1), False, lambda p: p
+            )
+        )[0]
         for drawn in (values, np.concatenate([values, values]))
     )
     assert ravel_pytree(parameters)[0].shape == once.shape

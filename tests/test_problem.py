@@ -7,6 +7,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffpattern import problem
 from diffpattern.data import statistics
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.models import monomials
 from diffpattern.models.nca import NeuralCellularAutomaton
@@ -46,7 +47,7 @@ def moved(parameters):
 def test_a_pde_has_the_terms_that_were_asked_for():
     sought = build(**{"model.rda.terms": ("advection", "polynomial")})
     assert isinstance(sought.rule, ReactionDiffusionAdvection)
-    assert set(sought.initialise(0)) == {"advection", "reaction"}
+    assert set(sought.initialise(0)) == {"advection", "polynomial"}
     assert isinstance(sought.dynamics, Stepped) and sought.dynamics.count(2.0) == 2
     assert sought.channels == 2 and sought.replication_is_checked
 
@@ -65,12 +66,14 @@ def test_fields_reach_their_parts():
         }
     )
     rule = sought.rule
-    assert (rule.reaction.order, rule.reaction.hidden) == (3, (5, 4))
-    assert rule.reaction.activation == "gelu"
-    assert rule.reaction.whitening == sought.statistics.whitening[3]
-    assert (rule.diffusion.laplacian, rule.diffusion.initial) == ("isotropic", 0.25)
-    assert (rule.advection.scheme, rule.advection.hidden) == ("upwind", (3,))
-    assert rule.advection.whitening == sought.statistics.whitening[1]
+    network, diffusion = rule.terms["network"].network, rule.terms["diffusion"]
+    assert (network.order, network.hidden) == (3, (5, 4))
+    assert network.activation == "gelu"
+    assert network.whitening == sought.statistics.whitening[3]
+    assert (diffusion.laplacian, diffusion.initial) == ("isotropic", 0.25)
+    advection = rule.terms["advection"]
+    assert (advection.scheme, advection.network.hidden) == ("upwind", (3,))
+    assert advection.network.whitening == sought.statistics.whitening[1]
 
 
 def test_adaptive_steps_have_their_tolerances_and_no_checks():
@@ -108,7 +111,7 @@ def test_a_pde_with_the_coefficients_of_the_truth_predicts_the_data():
         {"B": -system.alpha - system.gamma, "A B^2": 1.0},
     ]
     parameters = {
-        "reaction": {"coefficients": jnp.array([[t.get(n, 0.0) for n in names] for t in terms])},
+        "polynomial": {"coefficients": jnp.array([[t.get(n, 0.0) for n in names] for t in terms])},
         "diffusion": {"coefficient": jnp.array([system.diffusion_a, system.diffusion_b])},
     }
     # The data came from another stencil than the default config's rule has.
@@ -120,7 +123,8 @@ def test_a_pde_with_the_coefficients_of_the_truth_predicts_the_data():
 @pytest.mark.parametrize("fields", [{}, ADAPTIVE, NCA], ids=["fixed", "adaptive", "nca"])
 def test_the_linearisation_is_that_of_the_residuals(fields):
     sought, times = build(**fields), np.array([0.0, 2.0])
-    parameters, window = moved(sought.initialise(0)), tiny.data().values[0, :2]
+    parameters = moved(sought.initialise(0))
+    window = Window(tiny.data().values[0, :2], tiny.data().forcing(0))
     r, jacobian = jax.jit(sought.linearisation(times))(parameters, window, KEY)
     flat, unravel = ravel_pytree(parameters)
     residuals = jax.jit(lambda flat: sought.residuals(times)(unravel(flat), window, KEY))
@@ -152,7 +156,8 @@ def test_parameters_are_a_function_of_the_seed(fields):
 
 @pytest.mark.parametrize(("order", "degrees"), [(1, (1,)), (3, (1, 3))])
 def test_whitened_degrees(order, degrees):
-    assert problem.whitened_degrees(tiny.config(**{"model.rda.network.order": order})) == degrees
+    fields = {"model.rda.terms": ("network",), "model.rda.network.order": order}
+    assert problem.whitened_degrees(tiny.config(**fields)) == degrees
 
 
 @pytest.mark.parametrize(

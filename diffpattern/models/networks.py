@@ -102,11 +102,13 @@ class PointwiseNetwork(nn.Module):
         """Maps [C, ...] to [features, ...]; `inputs` [I] are told to the first layer."""
         function = activation(self.activation)
         first = initialisers.named(self.initialiser)
-        for units in self.hidden:
-            x, inputs = function(PointwiseDense(units, kernel_init=first)(x, inputs)), None
+        for index, units in enumerate(self.hidden):
+            layer = PointwiseDense(units, kernel_init=first, name=f"hidden_{index}")
+            x, inputs = function(layer(x, inputs)), None
             self.sow("intermediates", "hidden", x)
         return PointwiseDense(
             self.features,
             kernel_init=lambda *args: self.last_scale * first(*args),
             use_bias=self.last_bias,
+            name="output",
         )(x, inputs)

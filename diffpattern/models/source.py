@@ -45,7 +45,7 @@ class Source(Term):
         """See `Term`."""
         count = len(chosen(self.channels, len(x)))
         network = PointwiseNetwork(
-            self.hidden, count, self.activation, self.last_scale, self.initialiser
+            self.hidden, count, self.activation, self.last_scale, self.initialiser, name="network"
         )
         rates = network(self._waves(x, forcing))
         return onto(jnp.broadcast_to(rates, (count,) + x.shape[1:]), self.channels, len(x))

@@ -61,6 +61,7 @@ class StateNetwork:
             self.last_scale,
             self.initialiser,
             last_bias,
+            name="network",
         )
         return network(inputs)
 

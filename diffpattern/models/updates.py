@@ -33,7 +33,8 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, features: Array, channels: int, inputs: Array | None = None) -> Array:
         """See the module's docstring."""
-        return PointwiseNetwork(self.hidden, channels, self.activation, 0.0)(features, inputs)
+        network = PointwiseNetwork(self.hidden, channels, self.activation, 0.0, name="network")
+        return network(features, inputs)
 
 
 class Gated(nn.Module):
@@ -54,7 +55,7 @@ class Gated(nn.Module):
     @nn.compact
     def __call__(self, features: Array, channels: int, inputs: Array | None = None) -> Array:
         """See the module's docstring."""
-        network = PointwiseNetwork(self.hidden, 2 * channels, self.activation, 0.0)
+        network = PointwiseNetwork(self.hidden, 2 * channels, self.activation, 0.0, name="network")
         return nn.glu(network(features, inputs), axis=0)
 
 
@@ -141,10 +142,12 @@ class KolmogorovArnold(nn.Module):
             )
 
         x = features
-        for units in self.hidden:
-            x, inputs = PointwiseDense(units)(expanded(x), inputs), None
+        for index, units in enumerate(self.hidden):
+            layer = PointwiseDense(units, name=f"hidden_{index}")
+            x, inputs = layer(expanded(x), inputs), None
             self.sow("intermediates", "hidden", x)
-        return PointwiseDense(channels, nn.initializers.zeros_init())(expanded(x), inputs)
+        last = PointwiseDense(channels, nn.initializers.zeros_init(), name="output")
+        return last(expanded(x), inputs)
 
 
 def radial_bases(x: Array, count: int, reach: float) -> Array:

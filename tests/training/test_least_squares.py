@@ -305,7 +305,7 @@ def polynomial_problem(order=2, shape=(16,), species=("u",), **fields):
 def window_of(sought, snapshots=3):
     grid, species = sought.statistics.grid, sought.statistics.species
     values = np.random.default_rng(1).uniform(0.1, 0.9, (snapshots, *grid.shape, len(species)))
-    return jnp.asarray(values, jnp.float32)
+    return Window(jnp.asarray(values, jnp.float32), Forcing(time=jnp.float32(0.0)))
 
 
 def moved(sought):
@@ -324,7 +324,8 @@ def test_carried_sensitivities_are_the_jacobian(fields):
     with jax.enable_x64(True):
         parameters = moved(sought)
         count = ravel_pytree(parameters)[0].size
-        arguments = parameters, jnp.asarray(window_of(sought), jnp.float64), jax.random.key(0)
+        window = jax.tree.map(lambda x: x.astype(jnp.float64), window_of(sought))
+        arguments = parameters, window, jax.random.key(0)
         plain = least_squares.by_forward_mode(sought.residuals(times))
         r, jacobian = jax.jit(sought.linearisation(times))(*arguments)
         expected_r, expected = jax.jit(plain)(*arguments)
@@ -340,8 +341,9 @@ def test_the_derivative_fit_compares_with_the_difference_quotient():
     residuals, linearise = least_squares.derivative_fit(sought.rule, 0.5)
     parameters, window = moved(sought), window_of(sought, 2)
     r, jacobian = jax.jit(linearise)(parameters, window, None)
-    middle = jnp.moveaxis((window[0] + window[1]) / 2, -1, 0)
-    slope = jnp.moveaxis((window[1] - window[0]) / 0.5, -1, 0)
+    first, second = window.values
+    middle = jnp.moveaxis((first + second) / 2, -1, 0)
+    slope = jnp.moveaxis((second - first) / 0.5, -1, 0)
     expected = jax.jit(sought.rule.apply)({"params": parameters}, middle) - slope
     np.testing.assert_allclose(r, expected.reshape(-1), rtol=1e-4, atol=1e-6)
     again, numeric = jax.jit(least_squares.by_forward_mode(residuals))(parameters, window, None)
@@ -363,7 +365,7 @@ def test_the_coefficients_of_a_polynomial_pde_are_recovered():
     }
     truth = {
         "diffusion": {"coefficient": jnp.array([0.3])},
-        "reaction": {"coefficients": jnp.array([[0.02, 0.5, -0.6]])},
+        "polynomial": {"coefficients": jnp.array([[0.02, 0.5, -0.6]])},
     }
     sought, times = polynomial_problem(shape=(24,)), np.arange(7.0)
     starts = np.random.default_rng(3).uniform(0.0, 1.2, (2, 24, 1)).astype(np.float32)
