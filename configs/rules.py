@@ -3,11 +3,11 @@
     python -m diffpattern.main --config=configs/rules.py:gated
 
 A name stands for a choice of parts (`configs.default`, section `model`), which may be combined
-further; what is not said here is as in the config of its family: `nca_gray_scott` with 16 channels
-for automata, `pde_nadam` for PDEs.
+further. Data, loss and optimiser are those of `nca_gray_scott` for automata, and of `pde_nadam` for
+PDEs.
 """
 
-from diffpattern.configs import nca_gray_scott, pde_nadam
+from diffpattern.configs import default, nca_gray_scott, pde_nadam
 
 # Changes of `config.model.nca`; docs/automata.md explains them.
 AUTOMATA = {
@@ -65,12 +65,12 @@ def get_config(name="plain"):
     """The config of the rule `name`; see `default` for all fields."""
     if name in AUTOMATA:
         config = nca_gray_scott.get_config()
-        config.model.nca.channels = 16
-        config.model.nca.stencils.kernels = ("identity", "gradient", "laplacian")
+        config.model.nca = default.get_config().model.nca
         config.model.nca.update_from_flattened_dict(AUTOMATA[name])
         return config
     config = pde_nadam.get_config()
     if name == "chemotaxis":
+        config.model = default.get_config().model
         config.model.name = "chemotaxis"
         config.model.chemotaxis.cell_reaction = True
         return config
