@@ -9,7 +9,7 @@ from diffpattern.solvers import explicit
 from diffpattern.systems import Chhabra, ComplexGinzburgLandau, GrayScott
 
 
-def test_reaction_and_diffusion_of_gray_scott():
+def test_reaction_and_diffusion_of_gray_scott(quick_compilation):
     system, grid = GrayScott(0.2, 0.1, 0.03, 0.05), Grid((16, 24), 0.5)
     a = 0.6
     b = 0.3 + 0.01 * jnp.cos(2 * jnp.pi * (jnp.arange(24) + 0.5) / 24)
@@ -28,7 +28,7 @@ def test_the_bath_of_gray_scott_is_at_rest(stencil):
     np.testing.assert_array_equal(GrayScott().right_hand_side(x, grid, stencil), 0.0)
 
 
-def test_fastest_decay_is_that_of_a_small_checkerboard():
+def test_fastest_decay_is_that_of_a_small_checkerboard(quick_compilation):
     system, grid = GrayScott(), Grid((8, 8))
     checkerboard = (-1.0) ** np.indices(grid.shape).sum(0)
     bath = np.stack([np.ones(grid.shape), np.zeros(grid.shape)])
