@@ -22,7 +22,7 @@ def test_reaction_and_diffusion_of_gray_scott(quick_compilation):
 
 
 @pytest.mark.parametrize("stencil", ["cross", "fourth_order"])
-def test_the_bath_of_gray_scott_is_at_rest(stencil):
+def test_the_bath_of_gray_scott_is_at_rest(stencil, quick_compilation):
     grid = Grid((8, 8), boundary="symmetric")
     x = jnp.stack([jnp.ones(grid.shape), jnp.zeros(grid.shape)])
     np.testing.assert_array_equal(GrayScott().right_hand_side(x, grid, stencil), 0.0)
@@ -42,7 +42,7 @@ def test_fastest_decay_is_that_of_a_small_checkerboard(quick_compilation):
             np.testing.assert_allclose(rates, system.fastest_decay(8.0), rtol=1e-2)
 
 
-def test_starts_of_gray_scott_are_bounded_and_differ_between_keys():
+def test_starts_of_gray_scott_are_bounded_and_differ_between_keys(quick_compilation):
     grid = Grid((64, 64))
     starts = [GrayScott().start(jax.random.key(seed), grid) for seed in range(4)]
     for a, b in starts:
@@ -77,7 +77,7 @@ def test_an_activator_that_dies_out_is_refused():
     Chhabra(production_a=0.00224)
 
 
-def test_a_plane_wave_of_ginzburg_landau_turns_at_its_frequency():
+def test_a_plane_wave_of_ginzburg_landau_turns_at_its_frequency(quick_compilation):
     """A = R exp(i (k x - w t)) with R^2 = 1 - q and w = dispersion q + detuning R^2 is exact."""
     with jax.enable_x64(True):
         system, grid = ComplexGinzburgLandau(0.7, -0.4), Grid((6, 24))

@@ -8,7 +8,7 @@ from diffpattern.grid.geometry import Grid
 from diffpattern.systems.starts import random_blobs, random_waves
 
 
-def test_one_key_draws_one_field_of_blobs_at_every_resolution():
+def test_one_key_draws_one_field_of_blobs_at_every_resolution(quick_compilation):
     key = jax.random.key(3)
     coarse = random_blobs(key, Grid((32, 48)), 16.0, (1.5, 4.0), (0.4, 1.2))
     fine = random_blobs(key, Grid((128, 192), 0.25), 16.0, (1.5, 4.0), (0.4, 1.2))
@@ -18,7 +18,7 @@ def test_one_key_draws_one_field_of_blobs_at_every_resolution():
     assert coarse.max() > 0.4
 
 
-def test_blobs_wrap_around_a_torus_and_stop_at_walls():
+def test_blobs_wrap_around_a_torus_and_stop_at_walls(quick_compilation):
     arguments = (jax.random.key(5), 8.0, (4.0, 4.0), (1.0, 1.0))
 
     def jump_across_the_seam(boundary):
@@ -32,9 +32,18 @@ def test_blobs_wrap_around_a_torus_and_stop_at_walls():
     assert jump > 2 * largest_step
 
 
+@pytest.mark.parametrize("boundary", ["circular", "symmetric", ("symmetric", "circular")])
+def test_one_key_draws_one_field_of_waves_at_every_resolution(boundary, quick_compilation):
+    key = jax.random.key(2)
+    coarse = random_waves(key, Grid((18, 24), 1.0, boundary), 2, 4.0)
+    fine = random_waves(key, Grid((54, 72), 1 / 3, boundary), 2, 4.0)
+    # Of three cells in a row, the middle one has its centre where the coarse cell has it.
+    np.testing.assert_allclose(fine[:, 1::3, 1::3], coarse, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(256,), (64, 48), (24, 24, 24)])
 @pytest.mark.parametrize("boundary", ["circular", "symmetric"])
-def test_waves_have_the_stated_moments_and_wavelengths(shape, boundary):
+def test_waves_have_the_stated_moments_and_wavelengths(shape, boundary, quick_compilation):
     fields = random_waves(jax.random.key(0), Grid(shape, 0.5, boundary), 6, 4.0, 8.0)
     assert fields.shape == (6, *shape)
     axes = tuple(range(1, fields.ndim))
@@ -48,7 +57,7 @@ def test_waves_have_the_stated_moments_and_wavelengths(shape, boundary):
         assert power[:, ~outside].min() > 0
 
 
-def test_waves_of_different_fields_and_keys_are_independent():
+def test_waves_of_different_fields_and_keys_are_independent(quick_compilation):
     grid = Grid((64, 64))
     fields = [random_waves(jax.random.key(seed), grid, 2, 4.0) for seed in range(3)]
     correlation = np.corrcoef(np.concatenate(fields).reshape(6, -1))
