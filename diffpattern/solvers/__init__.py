@@ -1,1 +1,1 @@
-"""Time stepping of semi-discretised PDEs: explicit fixed steps and adaptive steps."""
+"""Time stepping of semi-discretised PDEs: explicit, exponential and adaptive steps."""
