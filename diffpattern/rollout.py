@@ -19,6 +19,7 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.parallel import recomputation
 from diffpattern.solvers import adaptive, explicit, spectral
 
 Parameters = Any
@@ -61,7 +62,7 @@ class Stepped:
         prepared = self.prepare(parameters)
 
         # Inside a scan nothing can be merged across steps, so checkpoint need not prevent it.
-        @functools.partial(jax.checkpoint, prevent_cse=False)
+        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
         def one(state, index):
             now = forcing.later(index * self.dt)
             return self.step(prepared, state, jax.random.fold_in(key, index), now), None
@@ -114,7 +115,7 @@ class Jittered:
         count = jax.random.randint(count_key, (), usual - self.jitter, usual + self.jitter + 1)
         prepared = self.steps.prepare(parameters)
 
-        @functools.partial(jax.checkpoint, prevent_cse=False)
+        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
         def one(state, index):
             # Steps of another length would be another rule, so time is stretched between them.
             now = forcing.later(index * duration / count)

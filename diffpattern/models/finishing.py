@@ -13,6 +13,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import pad
 from diffpattern.grid.slices import shifted
+from diffpattern.parallel.recomputation import remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Alive:
                 f"Alive masking looks at channel {self.channel}, but the lattice has "
                 f"{len(after)}, counted from 0."
             )
-        return jnp.where(self.alive(before, grid) & self.alive(after, grid), after, 0.0)
+        alive = remembered(self.alive(before, grid) & self.alive(after, grid))
+        return jnp.where(alive, after, 0.0)
 
     def alive(self, x: Array, grid: Grid) -> Array:
         """Where a cell of x [C, *space] is alive: booleans [*space]."""

@@ -16,6 +16,7 @@ from diffpattern.models.finishing import Bounded
 from diffpattern.models.perception import Steerable, Stencils
 from diffpattern.models.updates import Network
 from diffpattern.parallel.randomness import fire_mask
+from diffpattern.parallel.recomputation import remembered
 
 Finishing = Callable[[Array, Array, Grid], Array]
 
@@ -55,7 +56,7 @@ class NeuralCellularAutomaton(nn.Module):
     def __call__(self, x: Array, key: Array, forcing: Forcing = UNFORCED) -> Array:
         """The lattice [C, *space] one step later; `key` is this step's.
 
-        What is perceived is sown as "perception", the update's activations as "hidden".
+        What is perceived is sown as "perceived", the update's activations as "hidden".
 
         Raises:
           InputError: a part does not know one of its names, or does not fit the lattice.
@@ -69,10 +70,10 @@ class NeuralCellularAutomaton(nn.Module):
                 "the two."
             )
         features = self.perception(x, grid, forcing.environment)
-        self.sow("intermediates", "perception", features)
+        self.sow("intermediates", "perceived", features)
         change = self.update(features, len(x), forcing.inputs_now())
         if self.fire_rate < 1.0:
-            change = change * fire_mask(key, self.fire_rate, x.shape[1:])
+            change = change * remembered(fire_mask(key, self.fire_rate, x.shape[1:]))
         after = x + self.step_size * change
         if forcing.mask is not None:
             after = after * forcing.mask

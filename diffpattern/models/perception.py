@@ -104,8 +104,13 @@ class Steerable(nn.Module):
                 "Steerable perception takes the last channel as the cells' angle, but the lattice "
                 "has only 1 channel; give it a hidden one."
             )
-        cosine, sine = jnp.cos(x[-1]), jnp.sin(x[-1])
         seen = with_environment(x[:-1], grid, environment)
+        # Given to all channels by a matrix product: its gradient, a sum over the channels, is one
+        # too, where XLA's CPU backend would sum a broadcast's over the first axis cell by cell.
+        to_all = lambda row: (jnp.ones((len(seen), 1), x.dtype) @ row.reshape(1, -1)).reshape(
+            seen.shape
+        )
+        cosine, sine = to_all(jnp.cos(x[-1])), to_all(jnp.sin(x[-1]))
         features = []
         for view in views(
             seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
