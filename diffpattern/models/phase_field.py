@@ -19,8 +19,8 @@ class PhaseField(Transport):
 
     With mu = x^3 - x it is the equation of Cahn and Hilliard, J. Chem. Phys. 28, 258 (1958). Where
     mu falls with x, matter flows uphill, which no non-negative diffusion can do, and kappa is what
-    keeps short waves from growing: a step by an explicit solver must stay below about
-    (spacing^2 / 4)^2 / (2 axes^2 kappa), one by the spectral solver need not.
+    keeps short waves from growing: an Euler step with the cross Laplacian must stay below
+    spacing^4 / (8 axes^2 kappa), one by the spectral solver need not.
 
     Conserves x on a torus, between symmetric walls and inside a mask.
 
