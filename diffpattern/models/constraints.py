@@ -179,7 +179,7 @@ class _Reader:
             raise InputError(f"constraint {line!r} is not understood; say it like {_FORMS}.")
 
     def _read_allowed(self, line: str, subject: str, allowed: str) -> None:
-        """ "A has only 1, A": all other terms are zero."""
+        """All other terms are zero: "A has only 1, A"."""
         equation = self._equation(line, subject)
         if allowed == "nothing":
             kept = set()
@@ -193,7 +193,7 @@ class _Reader:
                 self.equations.append({(equation, m): Fraction(1)})
 
     def _read_sign(self, line: str, term: str, equations: str, sign: int) -> None:
-        """ "A B in A, B >= 0"."""
+        """The sign of a term in equations: "A B in A, B >= 0"."""
         listed = equations.split(",") if equations else self.species
         for name in listed:
             for m in self._terms(line, term):
@@ -202,7 +202,7 @@ class _Reader:
                     raise InputError(f"constraint {line!r} contradicts another; keep one of them.")
 
     def _read_sum(self, line: str, term: str, sum_text: str) -> None:
-        """ "A B: +B -A", one shared number, or "A B: A + B = 0"."""
+        """One shared number, "A B: +B -A", or a sum that is zero, "A B: A + B = 0"."""
         combination, equals, right = sum_text.partition("=")
         factors = self._combination(line, combination)
         if equals and right.strip() != "0":
@@ -216,7 +216,7 @@ class _Reader:
                 self.equations.append({(c, m): reference, (first, m): -factor})
 
     def _combination(self, line: str, text: str) -> dict[int, Fraction]:
-        """ "2 B - A" as {equation: factor}."""
+        """What "2 B - A" says, as {equation: factor}."""
         factors: dict[int, Fraction] = {}
         factor = Fraction(1)
         for word in text.split():
@@ -226,13 +226,16 @@ class _Reader:
             if not word:
                 continue
             if word in self.species:
-                factors[self._equation(line, word)] = factor
+                equation = self._equation(line, word)
+                factors[equation] = factors.get(equation, Fraction(0)) + factor
                 factor = Fraction(1)
                 continue
             try:
                 factor *= Fraction(word)
-            except ValueError:
+            except (ValueError, ZeroDivisionError):
                 self._equation(line, word)  # which says that there is no such species
+        if factor != 1:
+            raise InputError(f"constraint {line!r} ends with a factor; say it like {_FORMS}.")
         if len(factors) < 2 or not all(factors.values()):
             raise InputError(
                 f"constraint {line!r} names {len(factors)} species; a sum needs two or more, each "
