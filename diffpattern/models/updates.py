@@ -7,7 +7,6 @@ at zero, so that an untrained automaton does nothing. What is between is sown as
 """
 
 import functools
-import math
 import operator
 
 import flax.linen as nn

@@ -1,0 +1,187 @@
+"""Every rule by name: a new one is tested by being listed in `configs.rules`.
+
+The task that all rules are trained on is Gray-Scott on 16 x 16 cells, from blobs to t = 32, a
+snapshot every 4 units of time: 8 trajectories to train on, 4 that are not seen (`TASK`). A rule has
+500 steps of nadam, or 12 of least squares where it is a PDE.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from jax.flatten_util import ravel_pytree
+
+from diffpattern import configuration, problem, scores
+from diffpattern.configs import rules
+from diffpattern.data.simulation import Simulation, simulate
+from diffpattern.data.statistics import summarise
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+from diffpattern.parallel.mesh import make_mesh
+from diffpattern.prediction import make_predictor
+from diffpattern.training.checkpoints import Checkpoints
+
+NAMES = pytest.mark.parametrize("name", rules.NAMES)
+# What a lattice of one and of three axes has no use for.
+PLANE_ONLY = {"steerable": "2 axes"}
+TASK = Simulation(
+    shape=(16, 16), laplacian="oono_puri", interval=4.0, end_time=32.0, train=8, test=4
+)
+KEY = jax.random.key(0)
+
+
+def config_of(name):
+    """The rule with few units and steps."""
+    config = rules.get_config(name)
+    config.optimiser.derivative_steps = 0
+    nca = config.model.nca
+    if name in rules.AUTOMATA:
+        nca.channels, nca.steps_per_interval = 4, 6
+        if nca.change in ("network", "gated"):
+            nca[nca.change].hidden = (32,)
+        elif nca.change == "kan":
+            nca.kan.hidden = (12,)
+    return config
+
+
+def built(name, shape=(8, 8), interval=2.0):
+    """The rule's problem, for data that are random numbers."""
+    config = config_of(name)
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (2, 3, *shape, 2))
+    data = Trajectories(values, interval * np.arange(3.0), ("A", "B"), Grid(shape))
+    summary = summarise(data, problem.whitened_degrees(config))
+    return problem.build(config, summary), data
+
+
+def moved(parameters):
+    """Parameters of which none is zero, and none below its bound."""
+    flat, unravel = ravel_pytree(parameters)
+    return unravel(flat + np.random.default_rng(1).uniform(0.01, 0.05, flat.shape))
+
+
+@NAMES
+def test_its_config_is_sound(name):
+    configuration.check(rules.get_config(name))
+
+
+def test_an_unknown_rule_is_refused_with_a_list_of_all():
+    with pytest.raises(ValueError, match="no rule 'plane'; there are plain, gated, .*chemotaxis"):
+        rules.get_config("plane")
+
+
+@NAMES
+@pytest.mark.usefixtures("quick_compilation")
+def test_its_gradient_is_a_finite_difference(name):
+    """In double precision, through two intervals, by parameters and start; and shapes and types."""
+    sought, data = built(name)
+    with jax.enable_x64(True):
+        parameters = moved(sought.initialise(0))
+        start = jnp.asarray(data.values[0, 0], jnp.float64)
+        weights = np.random.default_rng(2).normal(size=data.values[0].shape)
+
+        @jax.jit
+        def loss(parameters, start):
+            states = sought.predict(parameters, start, data.times, KEY)
+            assert states.shape == data.values[0].shape and states.dtype == jnp.float64
+            return jnp.sum(states * weights)
+
+        arguments = parameters, start
+        gradient = jax.jit(jax.grad(loss, (0, 1)))(*arguments)
+        flat, unravel = ravel_pytree(arguments)
+        direction = np.random.default_rng(3).normal(size=flat.shape)
+        # Small enough to meet none of the kinks of relu and clipping, most of the time.
+        moved_by = lambda step: float(loss(*unravel(flat + step * direction)))
+        step = 1e-7
+        numeric = (moved_by(step) - moved_by(-step)) / (2 * step)
+        slope = float(ravel_pytree(gradient)[0] @ direction)
+        assert slope == pytest.approx(numeric, rel=2e-5)
+
+
+@NAMES
+@pytest.mark.usefixtures("quick_compilation")
+def test_its_gradient_is_finite_where_all_is_flat(name):
+    sought, data = built(name)
+    start = jnp.full((8, 8, 2), 0.5)
+
+    @jax.jit
+    def gradient(parameters):
+        square = lambda p: jnp.sum(sought.predict(p, start, data.times, KEY) ** 2)
+        return jax.grad(square)(parameters)
+
+    assert np.isfinite(ravel_pytree(gradient(moved(sought.initialise(0))))[0]).all()
+
+
+@NAMES
+@pytest.mark.parametrize("shape", [(12,), (4, 8, 4)], ids=["1D", "3D"])
+def test_it_runs_on_lattices_of_one_and_three_axes_or_says_why_not(name, shape):
+    def traced():
+        sought, data = built(name, shape)
+        initial = jax.eval_shape(lambda: sought.initialise(0))
+        start = jax.ShapeDtypeStruct(data.values[0, 0].shape, jnp.float32)
+        predict = lambda parameters, start: sought.predict(parameters, start, data.times, KEY)
+        return jax.eval_shape(predict, initial, start)
+
+    if name in PLANE_ONLY:
+        with pytest.raises(InputError, match=PLANE_ONLY[name]):
+            traced()
+    else:
+        assert traced().shape == (3, *shape, 2)
+
+
+@NAMES
+@pytest.mark.usefixtures("quick_compilation")
+def test_it_predicts_the_same_on_one_and_eight_devices_and_when_restored(name, tmp_path):
+    sought, data = built(name)
+    parameters = moved(sought.initialise(0))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, parameters, {}, {})
+        checkpoints.wait()
+        template = jax.eval_shape(lambda: sought.initialise(0))
+        restored = checkpoints.restore(template).parameters
+    jax.tree.map(np.testing.assert_array_equal, restored, parameters)
+    one, eight = (
+        make_predictor(sought, data, make_mesh(devices), seed=0, together=False)(restored)
+        for devices in (1, 8)
+    )
+    np.testing.assert_allclose(one, eight, rtol=1e-5, atol=1e-6)
+    assert np.abs(one[:, 1:] - one[:, :1]).max() > 1e-3
+
+
+@functools.cache
+def task():
+    return simulate(TASK)
+
+
+@NAMES
+@pytest.mark.slow
+def test_it_learns(name):
+    """Three times better than persistence on unseen starts, and no better before it is trained."""
+    config, data = config_of(name), task()
+    if name in rules.AUTOMATA:
+        steps = 500
+        optax = config.optimiser.optax
+        optax.learning_rate, optax.warmup_steps, optax.decay_steps = 7e-3, 10, steps
+        config.training.window = 4
+    else:
+        steps = 12
+        config.optimiser.name = "levenberg_marquardt"
+        config.loss.l2, config.loss.euclidean = 1.0, 0.0
+        config.optimiser.optax = type(config)(configuration.default.get_config().optimiser.optax)
+    config.training.batch = 8
+    run = tiny.Run(config, data["train"], 2)
+    unseen = data["test"]
+    predict = make_predictor(run.sought, unseen, make_mesh(2), seed=0, together=False)
+
+    def error(prediction):
+        floor = 0.05 * np.asarray(run.sought.statistics.fluctuation)
+        return np.median(scores.nrmse(prediction, unseen.values, floor), axis=0)[-1].max()
+
+    persistence = error(scores.persistence(unseen.values))
+    assert persistence > 0.5
+    for _ in range(steps):
+        run.advance()
+    assert error(predict(run.state.parameters)) < persistence / 3
