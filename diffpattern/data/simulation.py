@@ -178,7 +178,13 @@ def simulate(settings: Simulation) -> dict[str, Trajectories]:
 
 
 def require_stable(settings: Simulation) -> None:
-    """Raises InputError if dt is beyond the solver's limit for the system's linear terms."""
+    """Raises InputError for what would fail on the way.
+
+    Raises:
+      InputError: the system has no start on this lattice, or dt is beyond the solver's limit for
+        the system's linear terms.
+    """
+    jax.eval_shape(lambda: settings.system.start(jax.random.key(0), settings.grid))
     try:
         eigenvalue = _largest_eigenvalue(settings.fine_grid, settings.laplacian)
     except InputError as error:

@@ -79,7 +79,7 @@ def random_waves(
       grid: the lattice; its cells' centres lie half a spacing away from the walls.
       count: number of independent fields.
       shortest: the shortest wavelength, in units of length; twice the spacing at least.
-      longest: the longest; the waves of the whole box are always among those that could be.
+      longest: the longest wavelength.
 
     Returns:
       [count, *space].

@@ -108,6 +108,18 @@ def test_unequal_spacing_needs_a_stencil_that_can():
         simulate(dataclasses.replace(SMALL, spacing=(1.0, 2.0), laplacian="isotropic"))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing": 3.0}, r"^data\.spacing is \(3\.0, 3\.0\), but must be at most 2"),
+        ({"shape": (2, 2)}, r"^data\.shape is \(2, 2\), a box too small"),
+    ],
+)
+def test_a_lattice_without_a_start_is_refused_beforehand(change, message):
+    with pytest.raises(InputError, match=message):
+        require_stable(dataclasses.replace(SMALL, system=AllenCahn(), **change))
+
+
 @pytest.mark.parametrize("stencil", ["cross", "oono_puri", "isotropic", "fourth_order"])
 def test_the_stated_limit_of_stability_is_where_noise_begins_to_grow(stencil):
     settings = dataclasses.replace(
