@@ -26,7 +26,8 @@ def main(path: Path) -> None:
         axis.set_axis_off()
     for axis, (name, system) in zip(axes.flat, SYSTEMS.items(), strict=False):
         settings = Simulation.recommended(system(), train=1, validation=1, test=1)
-        axis.imshow(simulate(settings)["train"].values[0, -1, ..., 0], cmap="viridis")
+        pattern = simulate(settings)["train"].values[0, -1, ..., 0]
+        axis.imshow(pattern, cmap="viridis", interpolation="nearest")
         axis.set_title(f"{name}\n{system.species[0]} at t = {settings.end_time:g}", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
