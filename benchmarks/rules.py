@@ -120,5 +120,5 @@ def _train_step(
     )
     function = training.loss_and_gradient(sought)
     one = jax.value_and_grad(lambda p, x: jnp.sum(step(p, x, key) ** 2))
-    work = jax.jit(one).lower(parameters, lattice).compile().cost_analysis()["flops"]
+    work = jax.jit(one).lower(parameters, lattice).cost_analysis()["flops"]
     return lambda: function(parameters, windows), work

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
@@ -105,22 +106,38 @@ class Steerable(nn.Module):
                 "has only 1 channel; give it a hidden one."
             )
         seen = with_environment(x[:-1], grid, environment)
-        # Given to all channels by a matrix product: its gradient, a sum over the channels, is one
-        # too, where XLA's CPU backend would sum a broadcast's over the first axis cell by cell.
-        to_all = lambda row: (jnp.ones((len(seen), 1), x.dtype) @ row.reshape(1, -1)).reshape(
-            seen.shape
-        )
-        cosine, sine = to_all(jnp.cos(x[-1])), to_all(jnp.sin(x[-1]))
         features = []
         for view in views(
             seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
         ):
             if view.ndim > seen.ndim:
-                down, right = view[:, 0], view[:, 1]
-                features += [cosine * right + sine * down, cosine * down - sine * right]
+                down, right = (part[:, 0] for part in lax.split(view, (1, 1), axis=1))
+                features += turned(right, down, x[-1])
             else:
                 features.append(view)
         return jnp.concatenate(features)
+
+
+@jax.custom_jvp
+def turned(right: Array, down: Array, angle: Array) -> tuple[Array, Array]:
+    """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice."""
+    cosine, sine = lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    return cosine * right + sine * down, cosine * down - sine * right
+
+
+@turned.defjvp
+def _turned_jvp(primals, tangents):
+    right, down, angle = primals
+    cosine, sine = lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    along, across = cosine * right + sine * down, cosine * down - sine * right
+    d_right, d_down, d_angle = tangents
+    # Given to all channels by a matrix product: pulled back, it is one too, where XLA's CPU backend
+    # would take a broadcast's sum over the first axis cell by cell.
+    turn = (jnp.ones((len(right), 1), right.dtype) @ d_angle.reshape(1, -1)).reshape(right.shape)
+    return (along, across), (
+        cosine * d_right + sine * d_down + turn * across,
+        cosine * d_down - sine * d_right - turn * along,
+    )
 
 
 class MultiScale(nn.Module):
@@ -187,7 +204,7 @@ class MultiScale(nn.Module):
 class Learnt(nn.Module):
     """Sees each channel through stencils of its own, which are learnt.
 
-        features[k, c] = sum over the 3^ndim neighbours s of kernel[s, k, c] * x_c(cell + s)
+        features[c, k] = sum over the 3^ndim neighbours s of kernel[c, k, s] * x_c(cell + s)
 
     The border is the lattice's, as for the fixed stencils. The weights have no units: a rule that
     learnt them on one spacing means another neighbourhood on another.
@@ -206,15 +223,15 @@ class Learnt(nn.Module):
         kernel = self.param(
             "kernel",
             nn.initializers.normal(1 / math.sqrt(neighbours)),
-            (neighbours, self.count, len(seen)),
+            (len(seen), self.count, neighbours),
         )
         bordered = pad(seen, grid, 1)
         taps = [bordered]
         for axis in range(-grid.ndim, 0):
             taps = [shifted(tap, axis, offset, 1) for tap in taps for offset in (-1, 0, 1)]
-        patches = jnp.stack(taps).reshape(neighbours, len(seen), -1)
-        features = jnp.einsum("skc,scn->ckn", kernel, patches)
-        return features.reshape((-1,) + grid.shape)
+        # A small matrix product for each channel.
+        patches = jnp.stack(taps, axis=1).reshape(len(seen), neighbours, -1)
+        return (kernel @ patches).reshape((-1,) + grid.shape)
 
 
 def _gradient(x: Array, grid: Grid, scale: float, scheme: str, stencil: str) -> Array:

@@ -60,79 +60,68 @@ class Gated(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention among the views that a cell takes of what it sees.
+    """Multi-head attention of a cell to views that it takes of what it sees.
 
-    Linear maps of the features give each cell, for each head, as many queries q, keys k and values
-    v of length d as there are tokens. Within a head and a cell,
+    Linear maps of the features give each cell, for each head, a query q, and for each of its tokens
+    a key k and a value v, all of length d. Within a head and a cell,
 
-        attended[t] = sum over tokens s of softmax_s(q[t] . k[s] / sqrt(d)) v[s],
+        attended = sum over tokens s of softmax_s(q . k[s] / sqrt(d)) v[s],
 
-    and the change is linear in all that is attended. Nothing but the perception reaches beyond the
-    cell, so the rule is as local as any other; "Attention-based neural cellular automata" of
+    and the change is linear in what the heads attend to. Nothing but the perception reaches beyond
+    the cell, so the rule is as local as any other; "Attention-based neural cellular automata" of
     Tesfaldet et al. (2022) attend to the neighbours' tokens instead.
 
     Source: Vaswani et al., "Attention is all you need" (2017).
 
     Attributes:
       heads: how many, each with maps of its own.
-      tokens: views that a head takes.
+      tokens: views among which a head chooses.
       length: of a query, a key and a value.
     """
 
     heads: int = 4
     tokens: int = 4
-    length: int = 8
+    length: int = 16
 
     @nn.compact
     def __call__(self, features: Array, channels: int, inputs: Array | None = None) -> Array:
         """See the module's docstring."""
-        maps = 3 * self.tokens * self.length
-        projected = PointwiseDense(maps * self.heads, name="projections")(features, inputs)
-        rows = projected.reshape(maps, self.heads, -1)
-        # One matrix product for all maps, then each coordinate of each token by itself,
-        # [heads, cells]: over these, sums are written out, since XLA's CPU backend takes one
-        # over an axis that is not the last cell by cell (a train step took 7 times longer).
-        coordinates = [row[0] for row in lax.split(rows, (1,) * maps)]
-        token = lambda index: coordinates[index * self.length : (index + 1) * self.length]
-        query, key, value = (
-            [token(kind * self.tokens + index) for index in range(self.tokens)]
-            for kind in range(3)
+        width = self.heads * self.length
+
+        def tokens(name: str, count: int) -> list[Array]:
+            rows = PointwiseDense(count * width, name=name)(features, inputs)
+            return lax.split(rows.reshape(count * width, -1), (width,) * count)
+
+        (query,), keys, values = (
+            tokens("query", 1),
+            *(tokens(name, self.tokens) for name in ("key", "value")),
         )
-        attended = jnp.stack([row for q in query for row in attend(q, key, value)])
-        attended = attended.reshape((-1,) + features.shape[1:])
+        # Sums over a head's coordinates, and weights for all of them, are matrix products: XLA's
+        # CPU backend takes other sums over an axis in front cell by cell, several times slower.
+        heads = jnp.repeat(jnp.eye(self.heads, dtype=query.dtype), self.length, axis=1)
+        query = query * self.length**-0.5
+        scores = [heads @ (query * key) for key in keys]  # each [heads, cells]
+        highest = lax.stop_gradient(functools.reduce(jnp.maximum, scores))
+        weights = [jnp.exp(score - highest) for score in scores]
+        scale = 1 / functools.reduce(operator.add, weights)
+        chosen = [
+            (heads.T @ (weight * scale)) * value
+            for weight, value in zip(weights, values, strict=True)
+        ]
+        attended = functools.reduce(operator.add, chosen).reshape((-1,) + features.shape[1:])
         self.sow("intermediates", "hidden", attended)
         last = PointwiseDense(channels, nn.initializers.zeros_init(), name="output")
         return last(attended)
 
 
-def attend(query: list[Array], keys: list[list[Array]], values: list[list[Array]]) -> list[Array]:
-    """The mean of the values, weighted by softmax(query . key / sqrt(d)).
-
-    Args:
-      query: its d coordinates, arrays of any one shape.
-      keys: the d coordinates of each token.
-      values: likewise.
-
-    Returns:
-      The d coordinates.
-    """
-    inner = lambda a, b: functools.reduce(operator.add, map(operator.mul, a, b))
-    query = [coordinate * len(query) ** -0.5 for coordinate in query]
-    scores = [inner(query, key) for key in keys]
-    highest = lax.stop_gradient(functools.reduce(jnp.maximum, scores))
-    weights = [jnp.exp(score - highest) for score in scores]
-    scale = 1 / functools.reduce(operator.add, weights)
-    weights = [weight * scale for weight in weights]
-    return [inner(weights, coordinate) for coordinate in zip(*values, strict=True)]
-
-
 class KolmogorovArnold(nn.Module):
-    """Layers of learnt functions of one variable, sums of radial bases.
+    """Layers of learnt functions of one variable, sums of radial bases; then a linear one.
 
         y_j = sum_i ( sum_g w_jig phi_g(x_i) + v_ji base(x_i) ) + b_j
         phi_g(x) = exp(-((x - c_g) / h)^2),    centres c_g a distance h apart over [-reach, reach]
 
-    Beyond that range the base branch alone goes on.
+    Beyond that range the base branch alone goes on. The last layer, from the hidden one to the
+    channels, has straight lines for functions: few outputs would not repay the bases' evaluation.
 
     Source: Liu et al., "KAN: Kolmogorov-Arnold networks" (2024), with the bases of Li,
     "Kolmogorov-Arnold networks are radial basis function networks" (2024).
@@ -144,7 +133,7 @@ class KolmogorovArnold(nn.Module):
       activation: the base branch, by its name in flax.linen.
     """
 
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[int, ...] = (128,)
     bases: int = 8
     reach: float = 2.0
     activation: str = "silu"
@@ -168,7 +157,7 @@ class KolmogorovArnold(nn.Module):
             x, inputs = layer(expanded(x), inputs), None
             self.sow("intermediates", "hidden", x)
         last = PointwiseDense(channels, nn.initializers.zeros_init(), name="output")
-        return last(expanded(x), inputs)
+        return last(x, inputs)
 
 
 def radial_bases(x: Array, count: int, reach: float) -> list[Array]:
