@@ -21,6 +21,7 @@ from diffpattern.grid import stencils
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import check_lattice, pad
 from diffpattern.grid.slices import shifted
+from diffpattern.parallel.recomputation import remembered
 
 
 class Stencils(nn.Module):
@@ -111,6 +112,8 @@ class Steerable(nn.Module):
             seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
         ):
             if view.ndim > seen.ndim:
+                # Complete before it is turned, or each neighbour's share of it is turned again.
+                view = lax.optimization_barrier(view)
                 down, right = (part[:, 0] for part in lax.split(view, (1, 1), axis=1))
                 features += turned(right, down, x[-1])
             else:
@@ -121,14 +124,14 @@ class Steerable(nn.Module):
 @jax.custom_jvp
 def turned(right: Array, down: Array, angle: Array) -> tuple[Array, Array]:
     """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice."""
-    cosine, sine = lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    cosine, sine = _direction(angle)
     return cosine * right + sine * down, cosine * down - sine * right
 
 
 @turned.defjvp
 def _turned_jvp(primals, tangents):
     right, down, angle = primals
-    cosine, sine = lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    cosine, sine = _direction(angle)
     along, across = cosine * right + sine * down, cosine * down - sine * right
     d_right, d_down, d_angle = tangents
     # Given to all channels by a matrix product: pulled back, it is one too, where XLA's CPU backend
@@ -138,6 +141,11 @@ def _turned_jvp(primals, tangents):
         cosine * d_right + sine * d_down + turn * across,
         cosine * d_down - sine * d_right - turn * along,
     )
+
+
+def _direction(angle: Array) -> tuple[Array, Array]:
+    """Cosine and sine, once for all channels: on a CPU they take long."""
+    return lax.optimization_barrier((remembered(jnp.cos(angle)), remembered(jnp.sin(angle))))
 
 
 class MultiScale(nn.Module):
