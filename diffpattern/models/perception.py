@@ -318,11 +318,15 @@ def monomials(x: Array, order: int) -> Array:
 
 
 def coarsened(grid: Grid, scale: int) -> Grid:
-    """The grid of blocks of `scale` cells an axis."""
+    """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean."""
+    if scale == 1:
+        return grid
+    changes = {} if grid.mask is None else {"mask": block_means(grid.mask, grid, scale)}
     return dataclasses.replace(
         grid,
         shape=tuple(size // scale for size in grid.shape),
         spacing=tuple(scale * spacing for spacing in grid.spacing),
+        **changes,
     )
 
 
