@@ -119,6 +119,6 @@ def _train_step(
         statistics=training.unit_statistics(channels, shape, interval=1.0),
     )
     function = training.loss_and_gradient(sought)
-    one = jax.value_and_grad(lambda p, x: jnp.sum(step(p, x, key) ** 2))
+    one = jax.value_and_grad(lambda p, x: jnp.sum(step(p, x, key) ** 2), argnums=(0, 1))
     work = jax.jit(one).lower(parameters, lattice).cost_analysis()["flops"]
     return lambda: function(parameters, windows), work
