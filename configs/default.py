@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
     rda.polynomial = ConfigDict({"order": 3, "constraints": (), "position": False})
     rda.network = network()
     # Production less decay, neither negative; both have this first value, per time.
-    rda.split = network(initial=0.01)
+    rda.split = network(initial=0.1)
     # -s x^3, which keeps other reactions from growing without end; first value of s.
     rda.cubic_damping = ConfigDict({"initial": 0.0})
     # Diffusion: stencil of the Laplacian (as data.laplacian) and first value of the coefficients,

@@ -26,7 +26,6 @@ AUTOMATA = {
     "steerable": {"perception": "steerable"},
     "learnt": {"perception": "learnt"},
     "alive": {"finishing": ("alive",), "alive.channel": 1, "alive.threshold": 0.02},
-    "jittered": {"step_jitter": 4},
 }
 
 # The terms of `config.model.rda`, and changes of their sections; docs/terms.md explains them.
