@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from diffpattern import findings, problem, scores
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.parallel.mesh import make_mesh
+from diffpattern.parallel.mesh import ALONE, make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
 from diffpattern.run_folder import RunFolder
@@ -46,7 +46,8 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     logging.info("Evaluating step %d of %s on %s", restored.step, folder.path, jax.devices())
 
     # Its predictions, and what they are worth.
-    mesh, together = make_mesh(), prefers_together(config.training.windows)
+    mesh = make_mesh(1 if sought.running == ALONE else -1)
+    together = prefers_together(config.training.windows)
     prediction = make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
         restored.parameters
     )

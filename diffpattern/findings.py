@@ -134,9 +134,9 @@ def standard_errors(
         return least_squares.triangle(*linearise(parameters, window, key))
 
     different = jax.tree.map(lambda array: array[first], batch)
-    factors = spread(
-        triangle, different, mesh, together=together, check=sought.replication_is_checked
-    )(parameters)
+    factors = spread(triangle, different, mesh, together=together, running=sought.running)(
+        parameters
+    )
     flat, unravel = ravel_pytree(parameters)
     values, restore = ravel_pytree(readings(parameters))
     by_parameters = jax.jacfwd(lambda flat: ravel_pytree(readings(unravel(flat)))[0])(flat)

@@ -73,7 +73,7 @@ def make_training(
         "mesh": mesh,
         "seed": config.seed,
         "together": together,
-        "check": sought.replication_is_checked,
+        "running": sought.running,
     }
     if config.optimiser.name == "levenberg_marquardt":
         least_squares.check_size(initial)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD, fill_up, put
+from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD, fill_up, on_mesh, own, put
 from diffpattern.problem import Problem
 from diffpattern.training.step import over_windows
 
@@ -39,7 +39,7 @@ def make_predictor(
         (truth.values[:, 0], truth.forcing(everyone)),
         mesh,
         together=together,
-        check=problem.replication_is_checked,
+        running=problem.running,
     )
 
 
@@ -49,7 +49,7 @@ def spread(
     mesh: Mesh,
     *,
     together: bool,
-    check: bool,
+    running: str,
 ) -> Callable[[Parameters], np.ndarray]:
     """`function` of every item, each on one device.
 
@@ -58,7 +58,7 @@ def spread(
       items: a pytree of arrays [N, ...].
       mesh: over whose "data" axis the items are spread.
       together: see `training.step.over_windows`.
-      check: see `training.step.on_mesh`.
+      running: see `parallel.mesh.on_mesh`.
 
     Returns:
       A function from parameters to the N results, [N, ...].
@@ -70,17 +70,9 @@ def spread(
     def local(parameters, batch):
         # What a function differentiates by is its device's own: by what all devices share, the
         # derivatives would be summed over them.
-        parameters = jax.lax.pcast(parameters, DATA, to="varying")
+        parameters = own(parameters)
         one = lambda item, index: function(parameters, item, index)
         return over_windows(one, together, batch["item"], batch["index"])
 
-    on_devices = jax.jit(
-        jax.shard_map(
-            local,
-            mesh=mesh,
-            in_specs=(EVERYWHERE, SPREAD),
-            out_specs=SPREAD,
-            check_vma=check,
-        )
-    )
+    on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, SPREAD), SPREAD, running))
     return lambda parameters: np.asarray(on_devices(put(parameters, mesh), batch))[:count]

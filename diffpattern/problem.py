@@ -22,6 +22,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED
 from diffpattern.rollout import (
     Adaptive,
     Dynamics,
@@ -126,9 +127,12 @@ class Problem:
         )
 
     @property
-    def replication_is_checked(self) -> bool:
-        """Whether JAX can check what is equal on all devices: not in Diffrax's adaptive loop."""
-        return not isinstance(self.dynamics, Adaptive)
+    def running(self) -> str:
+        """How it runs on the devices, see `parallel.mesh.on_mesh`: Diffrax's loops bear no proof of
+        what is equal on all of them, and its implicit solvers no splitting at all."""
+        if not isinstance(self.dynamics, Adaptive):
+            return CHECKED
+        return ALONE if self.dynamics.solver in adaptive.IMPLICIT else UNCHECKED
 
 
 def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Problem:
@@ -218,7 +222,7 @@ def _pde_dynamics(
         symbol = spectral.EXACT if fields.exact else rule.laplacian()
         eigenvalues = jnp.asarray(transform.eigenvalues(symbol), jnp.float32)
         dynamics = exponential(
-            lambda parameters: rule.rates(parameters, eigenvalues),
+            lambda parameters: rule.rates(parameters, eigenvalues, len(statistics.species)),
             rule.remainder,
             fields.name,
             fields.dt,

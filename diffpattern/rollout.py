@@ -183,7 +183,7 @@ def exponential(
     """The dynamics of dx/dt = L x + N(x) under an exponential solver of fixed step.
 
     Args:
-      rates: parameters -> those of L for each mode, [C, *freq] or [1, *freq].
+      rates: parameters -> those of L for each mode, [C, *freq].
       remainder: N.
       solver: its name.
       dt: length of a step, in units of time.

@@ -12,6 +12,7 @@ from diffpattern.errors import InputError
 from diffpattern.models import monomials
 from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.parallel.mesh import CHECKED, UNCHECKED
 from diffpattern.rollout import Adaptive, Stepped
 from diffpattern.systems import GrayScott
 
@@ -49,7 +50,7 @@ def test_a_pde_has_the_terms_that_were_asked_for():
     assert isinstance(sought.rule, ReactionDiffusionAdvection)
     assert set(sought.initialise(0)) == {"advection", "polynomial"}
     assert isinstance(sought.dynamics, Stepped) and sought.dynamics.count(2.0) == 2
-    assert sought.channels == 2 and sought.replication_is_checked
+    assert sought.channels == 2 and sought.running == CHECKED
 
 
 def test_fields_reach_their_parts():
@@ -81,7 +82,7 @@ def test_adaptive_steps_have_their_tolerances_and_no_checks():
     dynamics = sought.dynamics
     assert isinstance(dynamics, Adaptive) and dynamics.solver == "tsit5"
     assert (dynamics.relative_tolerance, dynamics.max_steps) == (1e-3, 16)
-    assert sought.with_sensitivities is None and not sought.replication_is_checked
+    assert sought.with_sensitivities is None and sought.running == UNCHECKED
 
 
 def test_an_automaton_divides_the_interval_into_its_steps():

@@ -3,6 +3,7 @@
 One axis, "data": trajectories are spread over it, parameters are on every device.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +13,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from diffpattern.errors import InputError
 
 DATA = "data"
+# How a function runs on the devices: JAX proves that what should be the same on all of them is;
+# nobody does, as in Diffrax's adaptive loop; or on one device, without being split at all, which
+# implicit solvers need.
+CHECKED, UNCHECKED, ALONE = "checked", "unchecked", "alone"
 SPREAD = PartitionSpec(DATA)
 EVERYWHERE = PartitionSpec()
 
@@ -32,6 +37,33 @@ def make_mesh(data: int = -1) -> Mesh:
     return jax.make_mesh(
         (count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )
+
+
+def on_mesh(
+    local: Callable, mesh: Mesh, in_specs: Any, out_specs: Any, running: str = CHECKED
+) -> Callable:
+    """Runs `local` on each device with its share of the arguments.
+
+    Args:
+      local: may reduce over the axis "data".
+      mesh: where; of one device for `ALONE`.
+      in_specs: how the arguments lie on it.
+      out_specs: how the results do.
+      running: `CHECKED`, `UNCHECKED` or `ALONE`.
+    """
+    if running == ALONE:
+        # The axis is there, for sums over it, though nothing lies along it.
+        return jax.vmap(local, in_axes=None, out_axes=None, axis_name=DATA, axis_size=1)
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=running == CHECKED
+    )
+
+
+def own(tree):
+    """What all devices share, as each device's own: differentiated by that, nothing is summed."""
+    if DATA not in jax.sharding.get_abstract_mesh().manual_axes:
+        return tree
+    return jax.lax.pcast(tree, DATA, to="varying")
 
 
 def put(tree, mesh: Mesh, spec: PartitionSpec = EVERYWHERE):

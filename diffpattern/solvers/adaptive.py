@@ -19,19 +19,19 @@ from jax import Array
 
 from diffpattern.errors import InputError
 
-_IMPLICIT = {"kencarp3": diffrax.KenCarp3, "kvaerno3": diffrax.Kvaerno3}
+IMPLICIT = {"kencarp3": diffrax.KenCarp3, "kvaerno3": diffrax.Kvaerno3}
 _SOLVERS = {
     "tsit5": diffrax.Tsit5,
     "dopri5": diffrax.Dopri5,
     "dopri8": diffrax.Dopri8,
     "heun": diffrax.Heun,
-    **_IMPLICIT,
+    **IMPLICIT,
 }
 NAMES = tuple(_SOLVERS)
 
 # Numbers in a state, channels included, up to which a dense Jacobian is reasonable: it then takes
 # 64 MiB in float32, and a solve needs a few times as much.
-MOST_IMPLICIT = 4096
+MOSTIMPLICIT = 4096
 
 
 def solve(
@@ -111,7 +111,7 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
     Raises:
       InputError: an implicit solver is to run on several devices, or on too large a lattice.
     """
-    if name not in _IMPLICIT:
+    if name not in IMPLICIT:
         return
     if devices > 1:
         raise InputError(
@@ -119,10 +119,10 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
             f"mesh has {devices}; set mesh.data to 1, or take an explicit or exponential solver."
         )
     size = math.prod(shape)
-    if size > MOST_IMPLICIT:
+    if size > MOSTIMPLICIT:
         raise InputError(
             f"solver.name is {name!r}, an implicit solver, whose dense Jacobian takes "
             f"{4 * size**2 / 2**20:.0f} MiB for the {size} numbers of a lattice {shape}; it serves "
-            f"{MOST_IMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
+            f"{MOSTIMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
             "solver."
         )

@@ -30,14 +30,13 @@ from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import Changes
-from diffpattern.parallel.mesh import DATA
+from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
 from diffpattern.rollout import Stepped, snapshots
 from diffpattern.training.step import (
     Batch,
     Metrics,
     Step,
     TrainState,
-    on_mesh,
     over_windows,
     window_keys,
 )
@@ -222,7 +221,7 @@ def make_least_squares_step(
     *,
     seed: int,
     together: bool,
-    check: bool = True,
+    running: str = CHECKED,
 ) -> Step:
     """A train step by Levenberg-Marquardt on the mean squared residual of the windows.
 
@@ -237,7 +236,7 @@ def make_least_squares_step(
       mesh: over whose "data" axis the windows lie.
       seed: of this run.
       together: see `step.over_windows`.
-      check: see `step.on_mesh`.
+      running: see `parallel.mesh.on_mesh`.
     """
     lower_flat = ravel_pytree(lower)[0]
 
@@ -246,7 +245,7 @@ def make_least_squares_step(
         flat, unravel = ravel_pytree(state.parameters)
         # Each device differentiates for itself: a derivative by what all devices share would be
         # summed over them.
-        parameters = jax.lax.pcast(state.parameters, DATA, to="varying")
+        parameters = own(state.parameters)
         weights = batch["weight"] / jax.lax.psum(batch["weight"].sum(), DATA)
 
         def reduced(window, weight, key):
@@ -292,7 +291,7 @@ def make_least_squares_step(
             "diverged": 1.0 - share,
         }
 
-    return on_mesh(local, mesh, check=check)
+    return on_mesh(local, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
 
 
 def _no_changes(x: Array, count: int) -> Changes:
@@ -310,10 +309,11 @@ def _gather(local: Array) -> Array:
     give the same on every device.
     """
     devices = jax.lax.axis_size(DATA)
+    if devices == 1:
+        return jax.lax.psum(local, DATA)
     place = jax.lax.axis_index(DATA) * local.shape[0]
     whole = jnp.zeros((devices * local.shape[0],) + local.shape[1:], local.dtype)
-    whole = jax.lax.pcast(whole, DATA, to="varying")
-    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(whole, local, place, 0), DATA)
+    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(own(whole), local, place, 0), DATA)
 
 
 def check_size(parameters: Parameters) -> None:

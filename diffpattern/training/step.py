@@ -17,7 +17,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from diffpattern.data.windows import Window
-from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD
+from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
 
 Parameters = Any
 # "window" (see `data.windows.Window`), "index" and "weight" of each, spread over the devices.
@@ -64,19 +64,6 @@ def prefers_together(choice: str) -> bool:
     return choice == "together" or (choice == "auto" and jax.default_backend() != "cpu")
 
 
-def on_mesh(local: Callable, mesh: Mesh, *, check: bool = True) -> Callable:
-    """Runs `local(state, batch)` on each device with its share of the windows.
-
-    Args:
-      local: gives results that are the same on every device (reduced over "data").
-      mesh: where.
-      check: let JAX prove that they are the same. Only Diffrax's adaptive loop cannot be checked.
-    """
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(EVERYWHERE, SPREAD), out_specs=EVERYWHERE, check_vma=check
-    )
-
-
 def compiled(step: Step, mesh: Mesh) -> Step:
     """The jitted step, which takes over the memory of the state it is given."""
     sharding = lambda spec: jax.sharding.NamedSharding(mesh, spec)
@@ -96,7 +83,7 @@ def make_gradient_step(
     *,
     seed: int,
     together: bool,
-    check: bool = True,
+    running: str = CHECKED,
 ) -> Step:
     """A train step by the gradient of the mean loss over the windows.
 
@@ -110,11 +97,11 @@ def make_gradient_step(
       mesh: over whose "data" axis the windows lie.
       seed: of this run.
       together: see `over_windows`.
-      check: see `on_mesh`.
+      running: see `parallel.mesh.on_mesh`.
     """
 
     def loss_and_gradient(state: TrainState, batch: Batch):
-        parameters = jax.lax.pcast(state.parameters, DATA, to="varying")
+        parameters = own(state.parameters)
 
         def one(window, weight, key):
             result = jax.value_and_grad(window_loss)(parameters, window, key)
@@ -127,7 +114,8 @@ def make_gradient_step(
         return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        loss, gradient = on_mesh(loss_and_gradient, mesh, check=check)(state, batch)
+        spread = on_mesh(loss_and_gradient, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
+        loss, gradient = spread(state, batch)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)

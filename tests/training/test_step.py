@@ -13,7 +13,7 @@ from diffpattern.data.windows import Window
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.diffusion import LinearDiffusion
-from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
+from diffpattern.parallel.mesh import CHECKED, DATA, SPREAD, UNCHECKED, fill_up, make_mesh, put
 from diffpattern.rollout import rollout, runge_kutta
 from diffpattern.training.step import (
     TrainState,
@@ -58,10 +58,14 @@ def toy_batch(count=6):
     return {"window": Window(values, forcing), "index": np.arange(count, dtype=np.int32)}
 
 
-def toy_step(devices, *, lower=UNBOUNDED, together=False, check=True, loss=toy_loss, batch=None):
+def toy_step(
+    devices, *, lower=UNBOUNDED, together=False, running=CHECKED, loss=toy_loss, batch=None
+):
     """The state and metrics after a step of plain descent, and the state that was handed in."""
     mesh, optimiser = make_mesh(devices), optax.sgd(1.0)
-    step = make_gradient_step(loss, optimiser, lower, mesh, seed=5, together=together, check=check)
+    step = make_gradient_step(
+        loss, optimiser, lower, mesh, seed=5, together=together, running=running
+    )
     first = put(TrainState(jnp.int32(3), PARAMETERS, optimiser.init(PARAMETERS)), mesh)
     batch = put(fill_up(batch or toy_batch(), devices), mesh, SPREAD)
     return *compiled(step, mesh)(first, batch), first
@@ -79,11 +83,11 @@ def toy_answer():
 
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("running", [CHECKED, UNCHECKED])
 @pytest.mark.parametrize("devices", [1, 2, 8])
-def test_a_step_follows_the_gradient_of_the_mean_over_the_windows(devices, check, together):
+def test_a_step_follows_the_gradient_of_the_mean_over_the_windows(devices, running, together):
     """Differentiated by what the devices share, a loss would give the sum over them."""
-    state, metrics, _ = toy_step(devices, check=check, together=together)
+    state, metrics, _ = toy_step(devices, running=running, together=together)
     loss, gradient = toy_answer()
     assert int(state.step) == 4
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
