@@ -127,7 +127,7 @@ def training(devices, **changes):
 def derivative_start(fields):
     """Whether the fit of difference quotients works."""
     changes = {"optimiser.derivative_steps": 3}
-    run = tiny.Run(tiny.config(**SMALL | changes | fields), data(6), 2)
+    run = tiny.Run(tiny.config(**SMALL | changes | fields), data(6), 1)
     state = train.fit_derivatives(
         run.config, run.sought, run.state, run.trajectories, run.mesh, False
     )

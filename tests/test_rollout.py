@@ -7,7 +7,15 @@ from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import laplacian
-from diffpattern.rollout import Adaptive, Stepped, rollout, runge_kutta
+from diffpattern.rollout import (
+    Adaptive,
+    Jittered,
+    Stepped,
+    exponential,
+    rollout,
+    runge_kutta,
+)
+from diffpattern.solvers import spectral
 
 RATES = {"first": 0.3, "second": -0.7}
 TIMES = {"equal": [0.0, 0.5, 1.0, 1.5], "unequal": [2.0, 2.5, 3.0, 4.0, 5.0, 5.25]}
@@ -160,3 +168,48 @@ def test_what_is_prepared_is_made_of_the_parameters_and_taken_by_every_step():
     dynamics = Stepped(step, 0.5, prepare=lambda parameters: parameters["first"])
     states = rollout(dynamics, RATES, start(4), np.array([0.0, 1.0, 1.5]), KEY)
     np.testing.assert_allclose(states[2], start(4) * 1.15**3, rtol=1e-12)
+
+
+def test_jittered_steps_are_drawn_for_each_interval():
+    """Each step adds 1, so the lattice counts the steps; each count is as likely."""
+    steps = Stepped(lambda rate, x, key, forcing: x + 1.0, 0.25)
+    dynamics = Jittered(steps, 2)
+    run = jax.jit(
+        jax.vmap(lambda key: rollout(dynamics, None, jnp.zeros((1, 1)), np.arange(4.0), key))
+    )
+    counts = np.diff(run(jax.random.split(KEY, 200))[..., 0, 0], axis=1).astype(int)
+    shares = np.bincount(counts.reshape(-1), minlength=7)[2:] / counts.size
+    assert counts.min() == 2 and counts.max() == 6
+    assert (np.abs(shares - 0.2) < 4 * np.sqrt(0.16 / counts.size)).all()
+    gradient = jax.grad(
+        lambda rate: rollout(
+            Jittered(Stepped(lambda rate, x, key, forcing: rate * x, 0.25), 1),
+            rate,
+            jnp.ones((1, 1)),
+            np.array([0.0, 1.0]),
+            KEY,
+        )[1, 0, 0]
+    )(1.0)
+    assert gradient in (3.0, 4.0, 5.0)
+
+
+@pytest.mark.parametrize("jitter", [4, 9])
+def test_jitter_that_might_leave_no_step_is_refused(jitter):
+    dynamics = Jittered(Stepped(lambda rate, x, key, forcing: x, 0.25), jitter)
+    with pytest.raises(InputError, match=f"Up to {jitter} steps .* than 4 .* leave none"):
+        rollout(dynamics, None, start(4), np.array([0.0, 1.0]), KEY)
+
+
+def test_an_exponential_solver_takes_the_linear_part_exactly():
+    grid = Grid((6, 5))
+    transform = spectral.Transform(grid)
+    eigenvalues = jnp.asarray(transform.eigenvalues("cross"))
+    rates = lambda parameters: parameters["first"] * eigenvalues[None] * jnp.ones((2, 1, 1))
+    remainder = lambda parameters, x, forcing: jnp.zeros_like(x)
+    dynamics = exponential(rates, remainder, "etdrk2", 0.5, transform)
+    fine = runge_kutta(
+        lambda parameters, x, forcing: parameters["first"] * laplacian(x, grid), "tsit5", 1 / 64
+    )
+    times = np.array(TIMES["unequal"][:4])
+    states, expected = (rollout(d, RATES, start(6, 5), times, KEY) for d in (dynamics, fine))
+    np.testing.assert_allclose(states, expected, rtol=1e-9)

@@ -42,7 +42,7 @@ class Run:
         configuration.check(config)
         summary = statistics.summarise(trajectories, problem.whitened_degrees(config))
         self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
-        self.sought = problem.build(config, summary)
+        self.sought = problem.build(config, summary, devices)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)
         training = make_training(config, self.sought, initial, self.mesh, together)

@@ -205,3 +205,47 @@ def test_recommended_settings_are_stable_and_hold_on_other_lattices(name):
     settings = Simulation.recommended(SYSTEMS[name](), shape=(32, 48))
     assert settings.shape == (32, 48) and settings.system == SYSTEMS[name]()
     require_stable(settings)
+
+
+def test_an_exponential_solver_gives_the_same_trajectories_with_longer_steps():
+    fields = {"shape": (12, 12), "interval": 8.0, "end_time": 16.0, "train": 1, "test": 1}
+    fields |= {"validation": 1, "boundary": ("symmetric", "circular")}
+    fine = simulate(Simulation(**fields, solver="tsit5", dt=0.25))["test"]
+    exponential = simulate(Simulation(**fields, solver="etdrk4", dt=2.0))["test"]
+    np.testing.assert_allclose(exponential.values, fine.values, atol=2e-4)
+    assert np.abs(fine.values[:, 2] - fine.values[:, 0]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"boundary": "zero"}, "data.solver is 'etdrk4', but data.boundary: .*'zero'"),
+        ({"mask": "ellipse"}, "data.solver is 'etdrk4', which knows no masks"),
+    ],
+)
+def test_what_an_exponential_solver_cannot_do_is_refused(fields, told):
+    with pytest.raises(InputError, match=told):
+        Simulation(solver="etdrk4", **fields)
+
+
+@pytest.mark.parametrize(("shape", "refinement"), [((24, 20), 1), ((16, 16), 2), ((14, 12, 13), 1)])
+def test_every_trajectory_has_an_ellipse_of_its_own_which_holds_it(shape, refinement):
+    settings = Simulation(
+        shape=shape,
+        refinement=refinement,
+        mask="ellipse",
+        interval=4.0,
+        end_time=8.0,
+        train=3,
+        validation=1,
+        test=1,
+    )
+    data = simulate(settings)["train"]
+    assert data.mask.shape == (3, *shape)
+    sizes = data.mask.reshape(3, -1).mean(1)
+    assert ((sizes > 0.1) & (sizes < 0.8)).all() and len(set(sizes.tolist())) == 3
+    outside = np.broadcast_to(data.mask[:, None, ..., None] == 0, data.values.shape)
+    assert (data.values[outside] == 0).all()
+    # A, fed everywhere inside, is nowhere drained through the edge.
+    inside = np.broadcast_to(data.mask[:, None] == 1, data.values.shape[:-1])
+    assert data.values[..., 0][inside].min() > 0.1
