@@ -26,7 +26,6 @@ from diffpattern.configs import default, rules
 from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.data.statistics import summarise
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.grid.geometry import Grid
 from diffpattern.methods import make_training
 from diffpattern.parallel.mesh import make_mesh, put
 from diffpattern.prediction import make_predictor
@@ -37,12 +36,32 @@ TASK = Simulation(
     shape=(16, 16), laplacian="oono_puri", interval=4.0, end_time=32.0, train=8, test=4
 )
 LARGE = dataclasses.replace(TASK, shape=(64, 64), train=1, validation=1, test=1)
+# A rule is told what differs between trajectories wherever its data have inputs: "conditional" is
+# the plain rule, on data of two feeds.
+NAMES = (*rules.NAMES, "conditional")
+_FEEDS = (TASK.system, dataclasses.replace(TASK.system, alpha=0.03))
 PICTURE = "docs/images/rules.png"
 _COLUMNS = 7
 
 
+def data_of(name: str, settings: Simulation = TASK) -> dict[str, Trajectories]:
+    """What a rule learns from, by split."""
+    if name != "conditional":
+        return simulate(settings)
+    kinds = [simulate(dataclasses.replace(settings, system=system)) for system in _FEEDS]
+    return {
+        split: dataclasses.replace(
+            kinds[0][split],
+            values=np.concatenate([kind[split].values for kind in kinds]),
+            inputs=np.repeat(np.eye(len(kinds)), len(kinds[0][split].values), axis=0),
+        )
+        for split in kinds[0]
+    }
+
+
 def config_of(name: str) -> ConfigDict:
     """The config of a rule for the task: few units, few steps."""
+    name = "plain" if name == "conditional" else name
     config = rules.get_config(name)
     config.optimiser.derivative_steps = 0
     config.training.batch = 8
@@ -91,10 +110,11 @@ def errors(sought: Problem, parameters: Any, unseen: Trajectories) -> dict[str, 
     }
 
 
-def on_a_larger_lattice(config: ConfigDict, sought: Problem, parameters: Any) -> np.ndarray:
-    """B at the end on an unseen start of `LARGE`, [*space]."""
-    truth = simulate(LARGE)["test"]
-    larger = dataclasses.replace(sought.statistics, grid=Grid(LARGE.shape))
+def on_a_larger_lattice(
+    config: ConfigDict, sought: Problem, parameters: Any, truth: Trajectories
+) -> np.ndarray:
+    """B at the end from an unseen start on a larger lattice, [*space]."""
+    larger = dataclasses.replace(sought.statistics, grid=truth.grid)
     predict = make_predictor(
         problem.build(config, larger), truth, make_mesh(1), seed=0, together=False
     )
@@ -119,19 +139,20 @@ def draw(panels: dict[str, np.ndarray], path: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Trains the rules that the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
-    parser.add_argument("--only", choices=rules.NAMES, metavar="NAME")
+    parser.add_argument("--only", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--picture", metavar="FILE", help=f"contact sheet, such as {PICTURE}")
     flags = parser.parse_args(arguments)
-    data, panels = simulate(TASK), {"truth": simulate(LARGE)["test"].values[0, -1, ..., 1]}
+    panels = {"truth": data_of("plain", LARGE)["test"].values[0, -1, ..., 1]}
     print(f"{'rule':26}{'NRMSE':>8}{'persistence':>13}{'seconds':>9}")
-    for name in [flags.only] if flags.only else rules.NAMES:
-        config, began = config_of(name), time.monotonic()
+    for name in [flags.only] if flags.only else NAMES:
+        config, data, began = config_of(name), data_of(name), time.monotonic()
         sought, parameters = learn(config, data["train"], jax.device_count())
         found = errors(sought, parameters, data["test"])
         spent = time.monotonic() - began
         print(f"{name:26}{found['rule']:8.2g}{found['persistence']:13.2g}{spent:9.1f}", flush=True)
         if flags.picture:
-            panels[name] = on_a_larger_lattice(config, sought, parameters)
+            truth = data_of(name, LARGE)["test"]
+            panels[name] = on_a_larger_lattice(config, sought, parameters, truth)
     if flags.picture:
         draw(panels, flags.picture)
 

@@ -157,7 +157,8 @@ def _pictures(report: RunReport) -> str:
     actual, predicted = truth.values[which], np.asarray(report.prediction[which])
     with np.errstate(invalid="ignore", over="ignore"):
         difference = predicted.astype(np.float64) - actual
-    errors = nrmse(predicted[None], actual[None], _floor(report))[0]
+    mask = None if truth.mask is None else truth.mask[which : which + 1]
+    errors = nrmse(predicted[None], actual[None], _floor(report), mask)[0]
     parts = [
         f"<p>Trajectory {which + 1} of {len(truth.values)}, the one whose error at the last time "
         f"is the median. {_what_a_picture_is(actual.ndim - 2)} Compare position and shape of the "
@@ -303,7 +304,8 @@ def _floor(report: RunReport) -> list[float]:
 def _typical(report: RunReport) -> int:
     """The trajectory of median error at the last time (the lower one of two)."""
     last = (slice(None), slice(-1, None))
-    errors = nrmse(np.asarray(report.prediction)[last], report.truth.values[last], _floor(report))
+    predicted, truth = np.asarray(report.prediction)[last], report.truth
+    errors = nrmse(predicted, truth.values[last], _floor(report), truth.mask)
     worst = errors[:, 0].max(axis=-1)
     return int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2])
 
