@@ -6,6 +6,8 @@ import numpy as np
 
 from benchmarks import training
 from benchmarks.pairs import Pair, relative_difference
+from diffpattern.data.windows import Window
+from diffpattern.grid.forcing import UNFORCED
 from diffpattern.training import least_squares
 
 
@@ -25,7 +27,7 @@ def sensitivities(shape: tuple[int, ...] = (64, 64), hidden: int = 16, steps: in
     )
     times = np.array([0.0, steps])
     parameters = training.random_like(sought.initialise(0), 0.01)
-    window, key = training.random_windows(1, shape, 2)[0], jax.random.key(3)
+    window, key = Window(training.random_windows(1, shape, 2)[0], UNFORCED), jax.random.key(3)
     ours = jax.jit(sought.linearisation(times))
     theirs = jax.jit(least_squares.by_forward_mode(sought.residuals(times)))
 

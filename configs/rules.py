@@ -25,7 +25,7 @@ AUTOMATA = {
     },
     "steerable": {"perception": "steerable"},
     "learnt": {"perception": "learnt"},
-    "alive": {"finishing": ("alive",), "alive.channel": 1, "alive.threshold": 0.02},
+    "alive": {"finishing": ("alive",), "alive.channel": 0},
 }
 
 # The terms of `config.model.rda`, and changes of their sections; docs/terms.md explains them.

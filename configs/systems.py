@@ -14,6 +14,6 @@ def get_config(name="gray_scott"):
     config = default.get_config()
     recommended = system_named(name).recommended
     config.data.name = name
-    config.data.update(vars(recommended))
+    config.data.update(vars(recommended) | {"boundary": (recommended.boundary,)})
     config.solver.dt = recommended.dt
     return config

@@ -18,6 +18,8 @@ from diffpattern.parallel.mesh import make_mesh
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.xdist_group("test_evaluate")
+
 pytestmark = pytest.mark.slow
 
 
@@ -66,7 +68,7 @@ def test_scores_do_not_depend_on_place_and_devices(trained, tmp_path, monkeypatc
     config = json.loads((folder.path / "config.json").read_text())
     config["mesh"]["data"] = 64  # it was trained on more than there are
     (folder.path / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr(evaluation, "make_mesh", lambda: make_mesh(devices))
+    monkeypatch.setattr(evaluation, "make_mesh", lambda _: make_mesh(devices))
     found = evaluate(folder)
     assert json.loads(folder.scores.read_text()) == found
     for key in ("times", "nrmse", "valid_time", "diffusion", "equation", "baselines"):
@@ -150,7 +152,7 @@ def of_another_model(folder):
         (lambda folder: damage(folder, 6), 6, ["checkpoints/6", "damaged"]),
         (lambda folder: None, 999, ["checkpoints/999", "does not exist"]),
         (lambda folder: None, -1, ["checkpoints/-1", "does not exist"]),
-        (of_another_model, None, ["another model", "reaction/coefficients"]),
+        (of_another_model, None, ["another model", "polynomial/coefficients"]),
     ],
 )
 def test_what_is_broken_is_named_and_nothing_written(folder, break_it, step, words, warnings):

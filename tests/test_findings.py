@@ -12,6 +12,8 @@ from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.training.least_squares import triangle
 
+pytestmark = pytest.mark.xdist_group("test_findings")
+
 WINDOWS, ROWS = 400, 24
 TRUE = np.array([1.0, -2.0, 0.5])
 

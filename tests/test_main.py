@@ -119,6 +119,8 @@ def note_import(name, *arguments, load=builtins.__import__, **options):
         print("SPY imports it in", threading.current_thread().name)
     return load(name, *arguments, **options)
 from diffpattern import main, train
+
+pytestmark = pytest.mark.xdist_group("test_main")
 builtins.__import__ = note_import
 def note_compile(*arguments, compile=train.compiled):
     print("SPY compiles", "with" if "tensorflow" in sys.modules else "without")
@@ -228,7 +230,7 @@ def test_a_run_tells_what_it_does(trained):
     lines = done.stderr.splitlines()
     assert str(path) in lines[0]
     assert str(path) in lines[-1]
-    assert "reaction/coefficients" in done.stderr
+    assert "polynomial/coefficients" in done.stderr
     assert "step 1 of 2" in done.stderr
     assert re.search(r"step 2 of 2 .* steps/s  0:00 left$", done.stderr, re.MULTILINE)
     # No line but ours, and the table of parameters.

@@ -248,7 +248,7 @@ def test_least_squares_passes_over_what_is_not_finite_but_not_for_ever(
         ({"data.dt": 0.7}, ["data.interval", "data.dt"]),
         ({"data.shape": (4, 4, 4, 4)}, ["data.shape", "1, 2 or 3"]),
         ({"data.shape": (8, 0)}, ["data.shape"]),
-        ({"data.boundary": "mirror"}, ["data.boundary", "symmetric"]),
+        ({"data.boundary": ("mirror",)}, ["data.boundary", "symmetric"]),
         ({"data.laplacian": "box"}, ["data.laplacian", "oono_puri"]),
         ({"data.solver": "rk4"}, ["data.solver", "heun"]),
         ({"data.end_time": 5.0}, ["data.end_time", "data.interval"]),

@@ -176,6 +176,7 @@ def test_the_name_tells_every_parameter_apart():
         "test": 3,
         "seed": 1,
         "refinement": 2,
+        "mask": "ellipse",
         "system": GrayScott(alpha=0.05),
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Simulation)}

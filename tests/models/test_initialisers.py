@@ -50,7 +50,7 @@ def test_networks_start_with_it_and_at_zero_where_the_last_layer_does(name):
     network = PointwiseNetwork((4,), 2, last_scale=0.0, initialiser=name)
     value, variables = network.init_with_output(jax.random.key(0), x)
     np.testing.assert_array_equal(value, 0.0)
-    assert np.abs(variables["params"]["PointwiseDense_0"]["kernel"]).min() > 0
+    assert np.abs(variables["params"]["hidden_0"]["kernel"]).min() > 0
     scaled = lambda scale: PointwiseNetwork((4,), 2, last_scale=scale, initialiser=name)
     small, large = (
         scaled(scale).init_with_output(jax.random.key(0), x)[0] for scale in (0.01, 1.0)

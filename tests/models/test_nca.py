@@ -181,7 +181,7 @@ def test_inputs_are_as_good_as_lattices_of_them():
     rule, x = automaton(SMALL, update=Network((8,), "tanh")), lattice(SMALL)
     forcing = Forcing(inputs=jnp.array([0.3, -1.2]))
     parameters = trained(rule, x, forcing)
-    first, last = parameters["update"]["PointwiseNetwork_0"].values()
+    first, last = parameters["update"]["network"].values()
     features = rule.perception.apply({}, x, SMALL)
     written = jnp.broadcast_to(forcing.inputs[:, None, None], (2, *SMALL.shape))
     told = jnp.concatenate([features, written]).reshape(len(features) + 2, -1)
@@ -244,10 +244,10 @@ def test_perception_and_hidden_activations_can_be_captured():
     capture = jax.jit(lambda x: rule.apply({"params": parameters}, x, KEY, mutable="intermediates"))
     after, captured = capture(x)
     captured = captured["intermediates"]
-    (hidden,) = captured["update"]["PointwiseNetwork_0"]["hidden"]
+    (hidden,) = captured["update"]["network"]["hidden"]
     (perception,) = captured["perceived"]
     np.testing.assert_allclose(perception, rule.perception.apply({}, x, SMALL), rtol=1e-12)
-    last = parameters["update"]["PointwiseNetwork_0"]["PointwiseDense_1"]
+    last = parameters["update"]["network"]["output"]
     change = jnp.tensordot(last["kernel"].T, hidden, 1) + last["bias"][:, None, None]
     np.testing.assert_allclose(after, x + change, rtol=1e-10)
 
@@ -318,7 +318,7 @@ def activator_inhibitor():
         {"kernel": np.array(last, float), "bias": np.array([-2.0, 0.0])},
     ]
     layers = [jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), layer) for layer in layers]
-    return {"update": {"PointwiseNetwork_0": {f"PointwiseDense_{i}": layers[i] for i in (0, 1)}}}
+    return {"update": {"network": {"hidden_0": layers[0], "output": layers[1]}}}
 
 
 def dominant_wavelength(u, spacing):

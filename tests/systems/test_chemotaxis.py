@@ -16,7 +16,7 @@ def test_cells_are_conserved_where_none_grow(system, boundary):
     system, grid = dataclasses.replace(system, growth=0.0), Grid((24, 24), 0.5, boundary)
 
     def step(_, x):
-        return explicit.step("heun", lambda x: system.right_hand_side(x, grid), x, 0.04)
+        return explicit.step("heun", lambda x, _: system.right_hand_side(x, grid), x, 0.04)
 
     start = system.start(jax.random.key(0), grid)
     end = jax.jit(lambda x: jax.lax.fori_loop(0, 1000, step, x))(start)

@@ -11,7 +11,7 @@ from diffpattern.systems import KuramotoSivashinsky, NavierStokes
 
 def later(system, x, grid, laplacian, dt, steps):
     def step(_, x):
-        return explicit.step("heun", lambda x: system.right_hand_side(x, grid, laplacian), x, dt)
+        return explicit.step("heun", lambda x, _: system.right_hand_side(x, grid, laplacian), x, dt)
 
     return jax.jit(lambda x: jax.lax.fori_loop(0, steps, step, x))(x)
 

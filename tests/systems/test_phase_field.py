@@ -13,7 +13,9 @@ def later(system, x, grid, laplacian, dt, steps):
     """`x` after so many steps of Euler's method."""
 
     def step(_, x):
-        return explicit.step("euler", lambda x: system.right_hand_side(x, grid, laplacian), x, dt)
+        return explicit.step(
+            "euler", lambda x, _: system.right_hand_side(x, grid, laplacian), x, dt
+        )
 
     return jax.jit(lambda x: jax.lax.fori_loop(0, steps, step, x))(x)
 
@@ -99,7 +101,7 @@ def test_domains_of_cahn_hilliard_coarsen_with_the_cube_root_of_time():
     def advance(x, steps):
         def step(_, x):
             return explicit.step(
-                "euler", lambda x: system.right_hand_side(x, grid, "isotropic"), x, dt
+                "euler", lambda x, _: system.right_hand_side(x, grid, "isotropic"), x, dt
             )
 
         return jax.lax.fori_loop(0, steps, step, x)

@@ -22,7 +22,7 @@ def double_precision():
 
 def ours(system, start, grid, dt, end_time):
     def step(_, x):
-        return explicit.step("heun", lambda x: system.right_hand_side(x, grid, "cross"), x, dt)
+        return explicit.step("heun", lambda x, _: system.right_hand_side(x, grid, "cross"), x, dt)
 
     return jax.jit(lambda x: jax.lax.fori_loop(0, round(end_time / dt), step, x))(start)
 

@@ -221,7 +221,7 @@ def sharpening(coefficients=(0.1, -0.02)) -> Trajectories:
     negative coefficient."""
     grid = Grid((12,))
     rule = LinearDiffusion(grid)
-    right_hand_side = lambda c, x: rule.apply({"params": {"coefficient": c}}, x)
+    right_hand_side = lambda c, x, _: rule.apply({"params": {"coefficient": c}}, x)
     starts = np.random.default_rng(0).uniform(0.2, 0.8, (3, *grid.shape, 2)).astype(np.float32)
     times = 2.0 * np.arange(5)
     run = lambda start: rollout(
