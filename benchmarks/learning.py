@@ -3,7 +3,7 @@
     python -m benchmarks.learning [--only=NAME] [--picture=FILE]
 
 The task is Gray-Scott on 16 x 16 cells from blobs to t = 32, a snapshot every 4 units of time, with
-8 trajectories to train on (`TASK`). An automaton has 600 steps of nadam; a PDE 60 of the derivative
+8 trajectories to train on (`TASK`). An automaton has 800 steps of nadam; a PDE 60 of the derivative
 fit and 30 of least squares. What it learnt is scored on 4 unseen starts, and shown on a lattice 16
 times as large: a local rule does not know how large its lattice is.
 """
@@ -72,8 +72,8 @@ def config_of(name: str) -> ConfigDict:
             nca[nca.change].hidden = (32,)
         elif nca.change == "kan":
             nca.kan.hidden = (12,)
-        config.training.window, config.training.steps = 4, 600
-        optax.learning_rate, optax.warmup_steps, optax.decay_steps = 1e-2, 10, 600
+        config.training.window, config.training.steps = 4, 800
+        optax.learning_rate, optax.warmup_steps, optax.decay_steps = 5e-3, 10, 800
         return config
     config.optimiser, config.loss = default.get_config().optimiser, default.get_config().loss
     config.optimiser.derivative_steps, config.training.steps = 60, 30

@@ -5,7 +5,7 @@ gradient: a ratio of 1 is a rule that is as fast as the plain one by operation, 
 that waits for memory, or for functions that XLA does not count, where the plain one computes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,28 +15,12 @@ from jax import Array
 
 from benchmarks import training
 from benchmarks.pairs import Pair
-from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.grid.geometry import Grid
-from diffpattern.models.finishing import Alive, Bounded
-from diffpattern.models.nca import NeuralCellularAutomaton
-from diffpattern.models.perception import ISOTROPIC, Learnt, MultiScale, Steerable, Stencils
-from diffpattern.models.updates import Attention, Gated, KolmogorovArnold
-from diffpattern.problem import Problem
-from diffpattern.rollout import Stepped
+from diffpattern.configs import rules
+from diffpattern.grid.forcing import Forcing
 
-# What makes each rule another than the plain one.
-RULES: dict[str, dict[str, Any]] = {
-    "gated": {"update": Gated()},
-    "bounded": {"finishing": (Bounded(observed=4),)},
-    "alive": {"finishing": (Alive(),)},
-    "higher_order": {"perception": Stencils(order=2)},
-    "multi_scale": {"perception": MultiScale()},
-    "learnt": {"perception": Learnt()},
-    "isotropic": {"perception": ISOTROPIC},
-    "steerable": {"perception": Steerable()},
-    "attention": {"update": Attention()},
-    "kan": {"update": KolmogorovArnold()},
-    "conditional": {},
+# What makes each rule another than the plain one; "conditional" has inputs.
+RULES = {name: changes for name, changes in rules.AUTOMATA.items() if name != "plain"} | {
+    "conditional": {}
 }
 _INPUTS = {"conditional": 4}
 # A rule may take 1.3 times what its work says; alive masking adds less than 15%, work or not.
@@ -64,12 +48,9 @@ def rule(
       channels: of the lattice.
       steps: of the automaton.
     """
-    plain = NeuralCellularAutomaton(Grid(shape))
-    other = plain.clone(**RULES[name])
-    forcing = Forcing(inputs=jnp.ones(_INPUTS[name])) if name in _INPUTS else UNFORCED
     windows = training.random_windows(batch, shape, channels)
-    ours, work = _train_step(other, forcing, windows, steps)
-    theirs, plain_work = _train_step(plain, UNFORCED, windows, steps)
+    ours, work = _train_step(RULES[name], _INPUTS.get(name, 0), windows, steps)
+    theirs, plain_work = _train_step({}, 0, windows, steps)
     ratio = 1.0 if name == "alive" else work / plain_work
 
     def broken() -> float:
@@ -95,30 +76,33 @@ def rule(
 
 
 def _train_step(
-    automaton: NeuralCellularAutomaton, forcing: Forcing, windows: Array, steps: int
+    changes: Mapping[str, Any], inputs: int, windows: Array, steps: int
 ) -> tuple[Callable[[], Any], float]:
-    """A train step on the windows [B, 2, *space, C], and the operations of one step of the rule."""
+    """A train step on the windows [B, 2, *space, C], and the operations of one step of the rule.
+
+    Args:
+      changes: of `config.model.nca`.
+      inputs: how many inputs cells are told.
+      windows: random numbers.
+      steps: of the automaton.
+    """
     shape, channels = windows.shape[2:-1], windows.shape[-1]
-    lattice = jnp.zeros((channels, *shape))
+    fields = {"channels": channels, "steps_per_interval": steps, **changes}
+    sought = training.build(
+        {"model.name": "nca"} | {f"model.nca.{name}": value for name, value in fields.items()},
+        species=channels,
+        shape=shape,
+        interval=1.0,
+        inputs=inputs,
+    )
+    parameters = training.random_like(sought.initialise(0), 0.01)
+    function = training.loss_and_gradient(sought)
+    forcing = Forcing(time=0.0, inputs=jnp.ones(inputs) if inputs else None)
     key = jax.random.key(0)
 
-    def initialise(seed: int):
-        first = jax.random.key(seed)
-        return jax.jit(automaton.init)(first, lattice, first, forcing)["params"]
+    def squares(parameters, x):
+        return jnp.sum(sought.dynamics.step(parameters, x, key, forcing) ** 2)
 
-    def step(parameters, x, key):
-        return automaton.apply({"params": parameters}, x, key, forcing)
-
-    parameters = training.random_like(initialise(0), 0.01)
-    sought = Problem(
-        rule=automaton,
-        initialise=initialise,
-        dynamics=Stepped(step, 1 / steps),
-        with_sensitivities=None,
-        channels=channels,
-        statistics=training.unit_statistics(channels, shape, interval=1.0),
-    )
-    function = training.loss_and_gradient(sought)
-    one = jax.value_and_grad(lambda p, x: jnp.sum(step(p, x, key) ** 2), argnums=(0, 1))
-    work = jax.jit(one).lower(parameters, lattice).cost_analysis()["flops"]
+    one = jax.jit(jax.value_and_grad(squares, argnums=(0, 1)))
+    work = one.lower(parameters, jnp.zeros((channels, *shape))).cost_analysis()["flops"]
     return lambda: function(parameters, windows), work

@@ -26,7 +26,12 @@ LossAndGradient = Callable[[Parameters, Array], tuple[Array, Parameters]]
 
 
 def build(
-    fields: Mapping[str, Any], *, species: int, shape: tuple[int, ...], interval: float
+    fields: Mapping[str, Any],
+    *,
+    species: int,
+    shape: tuple[int, ...],
+    interval: float,
+    inputs: int = 0,
 ) -> Problem:
     """The problem of the default config with some fields changed, without any data.
 
@@ -35,23 +40,21 @@ def build(
       species: channels that are data; their whitening changes nothing, but is computed.
       shape: of the lattice, a torus of unit spacing.
       interval: between two snapshots, in units of time.
+      inputs: how many numbers all cells are told.
     """
     config = default.get_config()
     config.update_from_flattened_dict(fields)
-    return problem.build(config, unit_statistics(species, shape, interval))
-
-
-def unit_statistics(species: int, shape: tuple[int, ...], interval: float) -> Statistics:
-    """Statistics of no data: means of zero and fluctuations of one; arguments as of `build`."""
     unit = tuple(map(tuple, np.eye(species).tolist()))
-    return Statistics(
+    statistics = Statistics(
         species=tuple(f"species {index}" for index in range(species)),
         grid=Grid(shape),
         interval=interval,
         mean=(0.0,) * species,
         fluctuation=(1.0,) * species,
         whitening={1: Whitening((0.0,) * species, unit)},
+        inputs=inputs,
     )
+    return problem.build(config, statistics)
 
 
 def random_like(parameters: Parameters, scale: float) -> Parameters:
@@ -96,8 +99,10 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
 
     def function(parameters, windows):
         state = TrainState(jnp.int32(0), parameters, keeper.init(parameters))
-        forcing = Forcing(time=np.zeros(len(windows), np.float32))
-        batch = {"window": Window(windows, forcing), "index": np.arange(len(windows))}
+        count, inputs = len(windows), sought.statistics.inputs
+        told = np.ones((count, inputs), np.float32) if inputs else None
+        forcing = Forcing(time=np.zeros(count, np.float32), inputs=told)
+        batch = {"window": Window(windows, forcing), "index": np.arange(count)}
         batch = fill_up(batch, mesh.size)
         state, metrics = step(put(state, mesh), put(batch, mesh, SPREAD))
         return metrics["loss"], state.optimiser

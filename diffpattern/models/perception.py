@@ -228,11 +228,7 @@ class Learnt(nn.Module):
         """Features [count (C + E), *space]."""
         seen = with_environment(x, grid, environment)
         neighbours = 3**grid.ndim
-        kernel = self.param(
-            "kernel",
-            nn.initializers.normal(1 / math.sqrt(neighbours)),
-            (len(seen), self.count, neighbours),
-        )
+        kernel = self.param("kernel", _seeing_itself, (len(seen), self.count, neighbours))
         bordered = pad(seen, grid, 1)
         taps = [bordered]
         for axis in range(-grid.ndim, 0):
@@ -240,6 +236,12 @@ class Learnt(nn.Module):
         # A small matrix product for each channel.
         patches = jnp.stack(taps, axis=1).reshape(len(seen), neighbours, -1)
         return (kernel @ patches).reshape((-1,) + grid.shape)
+
+
+def _seeing_itself(key: Array, shape: tuple[int, int, int], dtype=jnp.float32) -> Array:
+    """First kernels [C, count, neighbours]: random ones, of which the first leans on the cell."""
+    kernels = jax.random.normal(key, shape, dtype) / math.sqrt(shape[-1])
+    return kernels.at[:, 0, shape[-1] // 2].add(1.0)
 
 
 def _gradient(x: Array, grid: Grid, scale: float, scheme: str, stencil: str) -> Array:
