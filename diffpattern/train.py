@@ -154,7 +154,7 @@ def fit_derivatives(
 
 def simulation(config: ConfigDict) -> Simulation:
     """The simulation that the config's data come from."""
-    fields = dict(config.data)
+    fields = config.data.to_dict()
     name, _ = fields.pop("name"), fields.pop("directory")
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])

@@ -6,6 +6,7 @@ from diffpattern import configuration, train
 from diffpattern.configs import default, systems
 from diffpattern.data.simulation import Simulation
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Boundary
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.rehearsal import rehearse
 from diffpattern.systems import SYSTEMS
@@ -37,3 +38,21 @@ def test_parameters_are_those_of_the_section_of_the_system():
 def test_a_system_that_there_is_not_is_refused_from_the_command_line():
     with pytest.raises(InputError, match="'brussels', but must be one of allen_cahn, "):
         configuration.check_file("configs/systems.py:brussels")
+
+
+def test_walls_reach_the_simulation_and_come_back_out_of_json():
+    config = default.get_config()
+    fall = {"kind": "value", "value": [1.0, 0.0], "times": [0.0, 64.0]}
+    config.data.boundary = ([fall, "symmetric"], "circular")
+    across, along = train.simulation(config).grid.boundary
+    assert across.lower == Boundary("value", (1.0, 0.0), (0.0, 64.0))
+    assert across.upper.kind == "symmetric" and along.kind == "circular"
+    again = configuration.from_json(configuration.to_json(config), "config.json")
+    assert train.simulation(again) == train.simulation(config)
+    configuration.agree(config, again, "runs/a")
+
+
+def test_one_entry_is_for_all_axes():
+    config = default.get_config()
+    config.data.boundary = ("symmetric",)
+    assert [walls.kind for walls in train.simulation(config).grid.boundary] == ["symmetric"] * 2
