@@ -12,8 +12,10 @@ from diffpattern.errors import InputError
 from diffpattern.models import monomials
 from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.parallel.mesh import CHECKED, UNCHECKED
+from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED, make_mesh
+from diffpattern.prediction import make_predictor
 from diffpattern.rollout import Adaptive, Stepped
+from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -176,3 +178,50 @@ def test_whitened_degrees(order, degrees):
 def test_what_cannot_work_is_refused_when_it_is_built(fields, sentence):
     with pytest.raises(InputError, match=sentence):
         build(**fields)
+
+
+SMALL_STEPS = {"solver.adaptive.relative_tolerance": 1e-6, "solver.adaptive.max_steps": 32}
+
+
+def under(solver):
+    """The problem under a solver, with adaptive steps where it has no fixed ones."""
+    if solver in (*explicit.NAMES, *spectral.NAMES):
+        return build(**{"solver.name": solver, "solver.dt": 0.5})
+    return build(**SMALL_STEPS | {"solver.name": solver, "solver.dt": 0.0})
+
+
+@pytest.mark.parametrize("solver", problem.solver_names())
+def test_every_solver_gives_gradients_that_are_finite_differences(solver):
+    with jax.enable_x64(True):
+        sought = under(solver)
+        parameters = moved(sought.initialise(0))
+        start = jnp.asarray(tiny.data().values[0, 0], jnp.float64)
+        weights = np.random.default_rng(1).normal(size=(2, *start.shape))
+        flat, unravel = ravel_pytree(parameters)
+
+        @jax.jit
+        def both(flat):
+            total = lambda flat: jnp.sum(
+                weights * sought.predict(unravel(flat), start, np.array([0.0, 2.0]), KEY)
+            )
+            return jax.value_and_grad(total)(flat)
+
+        direction = np.random.default_rng(2).normal(size=flat.shape)
+        step = 1e-5
+        numeric = (both(flat + step * direction)[0] - both(flat - step * direction)[0]) / (2 * step)
+        # An adaptive solver's steps depend on the parameters, which its gradient leaves out.
+        tolerance = 1e-6 if isinstance(sought.dynamics, Stepped) else 1e-3
+        assert both(flat)[1] @ direction == pytest.approx(float(numeric), rel=tolerance)
+
+
+@pytest.mark.parametrize("solver", problem.solver_names())
+def test_every_solver_predicts_the_same_on_one_and_eight_devices(solver):
+    sought, data = under(solver), tiny.data()
+    parameters = moved(sought.initialise(0))
+    meshes = [make_mesh(1)] if sought.running == ALONE else [make_mesh(1), make_mesh(8)]
+    predictions = [
+        make_predictor(sought, data, mesh, seed=0, together=False)(parameters) for mesh in meshes
+    ]
+    for prediction in predictions:
+        assert np.isfinite(prediction).all()
+        np.testing.assert_allclose(prediction, predictions[0], rtol=1e-5, atol=1e-6)

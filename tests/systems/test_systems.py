@@ -115,6 +115,22 @@ def test_a_system_runs_on_one_two_and_three_axes(name, shape, boundary, quick_co
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+def test_its_gradient_is_a_finite_difference_and_finite_where_all_is_flat(name, quick_compilation):
+    system, grid = SYSTEMS[name](), Grid((8, 8))
+    with jax.enable_x64(True):
+        rest = np.reshape(system.rest, (-1, 1, 1)) * np.ones((1, 8, 8))
+        random = np.random.default_rng(0)
+        x = jnp.asarray(rest + 0.1 + 0.05 * random.uniform(size=rest.shape))
+        weights, direction = random.normal(size=(2, *rest.shape))
+        total = lambda x: jnp.sum(weights * system.right_hand_side(x, grid, "isotropic"))
+        both = jax.jit(jax.value_and_grad(total))
+        step = 1e-6
+        numeric = (both(x + step * direction)[0] - both(x - step * direction)[0]) / (2 * step)
+        assert np.vdot(both(x)[1], direction) == pytest.approx(float(numeric), rel=1e-6)
+        assert np.isfinite(both(jnp.asarray(rest))[1]).all()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_one_key_draws_one_start_at_every_resolution(name, quick_compilation):
     start = jax.jit(system_named(name)().start, static_argnums=1)
     coarse = start(jax.random.key(3), Grid((18, 24)))
