@@ -18,9 +18,7 @@ from diffpattern.parallel.mesh import make_mesh
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.xdist_group("test_evaluate")
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_evaluate")]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tiny_runs import listing
 
 from diffpattern.training.metrics import read_scalars
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_main")]
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -120,7 +120,6 @@ def note_import(name, *arguments, load=builtins.__import__, **options):
     return load(name, *arguments, **options)
 from diffpattern import main, train
 
-pytestmark = pytest.mark.xdist_group("test_main")
 builtins.__import__ = note_import
 def note_compile(*arguments, compile=train.compiled):
     print("SPY compiles", "with" if "tensorflow" in sys.modules else "without")
