@@ -69,7 +69,10 @@ class PointwiseDense(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         if inputs is not None:
-            told = nn.Dense(self.features, use_bias=False, name="inputs")(inputs.astype(x.dtype))
+            shape = (inputs.shape[0], self.features)
+            told = inputs.astype(x.dtype) @ self.param(
+                "inputs", nn.initializers.lecun_normal(), shape
+            )
             bias = told if bias is None else bias + told
         if bias is not None:
             y = y + bias[:, None]

@@ -238,7 +238,7 @@ class Learnt(nn.Module):
         return (kernel @ patches).reshape((-1,) + grid.shape)
 
 
-def _seeing_itself(key: Array, shape: tuple[int, int, int], dtype=jnp.float32) -> Array:
+def _seeing_itself(key: Array, shape: tuple[int, int, int], dtype=float) -> Array:
     """First kernels [C, count, neighbours]: random ones, of which the first leans on the cell."""
     kernels = jax.random.normal(key, shape, dtype) / math.sqrt(shape[-1])
     return kernels.at[:, 0, shape[-1] // 2].add(1.0)

@@ -185,7 +185,7 @@ def test_inputs_are_as_good_as_lattices_of_them():
     features = rule.perception.apply({}, x, SMALL)
     written = jnp.broadcast_to(forcing.inputs[:, None, None], (2, *SMALL.shape))
     told = jnp.concatenate([features, written]).reshape(len(features) + 2, -1)
-    kernel = jnp.concatenate([first["kernel"], first["inputs"]["kernel"]])
+    kernel = jnp.concatenate([first["kernel"], first["inputs"]])
     hidden = jnp.tanh(kernel.T @ told + first["bias"][:, None])
     change = (last["kernel"].T @ hidden + last["bias"][:, None]).reshape(x.shape)
     np.testing.assert_allclose(step(rule, parameters, x, forcing), x + change, rtol=1e-10)
