@@ -8,6 +8,7 @@ PDEs.
 """
 
 from diffpattern.configs import default, nca_gray_scott, pde_nadam
+from diffpattern.models.perception import ISOTROPIC
 
 # Changes of `config.model.nca`; docs/automata.md explains them.
 AUTOMATA = {
@@ -19,9 +20,9 @@ AUTOMATA = {
     "attention": {"change": "attention"},
     "kan": {"change": "kan"},
     "isotropic": {
-        "stencils.kernels": ("identity", "gradient_norm", "laplacian"),
-        "stencils.gradient": "bickley",
-        "stencils.laplacian": "isotropic",
+        "stencils.kernels": ISOTROPIC.kernels,
+        "stencils.gradient": ISOTROPIC.gradient,
+        "stencils.laplacian": ISOTROPIC.laplacian,
     },
     "steerable": {"perception": "steerable"},
     "learnt": {"perception": "learnt"},

@@ -120,7 +120,6 @@ def check(config: ConfigDict) -> None:
 def _check_value(field: str, value: Any) -> None:
     """Refuses a value that the field cannot have, whatever the others are."""
     last = field.rpartition(".")[2]
-
     if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and value not in choices:
         raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
     if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(last):
@@ -267,7 +266,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     Fields, where a choice leaves a part of a section unused.
     """
     yield from _but_the_chosen(config, "data.name", "data", SYSTEMS)
-    yield from _but_the_chosen(config, "model.name", "model", ("rda", "chemotaxis", "nca"))
+    yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
     if model.name == "nca":
         yield "solver", "model.name is 'nca', which takes steps of its own"

@@ -1,6 +1,5 @@
 """Evaluation: restore a run, score its rule on trajectories that it has never seen, report."""
 
-import io
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from diffpattern import findings, problem, scores
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.files import npz
 from diffpattern.parallel.mesh import ALONE, make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
@@ -96,9 +96,7 @@ def _restore(folder: RunFolder, template: Any, step: int | None) -> Restored:
 
 def _to_npz(prediction: np.ndarray, truth: Trajectories) -> bytes:
     """Predictions, which need not be finite, with their times and species."""
-    file = io.BytesIO()
-    np.savez(file, values=prediction, times=truth.times, species=np.array(truth.species))
-    return file.getvalue()
+    return npz(values=prediction, times=truth.times, species=np.array(truth.species))
 
 
 def _report(

@@ -1,8 +1,12 @@
 """Files that appear complete or not at all."""
 
 import contextlib
+import io
 import os
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from diffpattern.errors import InputError
 
@@ -31,3 +35,10 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
                 os.unlink(beside)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def npz(**arrays: ArrayLike) -> bytes:
+    """Arrays by name, as the content of an .npz file."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()

@@ -175,7 +175,8 @@ class RunFolder:
             ) from error
         path = path.with_name("test.npz")
         test = Trajectories.load_npz(path)
-        if self.facts().get("data_digest", {}).get("test", test.digest()) != test.digest():
+        begun = self.facts().get("data_digest", {}).get("test")
+        if begun is not None and begun != test.digest():
             raise InputError(
                 f"{path} does not hold the data on which the run was begun (run.json has another "
                 f"digest); training with --workdir={self.path} writes it again."

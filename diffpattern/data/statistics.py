@@ -68,13 +68,12 @@ def summarise(trajectories: Trajectories, degrees: tuple[int, ...]) -> Statistic
     """
     values = trajectories.values.astype(np.float64)
     count, axes = len(trajectories.species), tuple(range(2, values.ndim - 1))
-    inside = np.ones(values.shape[:1] + values.shape[2:-1], bool)
+    where, samples = True, values
     if trajectories.mask is not None:
-        inside = trajectories.mask > 0
-    where = np.broadcast_to(inside[:, None, ..., None], values.shape)
+        where = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
+        samples = values[where].reshape(-1, count)
     deviation = values - values.mean(axes, keepdims=True, where=where)
     everything = (0, 1, *axes)
-    samples = values[where].reshape(-1, count)
     return Statistics(
         trajectories.species,
         trajectories.grid,

@@ -4,7 +4,6 @@ They live in memory as plain numpy arrays, and in one file as numpy's `.npz`.
 """
 
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffpattern.errors import InputError
-from diffpattern.files import write_whole
+from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 
@@ -145,16 +144,14 @@ class Trajectories:
         Raises:
           InputError: naming a path that cannot be written.
         """
-        file = io.BytesIO()
-        np.savez(
-            file,
+        content = npz(
             values=self.values,
             times=self.times,
             species=np.array(self.species),
             grid=np.array(json.dumps(self.grid.to_dict())),
             **self._given(),
         )
-        write_whole(path, file.getvalue())
+        write_whole(path, content)
 
     @classmethod
     def load_npz(cls, path: str | os.PathLike) -> "Trajectories":

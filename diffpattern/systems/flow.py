@@ -54,11 +54,6 @@ class KuramotoSivashinsky(System):
         """See `System`."""
         return ((0.0, -self.instability, -self.stiffness),)
 
-    @property
-    def rest(self):
-        """See `System`."""
-        return (0.0,)
-
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         slope = gradient(x, grid)
@@ -96,11 +91,6 @@ class NavierStokes(System):
     def linear_coefficients(self):
         """See `System`."""
         return ((0.0, self.viscosity),)
-
-    @property
-    def rest(self):
-        """See `System`."""
-        return (0.0,)
 
     def check(self, grid: Grid) -> None:
         """See `System`."""

@@ -40,11 +40,6 @@ class CahnHilliard(System):
         """See `System`."""
         return ((0.0, -self.mobility, -self.mobility * self.stiffness),)
 
-    @property
-    def rest(self):
-        """See `System`."""
-        return (0.0,)
-
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         return self.mobility * discrete_laplacian(x * x * x, grid, laplacian)
@@ -87,11 +82,6 @@ class AllenCahn(System):
         """See `System`."""
         return ((self.mobility, self.mobility * self.stiffness),)
 
-    @property
-    def rest(self):
-        """See `System`."""
-        return (0.0,)
-
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         return -self.mobility * x * x * x
@@ -133,11 +123,6 @@ class SwiftHohenberg(System):
     def linear_coefficients(self):
         """See `System`."""
         return ((self.growth - 1.0, -2.0, -1.0),)
-
-    @property
-    def rest(self):
-        """See `System`."""
-        return (0.0,)
 
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""

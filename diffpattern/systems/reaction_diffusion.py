@@ -349,11 +349,6 @@ class FitzHughNagumo(System):
         """See `System`."""
         return (1.0, self.diffusion_u), (-self.rate * self.damping, self.diffusion_v)
 
-    @property
-    def rest(self):
-        """See `System`."""
-        return 0.0, 0.0
-
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         u, v = x
@@ -392,11 +387,6 @@ class ComplexGinzburgLandau(System):
     def linear_coefficients(self):
         """See `System`; the dispersion mixes both species and belongs to the remainder."""
         return (1.0, 1.0), (1.0, 1.0)
-
-    @property
-    def rest(self):
-        """See `System`."""
-        return 0.0, 0.0
 
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""

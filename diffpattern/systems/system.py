@@ -90,9 +90,9 @@ class System(abc.ABC):
         """For each species r_c0, r_c1, ...: of the species itself, of its Laplacian, and so on."""
 
     @property
-    @abc.abstractmethod
     def rest(self) -> tuple[float, ...]:
-        """A uniform state that does not change, one number for each species."""
+        """A uniform state that does not change, one number for each species; zeros by default."""
+        return (0.0,) * len(self.species)
 
     @abc.abstractmethod
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
