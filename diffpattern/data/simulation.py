@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import numbers
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,11 @@ from jax import Array
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.blocks import block_means, spread
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import LAPLACIANS, laplacian
+from diffpattern.rollout import Stepped, exponential, runge_kutta
 from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott, System
 from diffpattern.systems.starts import random_ellipse
@@ -216,16 +217,7 @@ def _require_modes(grid: Grid, solver: str, mask: str) -> None:
 def _run(settings: Simulation) -> tuple[Array, Array | None]:
     """The snapshots of all trajectories, split after split, [N, T, *space, C]; their masks."""
     system, grid = settings.system, settings.fine_grid
-    dt = settings.interval / settings.steps
-    advance_by_dt = _stepper(settings, dt)
-
-    def advance(carry, _):
-        def one(_, carry):
-            x, forcing = carry
-            return advance_by_dt(x, forcing), forcing.later(dt)
-
-        x, forcing = jax.lax.fori_loop(0, settings.steps, one, carry)
-        return (x, forcing), _average_down(x, settings.refinement)
+    dynamics = _dynamics(settings)
 
     def trajectory(identity):
         key = jax.random.key(settings.seed)
@@ -237,10 +229,15 @@ def _run(settings: Simulation) -> tuple[Array, Array | None]:
         if settings.mask == "ellipse":
             # On the data's lattice, so that every cell of it lies inside or outside.
             mask = random_ellipse(jax.random.fold_in(key, 1), settings.grid)
-            forcing = forcing.replace(mask=_repeat(mask, settings.refinement))
+            forcing = forcing.replace(mask=spread(mask, settings.grid, settings.refinement))
             start = start * forcing.mask
-        _, later = jax.lax.scan(advance, (start, forcing), length=settings.times.size - 1)
-        snapshots = jnp.concatenate([_average_down(start, settings.refinement)[None], later])
+
+        def next_snapshot(x, elapsed):
+            x = dynamics.advance(None, x, settings.interval, key, forcing.later(elapsed))
+            return x, block_means(x, grid, settings.refinement)
+
+        _, later = jax.lax.scan(next_snapshot, start, jnp.asarray(settings.times[:-1]))
+        snapshots = jnp.concatenate([block_means(start, grid, settings.refinement)[None], later])
         return jnp.moveaxis(snapshots, 1, -1), mask
 
     identities = [
@@ -256,43 +253,25 @@ def _run(settings: Simulation) -> tuple[Array, Array | None]:
     )
 
 
-def _stepper(settings: Simulation, dt: float) -> Callable[[Array, Forcing], Array]:
-    """One step of the simulation, from a state and its forcing."""
+def _dynamics(settings: Simulation) -> Stepped:
+    """What the simulation runs; it has no parameters."""
     system, grid = settings.system, settings.fine_grid
+    dt = settings.interval / settings.steps
     if settings.solver in spectral.NAMES:
         transform = spectral.Transform(grid)
         eigenvalues = jnp.asarray(transform.eigenvalues(settings.laplacian), jnp.float32)
-        coefficients = spectral.coefficients(settings.solver, system.linear_rates(eigenvalues), dt)
 
-        def remainder(x, _):
+        def remainder(_, x, forcing):
             return system.remainder(x, grid, settings.laplacian)
 
-        return lambda x, _: spectral.step(coefficients, transform, remainder, x)
+        rates = lambda _: system.linear_rates(eigenvalues)
+        return exponential(rates, remainder, settings.solver, dt, transform)
 
-    def step(x, forcing):
-        def right_hand_side(x, elapsed):
-            now = forcing.later(elapsed)
-            slope = system.right_hand_side(x, grid.under(now), settings.laplacian)
-            return slope if now.mask is None else slope * now.mask
+    def right_hand_side(_, x, forcing):
+        slope = system.right_hand_side(x, grid.under(forcing), settings.laplacian)
+        return slope if forcing.mask is None else slope * forcing.mask
 
-        return explicit.step(settings.solver, right_hand_side, x, dt)
-
-    return step
-
-
-def _repeat(x: Array, factor: int) -> Array:
-    """Each cell as a block of `factor` cells along each axis, [*space]."""
-    for axis in range(x.ndim):
-        x = jnp.repeat(x, factor, axis=axis)
-    return x
-
-
-def _average_down(x: Array, factor: int) -> Array:
-    """Means over blocks of `factor` cells along each axis of space, [C, *space]."""
-    for axis in range(1, x.ndim):
-        blocks = (*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :])
-        x = x.reshape(blocks).mean(axis + 1)
-    return x
+    return runge_kutta(right_hand_side, settings.solver, dt)
 
 
 @functools.cache

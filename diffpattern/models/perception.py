@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
+from diffpattern.grid.blocks import block_means, spread
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import check_lattice, pad
 from diffpattern.grid.slices import shifted
@@ -330,22 +331,3 @@ def coarsened(grid: Grid, scale: int) -> Grid:
         spacing=tuple(scale * spacing for spacing in grid.spacing),
         **changes,
     )
-
-
-def block_means(x: Array, grid: Grid, scale: int) -> Array:
-    """Means over blocks of `scale` cells an axis: [..., *space] -> [..., *space / scale]."""
-    if scale == 1:
-        return x
-    for axis in range(-grid.ndim, 0):
-        after = x.shape[axis:][1:]
-        x = x.reshape(x.shape[:axis] + (-1, scale) + after).mean(axis)
-    return x
-
-
-def spread(x: Array, grid: Grid, scale: int) -> Array:
-    """Each value to all cells of its block: [..., *space] -> [..., *space * scale]."""
-    if scale == 1:
-        return x
-    for axis in range(-grid.ndim, 0):
-        x = jnp.repeat(x, scale, axis=axis)
-    return x
