@@ -163,7 +163,7 @@ def get_config() -> ConfigDict:
     nca.network = ConfigDict({"hidden": (128,), "activation": "relu"})
     nca.gated = ConfigDict({"hidden": (128,), "activation": "relu"})
     nca.attention = ConfigDict({"heads": 4, "tokens": 4, "length": 8})
-    nca.kan = ConfigDict({"hidden": (32,), "bases": 8, "reach": 2.0, "activation": "silu"})
+    nca.kan = ConfigDict({"hidden": (64,), "bases": 8, "reach": 2.0, "activation": "silu"})
     # What is done to the lattice after each step, in this order: "bounded" clips the data's
     # channels to [0, 1] and hidden ones to [-1, 1]; "alive" empties cells with nobody alive around.
     nca.finishing = ()

@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.models import updates
 from diffpattern.models.finishing import Alive, Bounded
 from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.networks import ACTIVATIONS
@@ -263,6 +264,24 @@ def test_unknown_names_and_parts_that_do_not_fit_are_refused():
     ):
         with pytest.raises(InputError, match=sentence):
             automaton(grid, **parts).init(KEY, lattice(grid), KEY)
+
+
+@pytest.mark.parametrize("cells", [90, 77])  # of 360: as many in each block, and some to spare
+def test_radial_bases_in_blocks_of_cells_are_those_of_the_whole_lattice(cells, monkeypatch):
+    rule = automaton(GRIDS[2], update=KolmogorovArnold((4, 3)))
+    x, inputs = lattice(GRIDS[2]), Forcing(jnp.zeros(()), inputs=jnp.array([0.3, -1.0]))
+    parameters = trained(rule, x, inputs)
+
+    def loss(parameters, x):
+        return jnp.sum(rule.apply({"params": parameters}, x, KEY, inputs) ** 3)
+
+    derivatives = lambda: jax.jit(jax.value_and_grad(loss, (0, 1)))(parameters, x)
+    whole = derivatives()
+    monkeypatch.setattr(updates, "CELLS_OF_A_BLOCK", cells)
+    jax.clear_caches()
+    in_blocks = derivatives()
+    assert str(jax.make_jaxpr(loss)(parameters, x)).count("scan[") == 2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), whole, in_blocks)
 
 
 def test_activations_are_all_of_flax_that_act_on_each_number_alone():
