@@ -61,6 +61,13 @@ def get_config() -> ConfigDict:
     data.refinement = 1
     # Where each trajectory has anything at all: "none" (everywhere) or a random "ellipse".
     data.mask = "none"
+    # Fields that the rule sees beside the species: "coordinates" of the cells, distance from the
+    # mask's "edge", or both.
+    data.environment = ()
+    # Parameters of the system that differ between trajectories, such as "alpha=0.03,0.0623": as
+    # many trajectories for each value (for each combination), and the rule is told which, between
+    # 0 for the lowest and 1 for the highest. Automata take what they are told; PDEs do not.
+    data.doses = ()
     # How many trajectories each split has, from starts of their own.
     data.train = 16
     data.validation = 4

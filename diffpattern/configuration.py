@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import problem, rules
 from diffpattern.configs import default
+from diffpattern.data import environment
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
@@ -63,7 +64,10 @@ _CHOICES = {
 
 # Each a selection out of some names.
 _SELECTIONS = {"kernels": tuple(KERNELS), "terms": tuple(rules.TERMS)}
-_POSSIBLY_EMPTY = {"finishing": tuple(rules.FINISHINGS)}
+_POSSIBLY_EMPTY = {
+    "finishing": tuple(rules.FINISHINGS),
+    "data.environment": environment.FIELDS,
+}
 
 # Positive whole numbers, as many as one likes.
 _COUNTS = ("hidden", "scales")
@@ -122,7 +126,7 @@ def _check_value(field: str, value: Any) -> None:
     last = field.rpartition(".")[2]
     if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and value not in choices:
         raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
-    if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(last):
+    if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(field) or _POSSIBLY_EMPTY.get(last):
         missing = not value and last in _SELECTIONS
         if missing or len(set(value)) < len(value) or not set(value) <= set(choices):
             raise InputError(
@@ -292,6 +296,10 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         if not optimiser.optax.decay_steps:
             reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
             yield "optimiser.optax.final_fraction", reason
+    if model.name != "nca":
+        yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
+        if not any(fields.position for fields in rules.sections(model) if "position" in fields):
+            yield "data.environment", "no part of the rule has position=True"
     if model.mask != "trainable":
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
     if config.data.mask == "none":

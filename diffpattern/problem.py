@@ -148,7 +148,7 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         does not divide the data's interval.
     """
     mask = MASKS[config.model.mask](statistics.grid)
-    given = _given(statistics)
+    forced = given(statistics)
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
         parts = _automaton_dynamics(rule, config.model.nca, statistics)
@@ -164,8 +164,8 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
     def initialise(seed: int) -> Parameters:
         rule_key, mask_key, step_key = jax.random.split(jax.random.key(seed), 3)
         lattice = jnp.zeros((channels, *statistics.grid.shape))
-        masked = mask.init(mask_key, given)
-        forcing = mask.apply(masked, given)
+        masked = mask.init(mask_key, forced)
+        forcing = mask.apply(masked, forced)
         arguments = (step_key,) if config.model.name == "nca" else ()
         parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
         return parameters | ({"mask": masked["params"]} if masked else {})
@@ -250,7 +250,7 @@ def _is_masked(config: ConfigDict, statistics: Statistics) -> bool:
     return config.model.mask == "trainable" or (config.model.mask == "given" and statistics.masked)
 
 
-def _given(statistics: Statistics) -> Forcing:
+def given(statistics: Statistics) -> Forcing:
     """A forcing of the shapes that those of the data have."""
     space = statistics.grid.shape
     return Forcing(

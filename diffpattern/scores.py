@@ -5,7 +5,8 @@ Pure functions of arrays, channels last ([N, T, *space, C]); nothing here reads 
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ def _about_spatial_mean(x: NDArray) -> tuple[NDArray, tuple[int, ...]]:
 
 
 def nrmse(
-    prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike, mask: ArrayLike | None = None
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    floor: ArrayLike,
+    mask: ArrayLike | None = None,
+    known: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Normalised root mean square error of each trajectory, time and channel.
 
@@ -40,10 +45,11 @@ def nrmse(
       truth: [N, T, *space, C], finite.
       floor: [C], in the channels' units, a share of the training data's fluctuation.
       mask: [N, *space], 1 where the error counts; None: everywhere.
+      known: [N, T, C], 1 where the truth was seen; None: always.
 
     Returns:
-      [N, T, C], never NaN: a snapshot with any value that is not finite scores infinity, and a
-      perfect one scores 0 even where the denominator vanishes.
+      [N, T, C], NaN where the truth was not seen and nowhere else: a snapshot with any value that
+      is not finite scores infinity, and a perfect one scores 0 even where the denominator vanishes.
 
     Raises:
       ValueError: the two shapes differ.
@@ -59,7 +65,7 @@ def nrmse(
             inside = np.asarray(mask)[index] > 0
             p, t = p[:, inside], t[:, inside]
         scores.append(_nrmse_of_one(p, t, floor))
-    return np.stack(scores)
+    return np.where(True if known is None else np.asarray(known) > 0, np.stack(scores), np.nan)
 
 
 def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArray[np.float64]:
@@ -70,6 +76,13 @@ def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArra
         error = _root_mean_square(prediction.astype(np.float64) - truth, space)
         ratio = np.where(error == 0, 0.0, error / scale)
     return np.where(np.isnan(ratio), np.inf, ratio)
+
+
+def overall(errors: ArrayLike) -> float:
+    """One number for the NRMSE [N, T, C]: of the median trajectory, averaged over channels and all
+    times but the first, which is given."""
+    median, _, _ = _over_trajectories(np.asarray(errors)[:, 1:])
+    return float(np.nanmean(median))
 
 
 def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float | None:
@@ -119,11 +132,13 @@ def summarise(
 
     Returns:
       {"times", "nrmse", "nrmse_range", "valid_time", "valid_time_range", "baselines", "floor",
-      "threshold", "trajectories"}; each entry of "baselines" has the middle four keys.
+      "threshold", "trajectories"}; each entry of "baselines" has the middle four keys. Where parts
+      of the truth were not seen, "known" has for each species the indices of the times at which
+      some trajectory was.
     """
 
     def scored(candidate: ArrayLike) -> dict[str, Any]:
-        errors = nrmse(candidate, truth.values, floor, truth.mask)
+        errors = nrmse(candidate, truth.values, floor, truth.mask, truth.known)
         return _medians_and_ranges(errors, truth.times, truth.species, threshold)
 
     return {
@@ -136,6 +151,20 @@ def summarise(
         "floor": dict(zip(truth.species, _json_safe(floor), strict=True)),
         "threshold": float(threshold),
         "trajectories": len(truth.values),
+        **({} if truth.known is None else {"known": _known_times(truth)}),
+    }
+
+
+def known_times(scores: Mapping[str, Any], species: str) -> list[int]:
+    """The indices of the times at which a summary has an NRMSE of the species."""
+    return scores.get("known", {}).get(species, list(range(len(scores["times"]))))
+
+
+def _known_times(truth: Trajectories) -> dict[str, list[int]]:
+    seen = np.asarray(truth.known).any(axis=0)
+    return {
+        name: np.flatnonzero(column).tolist()
+        for name, column in zip(truth.species, seen.T, strict=True)
     }
 
 
@@ -153,12 +182,17 @@ def _medians_and_ranges(
         reached = (valid_time(one, times, threshold) for one in error)
         valid = np.array([math.inf if time is None else time for time in reached])
         for key, values in (("nrmse", error), ("valid_time", valid)):
-            scores[key][name] = _json_safe(np.median(values, axis=0))
-            scores[f"{key}_range"][name] = {
-                "low": _json_safe(values.min(axis=0)),
-                "high": _json_safe(values.max(axis=0)),
-            }
+            median, low, high = _over_trajectories(values)
+            scores[key][name] = _json_safe(median)
+            scores[f"{key}_range"][name] = {"low": _json_safe(low), "high": _json_safe(high)}
     return scores
+
+
+def _over_trajectories(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Median, smallest and largest along the first axis, of what is not NaN."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        return tuple(reduce(values, axis=0) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
 
 
 def _json_safe(values: ArrayLike) -> Any:

@@ -12,18 +12,16 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, evaluate, problem, scores
-from diffpattern.data import builders, statistics, windows
-from diffpattern.data.simulation import Simulation
+from diffpattern import configuration, dataset, evaluate, problem, scores
+from diffpattern.data import statistics, windows
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import TrainingError
 from diffpattern.methods import make_training
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
-from diffpattern.systems import SYSTEMS
 from diffpattern.training import least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
@@ -54,13 +52,14 @@ def train_and_evaluate(
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
     mesh, together = make_mesh(config.mesh.data), prefers_together(config.training.windows)
-    rehearse(config, simulation(config), mesh)
+    degrees = problem.whitened_degrees(config)
+    rehearse(config, *dataset.expected(config, degrees), mesh)
     folder.check(config)
 
     # The data; the rule, and how it is trained.
-    data = load_data(config)
+    data = dataset.load(config)
     digest = {split: trajectories.digest() for split, trajectories in data.items()}
-    summary = statistics.summarise(data["train"], problem.whitened_degrees(config))
+    summary = statistics.summarise(data["train"], degrees)
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -152,25 +151,6 @@ def fit_derivatives(
     return dataclasses.replace(state, parameters=fit.parameters)
 
 
-def simulation(config: ConfigDict) -> Simulation:
-    """The simulation that the config's data come from."""
-    fields = config.data.to_dict()
-    name, _ = fields.pop("name"), fields.pop("directory")
-    if len(fields["boundary"]) == 1:
-        fields["boundary"] = fields["boundary"] * len(fields["shape"])
-    parameters = {system: fields.pop(system) for system in SYSTEMS}
-    try:
-        system = SYSTEMS[name](**parameters[name])
-    except InputError as error:
-        raise InputError(f"data.{name}.{error}") from error
-    return Simulation(system=system, **fields)
-
-
-def load_data(config: ConfigDict) -> dict[str, Trajectories]:
-    """Trajectories by split, simulated on first use."""
-    return builders.load(simulation(config), config.data.directory or None)
-
-
 def draw_batch(
     config: ConfigDict, train: Trajectories, step: int, mesh: Mesh, window: int | None = None
 ) -> dict[str, Any]:
@@ -193,8 +173,11 @@ def make_validation(config, sought, validation, summary, mesh, together):
     floor = config.evaluation.floor * np.asarray(summary.fluctuation)
 
     def validate(parameters) -> float:
-        errors = scores.nrmse(predict(parameters), validation.values, floor, validation.mask)
-        return float(np.median(errors, axis=0)[1:].mean())
+        prediction = predict(parameters)
+        errors = scores.nrmse(
+            prediction, validation.values, floor, validation.mask, validation.known
+        )
+        return scores.overall(errors)
 
     return validate
 

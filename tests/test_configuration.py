@@ -96,6 +96,9 @@ def test_sound_configs_pass(changes):
             "coefficients is 'constant'",
         ),
         ({"model.chemotaxis.cells": 2}, "model.chemotaxis.cells", "model.name is 'rda'"),
+        ({"data.doses": ("alpha=0.1,0.2",)}, "data.doses", "only automata"),
+        ({"data.environment": ("edges",)}, "data.environment", "coordinates, edge"),
+        ({"data.environment": ("edge",)}, "data.environment", "position=True"),
     ],
     ids=str,
 )

@@ -125,3 +125,25 @@ def test_summary_is_json_and_null_where_not_finite():
     assert stored["nrmse"] == {"A": [0.0, 0.0, 0.0], "B": [0.0, None, None]}
     assert stored["nrmse_range"]["B"] == {"low": [0.0, None, None], "high": [0.0, None, None]}
     assert stored["valid_time"] == {"A": None, "B": 10.0}
+
+
+def test_what_was_not_seen_is_not_scored():
+    values = np.random.default_rng(2).normal(size=(3, 4, 8, 2))
+    known = np.ones((3, 4, 2))
+    known[:, 2, 0] = 0  # nobody's A
+    known[0, 3, 1] = 0  # one trajectory's B
+    truth = Trajectories(values, np.arange(4.0), ("A", "B"), Grid((8,)), known=known)
+    wrong = truth.values + 1.0
+    errors = scores.nrmse(wrong, truth.values, [0.1, 0.1], known=truth.known)
+    assert (np.isnan(errors) == (known == 0)).all()
+    result = scores.summarise(
+        wrong, truth, training_mean=[0.0, 0.0], floor=[0.1, 0.1], threshold=0.2
+    )
+    assert result["nrmse"]["A"][2] is None and result["known"] == {
+        "A": [0, 1, 3],
+        "B": [0, 1, 2, 3],
+    }
+    assert result["nrmse"]["B"][3] == pytest.approx(np.median(errors[1:, 3, 1]))
+    assert scores.known_times(result, "A") == [0, 1, 3]
+    assert scores.overall(errors) == pytest.approx(np.nanmean(np.nanmedian(errors[:, 1:], axis=0)))
+    json.dumps(result, allow_nan=False)

@@ -25,10 +25,12 @@ class Window:
     Attributes:
       values: its snapshots, [L + 1, *space, C].
       forcing: that of the trajectory, at the time of the first of them.
+      known: 1 where a channel of a snapshot was seen, [L + 1, C]; None: all were.
     """
 
     values: Array
     forcing: Forcing
+    known: Array | None = None
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:
@@ -81,6 +83,7 @@ def draw(
         "window": Window(
             trajectories.values[which[:, None], snapshots],
             dataclasses.replace(forcing, time=starts_at),
+            None if trajectories.known is None else trajectories.known[which[:, None], snapshots],
         ),
         "index": np.arange(count, dtype=np.int32),
     }

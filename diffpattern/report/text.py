@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from diffpattern.scores import known_times
+
 
 def table(scores: Mapping[str, Any]) -> str:
     """Scores, as in `eval/scores.json`, as a person reads them."""
@@ -24,8 +26,9 @@ def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
     times, spread = scores["times"], scores["nrmse_range"][name]
     persistence, mean = (scores["baselines"][key]["nrmse"][name] for key in ("persistence", "mean"))
     yield f"{name:<12}{'rule':>8}{'':24}{'persistence':>12}{'mean':>10}"
-    for i in range(1, len(times)):
-        if i & (i - 1) == 0 or i == len(times) - 1:
+    known = known_times(scores, name)
+    for place, i in enumerate(known[1:], 1):
+        if place & (place - 1) == 0 or i == known[-1]:
             extent = f"({_short(spread['low'][i])} to {_short(spread['high'][i])})"
             yield (
                 f"  t = {times[i]:<6g}{_short(scores['nrmse'][name][i]):>8}  {extent:<22}"
