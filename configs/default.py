@@ -242,12 +242,47 @@ def get_config() -> ConfigDict:
     # Where windows start: "uniform" in time, or evenly in "log" time, since patterns that form
     # change fast at first and slowly later.
     training.sampling = "log"
+    # What windows start from: "data", the snapshots there, or a "pool" of states that the rule has
+    # led to itself, hidden channels included (Optax only).
+    training.starts = "data"
+    # Slots of the pool for each window of a batch. A slot begins at the "first" snapshot, or at one
+    # drawn "uniform" or in "log" time; after a step it begins anew with probability `reset`, else
+    # moves on to where its window ends with probability `advance`; at the trajectory's end it
+    # "begin"s anew or "stay"s. In every so many trajectories (0: none) the species are set to the
+    # data as it moves on. So many slots of a batch, those of the highest losses, begin anew.
+    training.pool = ConfigDict(
+        {
+            "slots": 1,
+            "begin": "first",
+            "reset": 0.0,
+            "advance": 1.0,
+            "at_end": "begin",
+            "refresh_every": 0,
+            "replace_worst": 0,
+        }
+    )
+    # Steps of normalised gradient descent, of this root mean square each, by which the hidden
+    # channels of a window's start are first fitted to what follows; 0: none.
+    training.inner = ConfigDict({"steps": 0, "rate": 0.01})
     # Windows on one device: "together" in one batch, or "apart" one after the other; "auto" takes
     # them apart on a CPU, whose cache they then fit, and together elsewhere.
     training.windows = "auto"
     # Steps between two checkpoints (each scored on the validation data), and two lines of log.
     training.checkpoint_every = 10
     training.log_every = 1
+
+    # --- Augmentation: what happens to a window before the rule runs over it ----------------------
+    config.augmentation = augmentation = ConfigDict()
+    # Cells an axis of a random part that alone is seen (0: everything); shifts along circular axes;
+    # mirrors, and quarter turns of square lattices.
+    augmentation.crop = 0
+    augmentation.shift = False
+    augmentation.turn = False
+    # Probability that a start loses a random disc; in a pool, one that has just begun does not.
+    augmentation.damage = 0.0
+    # Standard deviation of noise on a start: on "all" channels, "observed" or "hidden" ones.
+    augmentation.noise = 0.0
+    augmentation.noise_on = "all"
 
     # --- Mesh ------------------------------------------------------------------------------------
     config.mesh = mesh = ConfigDict()

@@ -31,7 +31,7 @@ from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import optimisers
+from diffpattern.training import augmentation, optimisers, pool
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
@@ -52,6 +52,10 @@ _CHOICES = {
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
     "training.sampling": SAMPLINGS,
+    "training.starts": ("data", "pool"),
+    "training.pool.begin": pool.BEGINNINGS,
+    "training.pool.at_end": pool.ENDS,
+    "augmentation.noise_on": augmentation.CHANNELS,
     "training.windows": ("auto", "together", "apart"),
     "activation": tuple(ACTIVATIONS),
     "coefficients": ("constant", "network"),
@@ -76,7 +80,7 @@ _POSITIVE = (
     "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
-    "window", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
+    "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
     "evaluation.windows",
 )  # fmt: skip
 
@@ -84,9 +88,11 @@ _NOT_NEGATIVE = (
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
-    "skip_nonfinite", "cpu_devices",
+    "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
+    "refresh_every", "replace_worst", "training.inner.steps",
 )  # fmt: skip
 
+_PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 
 # Random keys are made of so many bits; seeds beyond would give the keys of others.
 _LARGEST_SEED = 2**32 - 1
@@ -143,7 +149,7 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
     if last == "seed" and value > _LARGEST_SEED:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
-    if last == "fire_rate" and value > 1:
+    if last in _PROBABILITIES and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
 
 
@@ -291,6 +297,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "optimiser.optax", "optimiser.name is 'levenberg_marquardt'"
         yield "loss", "optimiser.name is 'levenberg_marquardt', which minimises l2"
         yield "regulariser", "optimiser.name is 'levenberg_marquardt', which minimises l2"
+        for section in ("training.starts", "training.inner", "augmentation"):
+            yield section, "optimiser.name is 'levenberg_marquardt', which takes data as they are"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
         if not optimiser.optax.decay_steps:
@@ -300,6 +308,14 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
         if not any(fields.position for fields in rules.sections(model) if "position" in fields):
             yield "data.environment", "no part of the rule has position=True"
+    if config.training.starts == "data":
+        yield "training.pool", "training.starts is 'data'"
+    else:
+        yield "training.sampling", "training.starts is 'pool'"
+    if not config.training.inner.steps:
+        yield "training.inner.rate", "training.inner.steps is 0"
+    if not config.augmentation.noise:
+        yield "augmentation.noise_on", "augmentation.noise is 0"
     if model.mask != "trainable":
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
     if config.data.mask == "none":

@@ -87,16 +87,22 @@ class Problem:
         *,
         training: bool = False,
     ) -> Array:
-        """Snapshots of all channels, as `predict` has those of the species."""
+        """Snapshots of all channels, as `predict` has those of the species.
+
+        The start may have all channels already.
+        """
         hidden_key, key = jax.random.split(key)
-        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
-        if hidden and self.start_noise:
-            noise = self.start_noise * jax.random.normal(hidden_key, (*space, hidden))
-            start = jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
-        elif hidden:
-            start = jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)])
+        start = self.complete(start, hidden_key)
         dynamics = self.trained if training else self.dynamics
         return rollout(dynamics, parameters, start, times, key, self.acting(parameters, forcing))
+
+    def complete(self, start: Array, key: Array) -> Array:
+        """A lattice of the species [*space, C] with the hidden channels behind them."""
+        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
+        if hidden and self.start_noise:
+            noise = self.start_noise * jax.random.normal(key, (*space, hidden))
+            return jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
+        return jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)]) if hidden else start
 
     def acting(self, parameters: Parameters, forcing: Forcing) -> Forcing:
         """The forcing as the rule meets it, the mask's own kind of it."""

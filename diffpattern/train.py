@@ -16,7 +16,7 @@ from diffpattern import configuration, dataset, evaluate, problem, scores
 from diffpattern.data import statistics, windows
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import TrainingError
-from diffpattern.methods import make_training
+from diffpattern.methods import Training, make_training
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
@@ -25,7 +25,7 @@ from diffpattern.run_folder import RunFolder
 from diffpattern.training import least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
-from diffpattern.training.step import TrainState, compiled, prefers_together
+from diffpattern.training.step import TrainState, compiled, prefers_together, put_state
 
 
 def train_and_evaluate(
@@ -69,11 +69,11 @@ def train_and_evaluate(
         folder.check(config)
 
         # A checkpoint to go on from, or a first state.
-        state = put(TrainState(jnp.int32(0), initial, training.start()), mesh)
-        restored = checkpoints.resume(state.parameters, (state.step, state.optimiser))
+        state = first_state(config, training, initial, data["train"], mesh)
+        restored = checkpoints.resume(state.parameters, (state.step, state.optimiser, state.pool))
         if restored:
-            step, optimiser_state = restored.training_state
-            state = TrainState(step, restored.parameters, optimiser_state)
+            step, optimiser_state, pool = restored.training_state
+            state = TrainState(step, restored.parameters, optimiser_state, pool)
             began -= restored.metadata["seconds"]
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
         else:
@@ -115,6 +115,14 @@ def train_and_evaluate(
     return evaluate.evaluate(folder)
 
 
+def first_state(
+    config: ConfigDict, training: Training, initial: Any, train: Trajectories, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on the mesh."""
+    pool = training.start_pool(windows.whole(train, config.training.batch)["window"])
+    return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
+
+
 def fit_derivatives(
     config: ConfigDict,
     sought: Problem,
@@ -154,15 +162,18 @@ def fit_derivatives(
 def draw_batch(
     config: ConfigDict, train: Trajectories, step: int, mesh: Mesh, window: int | None = None
 ) -> dict[str, Any]:
-    """The windows of a step, on the mesh."""
-    batch = windows.draw(
-        train,
-        step,
-        seed=config.seed,
-        count=config.training.batch,
-        window=window or config.training.window,
-        sampling=config.training.sampling,
-    )
+    """The windows of a step, on the mesh; whole trajectories for a pool."""
+    if config.training.starts == "pool" and window is None:
+        batch = windows.whole(train, config.training.batch)
+    else:
+        batch = windows.draw(
+            train,
+            step,
+            seed=config.seed,
+            count=config.training.batch,
+            window=window or config.training.window,
+            sampling=config.training.sampling,
+        )
     return put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
 
 
@@ -198,7 +209,7 @@ def save(checkpoints: Checkpoints, state: TrainState, seconds: float, score: flo
     checkpoints.save(
         int(state.step),
         state.parameters,
-        (state.step, state.optimiser),
+        (state.step, state.optimiser, state.pool),
         metadata={"seconds": seconds},
         score=score,
     )
