@@ -297,6 +297,8 @@ def get_config() -> ConfigDict:
     evaluation.floor = 0.05
     # A prediction is valid until its NRMSE exceeds this.
     evaluation.threshold = 0.2
+    # Species of which the share of cells above a level is compared, such as "B=0.1".
+    evaluation.covered = ()
     # Windows of the test data from which a polynomial's standard errors are computed. Several for
     # each parameter, since the scatter between windows is what they are taken from.
     evaluation.windows = 64

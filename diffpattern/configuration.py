@@ -37,7 +37,7 @@ from diffpattern.training import augmentation, optimisers, pool
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
-    "data.directory",
+    "evaluation.covered", "data.directory",
 )  # fmt: skip
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
@@ -252,6 +252,27 @@ def from_json(text: str, path: str) -> ConfigDict:
             "training wrote."
         ) from error
     return config
+
+
+def levels(covered: Sequence[str], species: Sequence[str]) -> dict[str, float]:
+    """The levels that evaluation.covered gives for some of the species.
+
+    Raises:
+      InputError: an entry is not NAME=NUMBER with one of the names.
+    """
+    found = {}
+    for entry in covered:
+        name, _, level = str(entry).partition("=")
+        try:
+            found[name] = float(level)
+        except ValueError:
+            level = ""
+        if name not in species or not level:
+            raise InputError(
+                f"evaluation.covered has {entry!r}; write NAME=LEVEL with one of the species: "
+                f"{', '.join(species)}."
+            )
+    return found
 
 
 def get(config: ConfigDict, field: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import problem
+from diffpattern import configuration, problem
 from diffpattern.data import windows
 from diffpattern.data.statistics import Statistics
 from diffpattern.methods import make_training
@@ -29,6 +29,7 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
     Raises:
       InputError: something cannot work, or does not suit the data.
     """
+    configuration.levels(config.evaluation.covered, statistics.species)
     windows.check(times, config.training.window, config.training.sampling)
     sought = problem.build(config, statistics, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))

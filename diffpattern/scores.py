@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.spectra import dominant_wavelength
 
 
 def _root_mean_square(x: NDArray, axes: tuple[int, ...]) -> NDArray:
@@ -153,6 +154,64 @@ def summarise(
         "trajectories": len(truth.values),
         **({} if truth.known is None else {"known": _known_times(truth)}),
     }
+
+
+def patterns(
+    prediction: ArrayLike, truth: Trajectories, levels: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the patterns are like, beside the truth's: where they are right, whatever their place.
+
+    Args:
+      prediction: [N, T, *space, C], at the truth's times.
+      truth: held-out trajectories.
+      levels: for some species the value above which a cell counts as covered.
+
+    Returns:
+      "wavelength": by species, {"truth": [T], "rule": [T]}, the dominant wavelength (see
+        `spectra.dominant_wavelength`), medians over trajectories; null where a pattern is flat.
+      "covered": by species of `levels`, {"level", "truth", "rule"}, the share of cells likewise.
+      "drift": by species, {"truth", "rule"}: how far the sum over cells moves from that of the
+        start, at most, over the sum of absolute values there; the largest of all trajectories.
+    """
+    both = {"truth": np.asarray(truth.values), "rule": np.asarray(prediction)}
+    inside = [None] * len(truth.values) if truth.mask is None else truth.mask > 0
+    weight = 1.0 if truth.mask is None else truth.mask[:, None]
+
+    def by_snapshot(values, channel, measure):
+        table = [
+            [measure(snapshot[..., channel], where) for snapshot in trajectory]
+            for trajectory, where in zip(values, inside, strict=True)
+        ]
+        return _json_safe(_over_trajectories(np.array(table))[0])
+
+    def wavelength(lattice, where):
+        if where is not None:  # as if everything outside were as on average
+            lattice = np.where(where, lattice, lattice[where].mean())
+        return dominant_wavelength(lattice, truth.grid.spacing)
+
+    def drift(values, channel):
+        sums = values[..., channel].astype(np.float64) * weight
+        sums = sums.reshape(*values.shape[:2], -1)
+        norm = np.maximum(np.abs(sums[:, :1]).sum(-1), 1e-300)
+        return np.abs(sums.sum(-1) - sums[:, :1].sum(-1)) / norm
+
+    result: dict[str, Any] = {"wavelength": {}, "covered": {}, "drift": {}}
+    for channel, name in enumerate(truth.species):
+        with np.errstate(all="ignore"):
+            result["wavelength"][name] = {
+                who: by_snapshot(values, channel, wavelength) for who, values in both.items()
+            }
+            result["drift"][name] = {
+                who: _json_safe(drift(values, channel).max()) for who, values in both.items()
+            }
+        if name in levels:
+            share = lambda lattice, where, level=levels[name]: np.mean(
+                (lattice if where is None else lattice[where]) > level
+            )
+            result["covered"][name] = {"level": levels[name]} | {
+                who: by_snapshot(values, channel, share) for who, values in both.items()
+            }
+    return result
 
 
 def known_times(scores: Mapping[str, Any], species: str) -> list[int]:

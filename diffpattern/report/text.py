@@ -17,6 +17,7 @@ def table(scores: Mapping[str, Any]) -> str:
     lines = [heading]
     for name in scores["nrmse"]:
         lines += ["", *_errors(scores, name)]
+    lines += ["", *_patterns(scores)]
     rates = list(_rates(scores))
     return "\n".join(lines + ([""] + rates if rates else []))
 
@@ -40,6 +41,21 @@ def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
     candidates = (scores, *scores["baselines"].values())
     valid = [_until(candidate["valid_time"][name]) for candidate in candidates]
     yield f"  valid     {valid[0]:>8}  {extent:<22}{valid[1]:>12}{valid[2]:>10}"
+
+
+def _patterns(scores: Mapping[str, Any]) -> Iterator[str]:
+    """What the patterns are like at the last time, beside the truth's."""
+    yield f"{'patterns at the end':<26}{'rule':>10}{'truth':>10}"
+    rows = [(f"wavelength of {name}", both) for name, both in scores["wavelength"].items()]
+    rows += [
+        (f"cells with {name} > {both['level']:g}", both) for name, both in scores["covered"].items()
+    ]
+    for label, both in rows:
+        rule, truth = (
+            "none" if (value := both[who][-1]) is None else f"{value:.3g}"
+            for who in ("rule", "truth")
+        )
+        yield f"  {label:<24}{rule:>10}{truth:>10}"
 
 
 def _until(time: float | None) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from diffpattern import spectra
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
@@ -340,13 +341,6 @@ def activator_inhibitor():
     return {"update": {"network": {"hidden_0": layers[0], "output": layers[1]}}}
 
 
-def dominant_wavelength(u, spacing):
-    """2 pi over the mean wavenumber of a pattern's spectrum, in units of length."""
-    power = np.abs(np.fft.fft2(u - u.mean())) ** 2
-    wavenumbers = 2 * np.pi * np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, spacing) for n in u.shape)))
-    return 2 * np.pi * power.sum() / (power * wavenumbers).sum()
-
-
 def test_wavelength_of_a_rule_as_a_pde_stays_when_the_spacing_is_halved():
     with jax.enable_x64(False):
         jax.config.update("jax_disable_most_optimizations", False)  # many steps
@@ -370,6 +364,6 @@ def test_wavelength_of_a_rule_as_a_pde_stays_when_the_spacing_is_halved():
         for rule in (coarse, fine):
             u = pattern(rule, seed=0)[0]
             assert u.std() > 0.3  # a pattern, and no rest of the noise
-            lengths.append(dominant_wavelength(u, rule.grid.spacing[0]))
+            lengths.append(spectra.dominant_wavelength(u, rule.grid.spacing))
     assert max(lengths) < 9.6  # ten of them in the box
     assert lengths[1] == pytest.approx(lengths[0], rel=0.1)
