@@ -32,8 +32,9 @@ def get_config() -> ConfigDict:
 
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
-    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS; configs/systems.py has
-    # settings that suit each.
+    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
+    # settings that suit each), or what they are read from: "images" or "panels". What is read has a
+    # section of its own, below; all other fields of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -74,6 +75,19 @@ def get_config() -> ConfigDict:
     data.test = 8
     # Seed of the starts.
     data.seed = 0
+    # Sequences of images, each a trajectory: a folder, a pattern, a file, "skimage:logo", or
+    # several of these in parentheses (docs/data.md). Where no validation or test is named, the
+    # training data are taken. Names of the files' channels (empty: as they say) and those to keep,
+    # by name or number (empty: all). Times of the frames, or the time between two of them (0: as
+    # the files say, else 1). A channel of a first frame to be added, with nothing but a seed in it:
+    # 1 in the middle cell (empty: none).
+    data.images = pictures(
+        train=(), validation=(), test=(), species=(), select=(), seed="", times=(), interval=0.0
+    )
+    # Colonies in a CSV table with the columns file, time, panel, colony and possibly split, merged
+    # into one trajectory. Names of channels by panel, "A: DAPI,SOX2; B: DAPI,-,CDX2", where - is
+    # left out (empty: as the files say). Inside is where most masks are ("mean") or any ("union").
+    data.panels = pictures(table="", species="", overlap="mean")
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
@@ -304,6 +318,40 @@ def get_config() -> ConfigDict:
     evaluation.windows = 64
 
     return config.lock()
+
+
+def pictures(**further) -> ConfigDict:
+    """What is done to images, in this order, and the other fields of what they are read from.
+
+    Axes of the stored arrays, a letter each, as in "TYX" (empty: as the files say, or as is usual).
+    The mask: "none", "hull" or "ellipse" around the foreground, or the file of a picture, in whose
+    path {name} stands for that of the sequence. The foreground is where a marker's channel (empty:
+    transparency, else all) differs from the "border" of the picture, or from "black", by more than
+    a threshold (0: Otsu's), after a blur of so many pixels. What is outside is "kept", "cleared",
+    or "closed": cleared, and no matter for the rule. Pixels an axis that are averaged into a cell.
+    What comes to the middle, the "picture"'s own or the "mask"'s; whether the mask's long axis is
+    turned to lie along x; the side of the square that is cut out there (0: all is kept); cells of
+    nothing around it. Normalisation of each channel: "none", "range" (from 0 to 1) or "standard"
+    (mean 0, deviation 1). Distance between cells (0: as the files say, else 1); walls, as
+    data.boundary has them.
+    """
+    return ConfigDict(
+        {
+            "axes": "",
+            "mask": "none",
+            "foreground": {"marker": "", "background": "border", "blur": 1.0, "threshold": 0.0},
+            "exterior": "closed",
+            "downsample": 1,
+            "centre": "picture",
+            "turn": False,
+            "crop": 0,
+            "padding": 0,
+            "normalisation": "none",
+            "spacing": 0.0,
+            "boundary": ("symmetric",),
+        }
+        | further
+    )
 
 
 def network(**further) -> ConfigDict:

@@ -20,7 +20,10 @@ from ml_collections import ConfigDict
 from diffpattern import problem, rules
 from diffpattern.configs import default
 from diffpattern.data import environment
+from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
+from diffpattern.data.sources import CHOICES as SOURCES_CHOICES
+from diffpattern.data.sources import SOURCES
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import ADVECTION_SCHEMES
@@ -43,7 +46,7 @@ OPERATION = (
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": tuple(SYSTEMS),
+    "data.name": (*SYSTEMS, *SOURCES),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
@@ -64,7 +67,7 @@ _CHOICES = {
     "laplacian": LAPLACIANS,
     "potential": ("polynomial", "network"),
     "scheme": ADVECTION_SCHEMES,
-}
+} | SOURCES_CHOICES
 
 # Each a selection out of some names.
 _SELECTIONS = {"kernels": tuple(KERNELS), "terms": tuple(rules.TERMS)}
@@ -140,7 +143,7 @@ def _check_value(field: str, value: Any) -> None:
             )
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
-    # What the numbers of data may be, their simulation says.
+    # What the numbers of data may be, their simulation or their source says.
     if field.startswith("data.") and field != "data.seed":
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
@@ -162,7 +165,7 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
     for field, value in leaves(config):
         if any(field == name or field.startswith(name + ".") for name in OPERATION):
             continue
-        if (before := get(stored, field)) != value:
+        if _as_tuples(before := get(stored, field)) != _as_tuples(value):
             raise InputError(
                 f"{field} is {value!r}, but the run in {folder} was made with {before!r}; give it "
                 "that value, or another --workdir."
@@ -296,7 +299,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
     Fields, where a choice leaves a part of a section unused.
     """
-    yield from _but_the_chosen(config, "data.name", "data", SYSTEMS)
+    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *SOURCES))
+    yield from _unused_of_data(config.data)
     yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
     if model.name == "nca":
@@ -339,8 +343,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "augmentation.noise_on", "augmentation.noise is 0"
     if model.mask != "trainable":
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
-    if config.data.mask == "none":
-        yield "regulariser.outside", "data.mask is 'none', so nothing is outside"
+    if unmasked := _unmasked(config.data):
+        yield "regulariser.outside", f"{unmasked}, so nothing is outside"
     if model.name != "rda" or "polynomial" not in model.rda.terms:
         yield "evaluation.windows", "the rule has no polynomial to give standard errors for"
 
@@ -352,6 +356,35 @@ def _but_the_chosen(
     for name in names:
         if name != get(config, field):
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of a simulation where data are read, and those of images that others overrule."""
+    if data.name not in SOURCES:
+        return
+    for field, value in data.items():
+        if field not in ("name", "environment") and not isinstance(value, ConfigDict):
+            yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"
+    section, fields = f"data.{data.name}", data[data.name]
+    if "mask" in fields and fields.mask not in FOUND_MASKS:
+        yield f"{section}.foreground", f"{section}.mask is {fields.mask!r} and not found in images"
+    if fields.get("mask") == NO_MASK:
+        for field in ("exterior", "overlap"):
+            if field in fields:
+                yield f"{section}.{field}", f"{section}.mask is 'none'"
+    if fields.get("times"):
+        yield f"{section}.interval", f"{section}.times gives every frame its time"
+
+
+def _unmasked(data: ConfigDict) -> str:
+    """Why the rule meets no mask of the data; empty where it does."""
+    section, fields = "data", data
+    if data.name in SOURCES:
+        section, fields = f"data.{data.name}", data[data.name]
+    if fields.get("mask", NO_MASK) == NO_MASK:
+        return f"{section}.mask is 'none'"
+    exterior = fields.get("exterior", CLOSED)
+    return "" if exterior == CLOSED else f"{section}.exterior is {exterior!r}"
 
 
 def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:
@@ -367,10 +400,10 @@ def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:
 
 
 def _check_fields(config: ConfigDict) -> None:
-    given = dict(leaves(config))
-    for field in given:
+    given, known = dict(leaves(config)), dict(leaves(default.get_config()))
+    for field in given.keys() - known.keys():
         check_field(field)
-    for field, _ in leaves(default.get_config()):
+    for field in known:
         if field not in given:
             raise InputError(f"The config has no field {field}; start from configs/default.py.")
 
@@ -379,12 +412,18 @@ def _filled(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     """`config` with the fields that a JSON file gives; it knows no tuples."""
     if not isinstance(fields, Mapping):
         raise ValueError("it is no JSON object")
-    changes = dict(leaves(fields))
+    changes, known = dict(leaves(fields)), dict(leaves(config))
     for field, value in changes.items():
-        check_field(field)
+        if field not in known:
+            check_field(field)
         changes[field] = tuple(value) if isinstance(value, list) else value
     config.update_from_flattened_dict(changes)
     return config
+
+
+def _as_tuples(value: Any) -> Any:
+    """A value with all its lists tuples, as which JSON cannot keep them."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _told(error: Exception) -> str:

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from diffpattern.data import builders, environment
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
-from diffpattern.data.statistics import Statistics
+from diffpattern.data.sources import SOURCES
+from diffpattern.data.statistics import Statistics, summarise
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.models import monomials
@@ -27,12 +28,10 @@ def load(config: ConfigDict) -> dict[str, Trajectories]:
     Raises:
       InputError: naming the field or file that cannot work.
     """
-    doses, simulations = _doses(config), list(_simulations(config))
-    runs = [builders.load(settings, config.data.directory or None) for settings in simulations]
-    together = {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
+    data = _read(config) if config.data.name in SOURCES else _simulated(config)
     return {
-        split: environment.added(trajectories, config.data.environment)
-        for split, trajectories in together.items()
+        split: environment.added(trajectories, config.data.environment).regular()
+        for split, trajectories in data.items()
     }
 
 
@@ -46,6 +45,9 @@ def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, 
     Raises:
       InputError: the data cannot be made.
     """
+    if config.data.name in SOURCES:
+        train = load(config)["train"]
+        return train.times, summarise(train, degrees)
     settings = list(_simulations(config))
     for one in settings:
         require_stable(one)
@@ -72,8 +74,8 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses"):
-        fields.pop(other)
+    for other in ("directory", "environment", "doses", *SOURCES):
+        del fields[other]
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])
     parameters = {system: fields.pop(system) for system in SYSTEMS}
@@ -82,6 +84,17 @@ def simulation(config: ConfigDict) -> Simulation:
     except InputError as error:
         raise InputError(f"data.{name}.{error}") from error
     return Simulation(system=system, **fields)
+
+
+def _read(config: ConfigDict) -> dict[str, Trajectories]:
+    return SOURCES[config.data.name](config.data[config.data.name])
+
+
+def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
+    doses = _doses(config)
+    directory = config.data.directory or None
+    runs = [builders.load(settings, directory) for settings in _simulations(config)]
+    return {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
 
 
 def _simulations(config: ConfigDict) -> Iterator[Simulation]:
