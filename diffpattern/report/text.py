@@ -68,12 +68,14 @@ def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
     errors = scores["diffusion_standard_error"]
     for name, coefficient in scores["diffusion"].items():
         yield f"diffusion of {name}: {_with_error(coefficient, errors.get(name))}"
-    for name, terms in scores["equation"].items():
+    equation = scores["equation"]
+    width = max((len(entry["term"]) for terms in equation.values() for entry in terms), default=0)
+    for name, terms in equation.items():
         yield f"reaction of {name}:"
         for entry in terms:
             written = _with_error(entry["coefficient"], entry["standard_error"])
             remark = "" if entry["determined"] else "not told apart from zero"
-            yield f"  {entry['term']:<8}{written:<28}{remark}".rstrip()
+            yield f"  {entry['term']:<{max(7, width)}} {written:<28}{remark}".rstrip()
 
 
 def _with_error(value: float, error: float | None) -> str:
