@@ -345,8 +345,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         for name in config.loss.settings:
             users = ("vgg_gram", "lpips") if name == "perceptual" else (name,)
             if not any(config.loss[user] for user in users):
-                told = " and ".join(f"loss.{user}" for user in users)
-                yield f"loss.settings.{name}", f"{told} has no weight"
+                yield f"loss.settings.{name}", f"{' and '.join(users)} have no weight under loss"
         if not optimiser.optax.decay_steps:
             reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
             yield "optimiser.optax.final_fraction", reason
