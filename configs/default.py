@@ -32,8 +32,9 @@ def get_config() -> ConfigDict:
 
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
-    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS; configs/systems.py has
-    # settings that suit each.
+    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
+    # settings that suit each), or what they are read from: "the_well" or "pdebench". What is read
+    # has a section of its own, below; all other fields of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -74,6 +75,11 @@ def get_config() -> ConfigDict:
     data.test = 8
     # Seed of the starts.
     data.seed = 0
+    # HDF5 files as The Well has them (docs/data.md). Scalar fields that are the species (empty:
+    # all), scalars that the rule is told, and walls as in data.boundary (empty: as the files say).
+    data.the_well = hdf5(fields=(), inputs=(), boundary=())
+    # HDF5 files as PDEBench has them, a group for each trajectory. Names of the channels; walls.
+    data.pdebench = hdf5(species=("u", "v"), boundary=("symmetric",))
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
@@ -302,6 +308,35 @@ def get_config() -> ConfigDict:
     evaluation.windows = 64
 
     return config.lock()
+
+
+def hdf5(**further) -> ConfigDict:
+    """Trajectories in HDF5 files, and the layout's other fields.
+
+    train, validation and test each name a file, a folder of .h5 or .hdf5 files, or a pattern. Where
+    validation or test is empty, its trajectories are taken out of the training files, evenly among
+    them. So many trajectories of each are read into memory, with so many of their first snapshots
+    (0: all). Every how many-th snapshot counts.
+
+    With `stream` those to train on stay in their files, and only the windows of a step are read;
+    statistics are then taken from so many sample windows, and `scan` looks through everything once
+    before training, so that a NaN is told then and not when it is drawn.
+    """
+    return ConfigDict(
+        {
+            "train": "",
+            "validation": "",
+            "test": "",
+            "validation_trajectories": 4,
+            "test_trajectories": 8,
+            "snapshots": 0,
+            "every": 1,
+            "stream": True,
+            "statistics_windows": 64,
+            "scan": True,
+        }
+        | further
+    )
 
 
 def network(**further) -> ConfigDict:

@@ -5,6 +5,7 @@ make sense together. What a field's own builder checks (a stencil's name, a dt t
 is not said twice.
 """
 
+import dataclasses
 import difflib
 import json
 import math
@@ -21,6 +22,8 @@ from diffpattern import problem, rules
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
+from diffpattern.data.simulation import Simulation
+from diffpattern.data.sources import SOURCES
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import ADVECTION_SCHEMES
@@ -38,12 +41,14 @@ OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
     "data.directory",
+    "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
+    "data.pdebench.train", "data.pdebench.validation", "data.pdebench.test", "data.pdebench.scan",
 )  # fmt: skip
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": tuple(SYSTEMS),
+    "data.name": (*SYSTEMS, *SOURCES),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
@@ -77,6 +82,7 @@ _POSSIBLY_EMPTY = {
 _COUNTS = ("hidden", "scales")
 
 _POSITIVE = (
+    "validation_trajectories", "test_trajectories", "every", "statistics_windows",
     "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
@@ -85,7 +91,7 @@ _POSITIVE = (
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
+    "snapshots", "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
@@ -141,7 +147,7 @@ def _check_value(field: str, value: Any) -> None:
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
     # What the numbers of data may be, their simulation says.
-    if field.startswith("data.") and field != "data.seed":
+    if field.startswith("data.") and field != "data.seed" and field.split(".")[1] not in SOURCES:
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be positive.")
@@ -275,7 +281,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
     Fields, where a choice leaves a part of a section unused.
     """
-    yield from _but_the_chosen(config, "data.name", "data", SYSTEMS)
+    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *SOURCES))
+    yield from _unused_of_data(config.data)
     yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
     if model.name == "nca":
@@ -305,7 +312,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
             reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
             yield "optimiser.optax.final_fraction", reason
     if model.name != "nca":
-        yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
+        for field in ("data.doses", "data.the_well.inputs"):
+            yield field, f"model.name is {model.name!r}, and only automata are told of them"
         if not any(fields.position for fields in rules.sections(model) if "position" in fields):
             yield "data.environment", "no part of the rule has position=True"
     if config.training.starts == "data":
@@ -331,6 +339,19 @@ def _but_the_chosen(
     for name in names:
         if name != get(config, field):
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of simulations where data are read, and of streams where they are not streamed."""
+    if data.name in SYSTEMS:
+        return
+    for field in ("directory", "doses", *(field.name for field in dataclasses.fields(Simulation))):
+        if field != "system":
+            yield f"data.{field}", f"data.name is {data.name!r}, which is read, not simulated"
+    section = data[data.name]
+    if not section.get("stream", True):
+        for field in ("statistics_windows", "scan"):
+            yield f"data.{data.name}.{field}", f"data.{data.name}.stream is False"
 
 
 def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:

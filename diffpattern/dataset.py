@@ -12,7 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffpattern.data import builders, environment
+from diffpattern.data.hdf5 import StoredTrajectories
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
+from diffpattern.data.sources import SOURCES
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
@@ -21,19 +23,27 @@ from diffpattern.models.monomials import Whitening
 from diffpattern.systems import SYSTEMS
 
 
-def load(config: ConfigDict) -> dict[str, Trajectories]:
-    """Trajectories by split, simulated on first use.
+def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
+    """Trajectories by split: simulated on first use, or read. Those to train on may stay in files.
 
     Raises:
       InputError: naming the field or file that cannot work.
     """
+    name, fields = config.data.name, config.data.environment
+    data = SOURCES[name](config.data[name]) if name in SOURCES else _simulated(config)
+    return {
+        split: trajectories.seeing(fields)
+        if isinstance(trajectories, StoredTrajectories)
+        else environment.added(trajectories, fields)
+        for split, trajectories in data.items()
+    }
+
+
+def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
+    """The trajectories of all doses."""
     doses, simulations = _doses(config), list(_simulations(config))
     runs = [builders.load(settings, config.data.directory or None) for settings in simulations]
-    together = {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
-    return {
-        split: environment.added(trajectories, config.data.environment)
-        for split, trajectories in together.items()
-    }
+    return {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
 
 
 def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, Statistics]:
@@ -72,7 +82,7 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses"):
+    for other in ("directory", "environment", "doses", *SOURCES):
         fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])

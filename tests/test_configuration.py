@@ -13,6 +13,7 @@ from diffpattern.errors import InputError
 
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
+WELL = {"data.name": "the_well"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
@@ -24,7 +25,7 @@ def assert_one_sentence(message: str, *words: str):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, NCA, NADAM, NETWORK, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
+    "changes", [{}, NCA, NADAM, NETWORK, WELL, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -99,6 +100,17 @@ def test_sound_configs_pass(changes):
         ({"data.doses": ("alpha=0.1,0.2",)}, "data.doses", "only automata"),
         ({"data.environment": ("edges",)}, "data.environment", "coordinates, edge"),
         ({"data.environment": ("edge",)}, "data.environment", "position=True"),
+        ({"data.the_well.every": 2}, "data.the_well.every", "data.name is 'gray_scott'"),
+        (WELL | {"data.pdebench.every": 2}, "data.pdebench.every", "data.name is 'the_well'"),
+        (WELL | {"data.shape": (8, 8)}, "data.shape", "read, not simulated"),
+        (WELL | {"data.directory": "data"}, "data.directory", "read, not simulated"),
+        (WELL | {"data.the_well.every": 0}, "data.the_well.every", "positive"),
+        (WELL | {"data.the_well.snapshots": -1}, "data.the_well.snapshots", "0 or more"),
+        (
+            WELL | {"data.the_well.stream": False, "data.the_well.scan": False},
+            "data.the_well.scan",
+            "data.the_well.stream is False",
+        ),
     ],
     ids=str,
 )
@@ -168,7 +180,9 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
             assert_one_sentence(str(error), field, "runs/a", repr(value))
             strict.append(field)
     free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
+    files = [f"data.{name}" for name in ("the_well", "pdebench")]
     assert free == {
+        *(f"{name}.{field}" for name in files for field in ("train", "validation", "test", "scan")),
         "data.directory",
         "evaluation.threshold",
         "evaluation.windows",

@@ -35,7 +35,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from diffpattern.data import windows
+from diffpattern.data import environment, windows
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
@@ -208,6 +208,7 @@ class StoredTrajectories:
       species: names of the C channels.
       grid: the lattice.
       inputs: numbers that all cells of a trajectory are told alike, [N, I]; None: none.
+      environment: fields that a rule sees in every trajectory, [*space, E]; None: none.
       every: of the files' snapshots every how many-th counts; `times` are of those.
       sampled: from how many windows statistics are taken.
     """
@@ -218,6 +219,7 @@ class StoredTrajectories:
     species: tuple[str, ...]
     grid: Grid
     inputs: np.ndarray | None = None
+    environment: np.ndarray | None = None
     every: int = 1
     sampled: int = 64
 
@@ -246,14 +248,18 @@ class StoredTrajectories:
 
     def forcing(self, which: np.ndarray, first: np.ndarray) -> Forcing:
         """What acts on some trajectories from given snapshots on; every array with a first axis."""
-        inputs = None if self.inputs is None else self.inputs[which]
-        return Forcing(time=self.times[first].astype(np.float32), inputs=inputs)
+        seen = self._environment(len(which))
+        return Forcing(
+            time=self.times[first].astype(np.float32),
+            environment=None if seen is None else np.moveaxis(seen, -1, 1),
+            inputs=None if self.inputs is None else self.inputs[which],
+        )
 
     def read(self, snapshots: int = 0) -> Trajectories:
         """All trajectories in memory, with so many of the first snapshots (0: all)."""
         count = min(snapshots or len(self.times), len(self.times))
-        values = np.stack([self.snapshots(which, 0, count) for which in range(len(self))])
-        return Trajectories(values, self.times[:count], self.species, self.grid, inputs=self.inputs)
+        values = [self.snapshots(which, 0, count) for which in range(len(self))]
+        return self._in_memory(values, self.times[:count], np.arange(len(self)))
 
     @functools.cached_property
     def sample(self) -> Trajectories:
@@ -268,10 +274,7 @@ class StoredTrajectories:
             sampling="uniform",
         )
         values = [self.snapshots(*place, 2) for place in zip(which, first, strict=True)]
-        inputs = None if self.inputs is None else self.inputs[which]
-        return Trajectories(
-            np.stack(values), self.times[:2], self.species, self.grid, inputs=inputs
-        )
+        return self._in_memory(values, self.times[:2], which)
 
     def digest(self) -> str:
         """SHA-256 of how many trajectories there are, of their times and of the sample's numbers.
@@ -294,6 +297,34 @@ class StoredTrajectories:
         for which in range(len(self)):
             for first in range(0, len(self.times), count):
                 self.snapshots(which, first, min(count, len(self.times) - first))
+
+    def seeing(self, names: Sequence[str]) -> "StoredTrajectories":
+        """The trajectories with the named fields of `data.environment` to be seen.
+
+        Raises:
+          InputError: a field needs masks, which these files have not.
+        """
+        if not names:
+            return self
+        one = environment.added(self.chosen(np.arange(1)).read(1), names)
+        return dataclasses.replace(self, environment=one.environment[0])
+
+    def _environment(self, count: int) -> np.ndarray | None:
+        """The environment of so many trajectories, [count, *space, E]."""
+        seen = self.environment
+        return None if seen is None else np.broadcast_to(seen, (count, *seen.shape))
+
+    def _in_memory(
+        self, values: Sequence[np.ndarray], times: np.ndarray, which: np.ndarray
+    ) -> Trajectories:
+        return Trajectories(
+            np.stack(values),
+            times,
+            self.species,
+            self.grid,
+            environment=self._environment(len(which)),
+            inputs=None if self.inputs is None else self.inputs[which],
+        )
 
     def chosen(self, which: np.ndarray) -> "StoredTrajectories":
         """Some of the trajectories, by their numbers."""
@@ -342,7 +373,7 @@ def index(
     if first.inputs is not None:
         inputs = np.concatenate([content.inputs for content in contents])
     return StoredTrajectories(
-        layout, places, times, first.species, first.grid, inputs, every, sampled
+        layout, places, times, first.species, first.grid, inputs, every=every, sampled=sampled
     )
 
 

@@ -95,6 +95,20 @@ class Stream:
         self._iterator.set_state(dict(state))
 
 
+class Whole(InMemory):
+    """The same trajectories from end to end at every step, for a pool; in memory in any case."""
+
+    def __init__(self, trajectories: Trajectories | StoredTrajectories, count: int):
+        if isinstance(trajectories, StoredTrajectories):
+            first = np.arange(min(count, len(trajectories)))
+            trajectories = trajectories.chosen(first).read()
+        self._batch = windows.whole(trajectories, count)
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """See `Batches`; any step may be asked for."""
+        return self._batch
+
+
 class _Steps:
     """Grain's random access source: step -> (step, its windows, read from the files)."""
 
