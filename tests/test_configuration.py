@@ -103,6 +103,8 @@ def test_sound_configs_pass(changes):
         ({"data.the_well.every": 2}, "data.the_well.every", "data.name is 'gray_scott'"),
         (WELL | {"data.pdebench.every": 2}, "data.pdebench.every", "data.name is 'the_well'"),
         (WELL | {"data.shape": (8, 8)}, "data.shape", "read, not simulated"),
+        (WELL | {"data.the_well.inputs": ("F",)}, "data.the_well.inputs", "only automata"),
+        (WELL | {"data.doses": ("alpha=1,2",)}, "data.doses", "read, not simulated"),
         (WELL | {"data.directory": "data"}, "data.directory", "read, not simulated"),
         (WELL | {"data.the_well.every": 0}, "data.the_well.every", "positive"),
         (WELL | {"data.the_well.snapshots": -1}, "data.the_well.snapshots", "0 or more"),

@@ -307,7 +307,7 @@ def test_least_squares_passes_over_what_is_not_finite_but_not_for_ever(
 def test_what_cannot_work_is_refused_before_anything_is_simulated_or_written(
     changes, words, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "load_data", None)
+    monkeypatch.setattr(train.dataset, "load", None)
     with pytest.raises(InputError) as error:
         run(tmp_path / "data", tmp_path / "run", **changes)
     assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from hdf5_files import COORDINATES, SIZES, SPACINGS, numbered
 
-from diffpattern.data import hdf5
+from diffpattern.data import environment, hdf5
 from diffpattern.data.hdf5 import PDEBench, TheWell
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Boundary, Grid
@@ -140,6 +140,17 @@ def test_fields_can_be_chosen_and_put_in_order(tmp_path):
     np.testing.assert_array_equal(read.values, np.float32(CHANNELS_LAST[..., 1:]))
     read = hdf5.index([path], TheWell(("B", "A"))).read()
     np.testing.assert_array_equal(read.values, np.float32(CHANNELS_LAST[..., ::-1]))
+
+
+def test_cells_see_the_same_in_every_trajectory(tmp_path):
+    stored = hdf5.index([well(tmp_path)], TheWell())
+    assert stored.seeing(()) is stored
+    read = stored.seeing(("coordinates",)).read()
+    np.testing.assert_array_equal(
+        read.environment, environment.added(stored.read(), ("coordinates",)).environment
+    )
+    with pytest.raises(InputError, match="no masks"):
+        stored.seeing(("edge",))
 
 
 def test_the_sample_is_of_pairs_and_always_the_same(tmp_path):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffpattern.data import hdf5, streams
+from diffpattern.data import environment, hdf5, streams
 from diffpattern.data.hdf5 import PDEBench, StoredTrajectories, TheWell
 from diffpattern.data.streams import Sampling
 from diffpattern.errors import InputError
@@ -51,6 +51,24 @@ def test_files_and_memory_give_the_same_batches(tmp_path, store, options):
         for step, batch in enumerate(drawn):
             assert_same(batch, memory.draw(step))
     assert len({batch["window"].values.tobytes() for batch in drawn}) == 8
+
+
+def test_what_cells_see_is_the_same_too(tmp_path):
+    stored = stored_the_well(tmp_path)
+    stream = streams.batches(stored.seeing(("coordinates",)), sampling())
+    memory = streams.batches(environment.added(stored.read(), ("coordinates",)), sampling())
+    assert stream.draw(0)["window"].forcing.environment.shape == (5, 4, 5, 6)
+    for step in range(1, 3):
+        assert_same(stream.draw(step), memory.draw(step))
+
+
+def test_a_pool_has_whole_trajectories_in_memory(tmp_path):
+    stored = stored_the_well(tmp_path)
+    for count in (2, 8):
+        whole, memory = (streams.Whole(source, count) for source in (stored, stored.read()))
+        assert_same(whole.draw(0), memory.draw(0))
+        assert_same(whole.draw(3), whole.draw(0))
+        assert whole.draw(0)["window"].values.shape == (count, T, 5, 6, 2)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
