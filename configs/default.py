@@ -33,8 +33,9 @@ def get_config() -> ConfigDict:
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
-    # settings that suit each), or what they are read from: "the_well" or "pdebench". What is read
-    # has a section of its own, below; all other fields of data are those of a simulation.
+    # settings that suit each), or what they are read from: "the_well", "pdebench", or another
+    # "run", whose rule makes them. What is read has a section of its own, below; most other fields
+    # of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -80,6 +81,22 @@ def get_config() -> ConfigDict:
     data.the_well = hdf5(fields=(), inputs=(), boundary=())
     # HDF5 files as PDEBench has them, a group for each trajectory. Names of the channels; walls.
     data.pdebench = hdf5(species=("u", "v"), boundary=("symmetric",))
+    # What the rule of a run makes: the run's folder; step of the checkpoint (0: the best); how many
+    # trajectories each split has, from the starts of the run's test data and, for more, from new
+    # ones of its system; times between two snapshots and of the last, counted from the first (0: as
+    # in the test data); seed of the rule's noise and of new starts.
+    data.run = ConfigDict(
+        {
+            "folder": "",
+            "step": 0,
+            "train": 16,
+            "validation": 4,
+            "test": 8,
+            "interval": 0.0,
+            "end_time": 0.0,
+            "seed": 0,
+        }
+    )
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()

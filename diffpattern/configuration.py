@@ -43,12 +43,16 @@ OPERATION = (
     "data.directory",
     "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
     "data.pdebench.train", "data.pdebench.validation", "data.pdebench.test", "data.pdebench.scan",
+    "data.run.folder",
 )  # fmt: skip
+
+# Sections of data that are not those of a system.
+_READ = (*SOURCES, "run")
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": (*SYSTEMS, *SOURCES),
+    "data.name": (*SYSTEMS, *_READ),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
@@ -83,6 +87,7 @@ _COUNTS = ("hidden", "scales")
 
 _POSITIVE = (
     "validation_trajectories", "test_trajectories", "every", "statistics_windows",
+    "data.run.train", "data.run.validation", "data.run.test",
     "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
@@ -91,7 +96,8 @@ _POSITIVE = (
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "snapshots", "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
+    "snapshots", "data.run.step", "interval", "end_time",
+    "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
@@ -147,7 +153,7 @@ def _check_value(field: str, value: Any) -> None:
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
     # What the numbers of data may be, their simulation says.
-    if field.startswith("data.") and field != "data.seed" and field.split(".")[1] not in SOURCES:
+    if field.startswith("data.") and field != "data.seed" and field.split(".")[1] not in _READ:
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be positive.")
@@ -281,7 +287,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
     Fields, where a choice leaves a part of a section unused.
     """
-    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *SOURCES))
+    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *_READ))
     yield from _unused_of_data(config.data)
     yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
@@ -345,9 +351,10 @@ def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
     """The fields of simulations where data are read, and of streams where they are not streamed."""
     if data.name in SYSTEMS:
         return
-    for field in ("directory", "doses", *(field.name for field in dataclasses.fields(Simulation))):
-        if field != "system":
-            yield f"data.{field}", f"data.name is {data.name!r}, which is read, not simulated"
+    unused = {"directory", "doses", *(field.name for field in dataclasses.fields(Simulation))}
+    # What a run's rule makes is kept as simulations are.
+    for field in sorted(unused - {"system"} - ({"directory"} if data.name == "run" else set())):
+        yield f"data.{field}", f"data.name is {data.name!r}, which is read, not simulated"
     section = data[data.name]
     if not section.get("stream", True):
         for field in ("statistics_windows", "scan"):

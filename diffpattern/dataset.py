@@ -1,4 +1,4 @@
-"""The data that a config asks for: simulated, or read by one of `data.sources`.
+"""The data that a config asks for: simulated, read by one of `data.sources`, or made by a run.
 
 Whatever the source, trajectories come with what the config has made of them: environments, and
 inputs that differ from one trajectory to another.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffpattern import restored
 from diffpattern.data import builders, environment
 from diffpattern.data.hdf5 import StoredTrajectories
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
@@ -30,7 +31,12 @@ def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
       InputError: naming the field or file that cannot work.
     """
     name, fields = config.data.name, config.data.environment
-    data = SOURCES[name](config.data[name]) if name in SOURCES else _simulated(config)
+    if name in SOURCES:
+        data = SOURCES[name](config.data[name])
+    elif name == "run":
+        data = restored.rollouts(config, simulate=_simulated)
+    else:
+        data = _simulated(config)
     return {
         split: trajectories.seeing(fields)
         if isinstance(trajectories, StoredTrajectories)
@@ -82,7 +88,7 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses", *SOURCES):
+    for other in ("directory", "environment", "doses", "run", *SOURCES):
         fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])

@@ -13,7 +13,7 @@ from diffpattern.errors import InputError
 
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
-WELL = {"data.name": "the_well"}
+WELL, RUN = {"data.name": "the_well"}, {"data.name": "run", "data.directory": "data"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
@@ -25,7 +25,8 @@ def assert_one_sentence(message: str, *words: str):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, NCA, NADAM, NETWORK, WELL, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
+    "changes",
+    [{}, NCA, NADAM, NETWORK, WELL, RUN, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}],
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -106,6 +107,10 @@ def test_sound_configs_pass(changes):
         (WELL | {"data.the_well.inputs": ("F",)}, "data.the_well.inputs", "only automata"),
         (WELL | {"data.doses": ("alpha=1,2",)}, "data.doses", "read, not simulated"),
         (WELL | {"data.directory": "data"}, "data.directory", "read, not simulated"),
+        (RUN | {"data.run.train": 0}, "data.run.train", "positive"),
+        (RUN | {"data.run.interval": -1.0}, "data.run.interval", "0 or more"),
+        (RUN | {"data.end_time": 64.0}, "data.end_time", "read, not simulated"),
+        ({"data.run.seed": 1}, "data.run.seed", "data.name is 'gray_scott'"),
         (WELL | {"data.the_well.every": 0}, "data.the_well.every", "positive"),
         (WELL | {"data.the_well.snapshots": -1}, "data.the_well.snapshots", "0 or more"),
         (
@@ -185,6 +190,7 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
     files = [f"data.{name}" for name in ("the_well", "pdebench")]
     assert free == {
         *(f"{name}.{field}" for name in files for field in ("train", "validation", "test", "scan")),
+        "data.run.folder",
         "data.directory",
         "evaluation.threshold",
         "evaluation.windows",
