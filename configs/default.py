@@ -33,8 +33,9 @@ def get_config() -> ConfigDict:
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
-    # settings that suit each), or what they are read from: "images" or "panels". What is read has a
-    # section of its own, below; all other fields of data are those of a simulation.
+    # settings that suit each), or what they are read from: "images", "panels", "the_well",
+    # "pdebench", or another "run", whose rule makes them. What is read has a section of its own,
+    # below; most other fields of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -82,12 +83,40 @@ def get_config() -> ConfigDict:
     # the files say, else 1). A channel of a first frame to be added, with nothing but a seed in it:
     # 1 in the middle cell (empty: none).
     data.images = pictures(
-        train=(), validation=(), test=(), species=(), select=(), seed="", times=(), interval=0.0
+        train=(),
+        validation=(),
+        test=(),
+        species=(),
+        select=(),
+        seed_channel="",
+        times=(),
+        interval=0.0,
     )
     # Colonies in a CSV table with the columns file, time, panel, colony and possibly split, merged
     # into one trajectory. Names of channels by panel, "A: DAPI,SOX2; B: DAPI,-,CDX2", where - is
     # left out (empty: as the files say). Inside is where most masks are ("mean") or any ("union").
     data.panels = pictures(table="", species="", overlap="mean")
+    # HDF5 files as The Well has them (docs/data.md). Scalar fields that are the species (empty:
+    # all), scalars that the rule is told, and walls as in data.boundary (empty: as the files say).
+    data.the_well = hdf5(fields=(), inputs=(), boundary=())
+    # HDF5 files as PDEBench has them, a group for each trajectory. Names of the channels; walls.
+    data.pdebench = hdf5(species=("u", "v"), boundary=("symmetric",))
+    # What the rule of a run makes: the run's folder; step of the checkpoint (0: the best); how many
+    # trajectories each split has, from the starts of the run's test data and, for more, from new
+    # ones of its system; times between two snapshots and of the last, counted from the first (0: as
+    # in the test data); seed of the rule's noise and of new starts.
+    data.run = ConfigDict(
+        {
+            "folder": "",
+            "step": 0,
+            "train": 16,
+            "validation": 4,
+            "test": 8,
+            "interval": 0.0,
+            "end_time": 0.0,
+            "seed": 0,
+        }
+    )
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
@@ -391,6 +420,35 @@ def pictures(**further) -> ConfigDict:
             "normalisation": "none",
             "spacing": 0.0,
             "boundary": ("symmetric",),
+        }
+        | further
+    )
+
+
+def hdf5(**further) -> ConfigDict:
+    """Trajectories in HDF5 files, and the layout's other fields.
+
+    train, validation and test each name a file, a folder of .h5 or .hdf5 files, or a pattern. Where
+    validation or test is empty, its trajectories are taken out of the training files, evenly among
+    them. So many trajectories of each are read into memory, with so many of their first snapshots
+    (0: all). Every how many-th snapshot counts.
+
+    With `stream` those to train on stay in their files, and only the windows of a step are read;
+    statistics are then taken from so many sample windows, and `scan` looks through everything once
+    before training, so that a NaN is told then and not when it is drawn.
+    """
+    return ConfigDict(
+        {
+            "train": "",
+            "validation": "",
+            "test": "",
+            "validation_trajectories": 4,
+            "test_trajectories": 8,
+            "snapshots": 0,
+            "every": 1,
+            "stream": True,
+            "statistics_windows": 64,
+            "scan": True,
         }
         | further
     )

@@ -14,6 +14,7 @@ from diffpattern.errors import InputError
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
 FRACTION = {"loss.settings.sampled_euclidean.fraction": 1.5}
+WELL, RUN = {"data.name": "the_well"}, {"data.name": "run", "data.directory": "data"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
@@ -25,7 +26,8 @@ def assert_one_sentence(message: str, *words: str):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, NCA, NADAM, NETWORK, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
+    "changes",
+    [{}, NCA, NADAM, NETWORK, WELL, RUN, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}],
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -126,6 +128,23 @@ def test_sound_configs_pass(changes):
         ({"data.doses": ("alpha=0.1,0.2",)}, "data.doses", "only automata"),
         ({"data.environment": ("edges",)}, "data.environment", "coordinates, edge"),
         ({"data.environment": ("edge",)}, "data.environment", "position=True"),
+        ({"data.the_well.every": 2}, "data.the_well.every", "data.name is 'gray_scott'"),
+        (WELL | {"data.pdebench.every": 2}, "data.pdebench.every", "data.name is 'the_well'"),
+        (WELL | {"data.shape": (8, 8)}, "data.shape", "read and not simulated"),
+        (WELL | {"data.the_well.inputs": ("F",)}, "data.the_well.inputs", "only automata"),
+        (WELL | {"data.doses": ("alpha=1,2",)}, "data.doses", "read and not simulated"),
+        (WELL | {"data.directory": "data"}, "data.directory", "read and not simulated"),
+        (RUN | {"data.run.train": 0}, "data.run.train", "positive"),
+        (RUN | {"data.run.interval": -1.0}, "data.run.interval", "0 or more"),
+        (RUN | {"data.end_time": 64.0}, "data.end_time", "read and not simulated"),
+        ({"data.run.seed": 1}, "data.run.seed", "data.name is 'gray_scott'"),
+        (WELL | {"data.the_well.every": 0}, "data.the_well.every", "positive"),
+        (WELL | {"data.the_well.snapshots": -1}, "data.the_well.snapshots", "0 or more"),
+        (
+            WELL | {"data.the_well.stream": False, "data.the_well.scan": False},
+            "data.the_well.scan",
+            "data.the_well.stream is False",
+        ),
     ],
     ids=str,
 )
@@ -195,7 +214,10 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
             assert_one_sentence(str(error), field, "runs/a", repr(value))
             strict.append(field)
     free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
+    files = [f"data.{name}" for name in ("the_well", "pdebench")]
     assert free == {
+        *(f"{name}.{field}" for name in files for field in ("train", "validation", "test", "scan")),
+        "data.run.folder",
         "data.directory",
         "evaluation.covered",
         "evaluation.threshold",

@@ -272,6 +272,6 @@ def test_diffusion_coefficients_do_not_fall_below_zero(name, truth, monkeypatch)
 
 def test_a_batch_is_drawn_for_its_step():
     run = tiny.Run(tiny.config(**SIX), tiny.data(), 4)
-    batch = train.draw_batch(run.config, run.trajectories, 3, run.mesh)
+    batch = train.draw_batch(run.batches, 3, run.mesh)
     assert batch["window"].values.shape[0] == 8 and float(batch["weight"].sum()) == 6
     assert len(batch["window"].values.sharding.device_set) == 4
