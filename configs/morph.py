@@ -14,7 +14,7 @@ def get_config():
 
     config.data.name = "images"
     images = config.data.images
-    images.train = (("skimage:camera", "skimage:moon", "skimage:gravel"),)
+    images.train = (("skimage:camera", "skimage:brick", "skimage:moon"),)
     images.downsample, images.interval = 16, 48.0
 
     config.model.name = "nca"
