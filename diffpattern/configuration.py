@@ -30,7 +30,7 @@ from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import optimisers
+from diffpattern.training import optimisers, schedules
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
@@ -50,6 +50,7 @@ _CHOICES = {
     "model.nca.change": tuple(rules.UPDATES),
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
+    "optimiser.optax.schedule": schedules.NAMES,
     "training.sampling": SAMPLINGS,
     "training.windows": ("auto", "together", "apart"),
     "activation": tuple(ACTIVATIONS),
@@ -73,15 +74,18 @@ _POSITIVE = (
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
     "window", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
-    "evaluation.windows",
+    "evaluation.windows", "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
-    "skip_nonfinite", "cpu_devices",
+    "skip_nonfinite", "cpu_devices", "weight_decay", "average_decay",
+    "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
 )  # fmt: skip
+
+_BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity")
 
 
 # Random keys are made of so many bits; seeds beyond would give the keys of others.
@@ -110,6 +114,8 @@ def check(config: ConfigDict) -> None:
             reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
         elif config.model.mask == "trainable":
             reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
+        elif frozen := config.optimiser.optax.frozen:
+            reason = f"optimiser.optax.frozen is {frozen!r}, and that fit moves all parameters"
         if reason:
             raise InputError(
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
@@ -139,6 +145,8 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
     if last == "seed" and value > _LARGEST_SEED:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if field in _BELOW_ONE and value >= 1:
+        raise InputError(f"{field} is {value!r}; it must be below 1.")
     if last == "fire_rate" and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
 
@@ -289,9 +297,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "regulariser", "optimiser.name is 'levenberg_marquardt', which minimises l2"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
-        if not optimiser.optax.decay_steps:
-            reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
-            yield "optimiser.optax.final_fraction", reason
+        yield from _unused_of_optax(optimiser)
     if model.mask != "trainable":
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
     if config.data.mask == "none":
@@ -307,6 +313,31 @@ def _but_the_chosen(
     for name in names:
         if name != get(config, field):
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of `optimiser.optax` that its rule and its schedule leave unused."""
+    name, fields = optimiser.name, optimiser.optax
+    if name == optimisers.LBFGS:
+        for field in (
+            "learning_rate", "warmup_steps", "schedule", "decay_steps", "final_fraction",
+            "piecewise", "rates", "clip_norm", "normalise_blocks",
+        ):  # fmt: skip
+            reason = f"optimiser.name is {name!r}, which takes gradients as they are"
+            yield f"optimiser.optax.{field}", f"{reason} and finds the length of a step itself"
+    else:
+        yield "optimiser.optax.lbfgs", f"optimiser.name is {name!r}"
+        reason = f"optimiser.optax.schedule is {fields.schedule!r}"
+        if fields.schedule not in schedules.DECAYING:
+            yield "optimiser.optax.decay_steps", reason
+            yield "optimiser.optax.final_fraction", reason
+        if fields.schedule != "piecewise":
+            yield "optimiser.optax.piecewise", reason
+    if name not in optimisers.WITH_WEIGHT_DECAY:
+        yield "optimiser.optax.weight_decay", f"optimiser.name is {name!r}, which has none"
+    if not fields.pruning.sparsity:
+        for field in ("first_step", "last_step"):
+            yield f"optimiser.optax.pruning.{field}", "optimiser.optax.pruning.sparsity is 0"
 
 
 def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from diffpattern.grid.forcing import Forcing
 from diffpattern.problem import Problem
-from diffpattern.training import least_squares, optimisers
+from diffpattern.training import averaging, least_squares, optimisers
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.losses import weighted_sum
 from diffpattern.training.metrics import Metrics, Watch
@@ -89,26 +90,33 @@ def make_training(
             lost_in_a_row=lambda damping: 0,
             schedule=lambda step: {},
         )
-    chain = optimisers.Chain(config.optimiser.name, **config.optimiser.optax)
-    optimiser, learning_rate = chain.build(), chain.schedule()
+    chain = optimisers.Chain.of(config.optimiser.name, config.optimiser.optax.to_dict())
+    optimiser, frozen = chain.build(initial), chain.are_frozen(initial)
     loss, penalty = weighted_sum(config.loss), _penalty(config.regulariser, sought)
 
     def window_loss(parameters, window, key):
+        parameters = optimisers.held(parameters, frozen)
         start, truth = window.values[0], window.values[1:]
         states = sought.states(parameters, start, times, key, window.forcing, training=True)[1:]
         fit = loss(states[..., : truth.shape[-1]], truth, sought.statistics.grid)
         return fit + penalty(parameters, states, window.forcing)
 
+    step, start = make_gradient_step(window_loss, optimiser, lower, **options), optimiser.init
+    if chain.average_decay:
+        step = averaging.averaged(step, chain.average_decay)
+        start = lambda parameters: averaging.start(parameters, optimiser.init(parameters))
+
     return Training(
-        make_gradient_step(window_loss, optimiser, lower, **options),
-        lambda: optimiser.init(initial),
+        step,
+        # Copies, since a compiled step takes over the memory of its state, in which some of Optax's
+        # rules begin with the same array twice.
+        lambda: jax.tree.map(jnp.copy, start(initial)),
         is_lost=lambda metrics: not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all(),
         patience=chain.skip_nonfinite,
         nature="The loss or its gradient is not finite",
         limit="optimiser.optax.skip_nonfinite",
         lost_in_a_row=lambda state: int(optimisers.nonfinite_in_a_row(state)),
-        # The rate of the step that led to `step`, if none before was passed over.
-        schedule=lambda step: {"learning_rate": float(learning_rate(step - 1))},
+        schedule=chain.scheduled,
     )
 
 

@@ -24,7 +24,7 @@ from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import least_squares
+from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
 from diffpattern.training.step import TrainState, compiled, prefers_together
@@ -74,7 +74,7 @@ def train_and_evaluate(
         restored = checkpoints.resume(state.parameters, (state.step, state.optimiser))
         if restored:
             step, optimiser_state = restored.training_state
-            state = TrainState(step, restored.parameters, optimiser_state)
+            state = averaging.exchanged(TrainState(step, restored.parameters, optimiser_state))
             began -= restored.metadata["seconds"]
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
         else:
@@ -106,7 +106,7 @@ def train_and_evaluate(
                     row = averages.take() | training.schedule(step)
                     if saves:
                         watch.settle()
-                        row["validation"] = validate(state.parameters)
+                        row["validation"] = validate(averaging.evaluated_parameters(state))
                     writer.write(step, row)
                     progress.tell(step, row)
                     if saves:
@@ -205,6 +205,7 @@ def save(checkpoints: Checkpoints, state: TrainState, seconds: float, score: flo
     Raises:
       TrainingError: they are not, or it cannot be written.
     """
+    state = averaging.exchanged(state)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.parameters):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")

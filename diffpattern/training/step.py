@@ -75,6 +75,18 @@ def compiled(step: Step, mesh: Mesh) -> Step:
     )
 
 
+def value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:
+    """The value alone, as a function whose derivative is that gradient."""
+
+    @jax.custom_vjp
+    def value(parameters: Parameters) -> Array:
+        return value_and_gradient(parameters)[0]
+
+    scaled = lambda gradient, by: (jax.tree.map(lambda g: by * g, gradient),)
+    value.defvjp(value_and_gradient, scaled)
+    return value
+
+
 def make_gradient_step(
     window_loss: Callable[[Parameters, Window, Array], Array],
     optimiser: optax.GradientTransformation,
@@ -92,7 +104,8 @@ def make_gradient_step(
 
     Args:
       window_loss: (parameters, window, key) -> its loss.
-      optimiser: Optax's transformation of the gradients.
+      optimiser: Optax's transformation of the gradients; may ask for the loss over these windows
+        as a function of the parameters, `value_fn`.
       lower: smallest values of the parameters; after each update they are projected onto them.
       mesh: over whose "data" axis the windows lie.
       seed: of this run.
@@ -113,10 +126,22 @@ def make_gradient_step(
         total = jax.lax.psum(batch["weight"].sum(), DATA)
         return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
 
+    optimiser = optax.with_extra_args_support(optimiser)
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         spread = on_mesh(loss_and_gradient, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
+
+        def projected(trial: Parameters) -> tuple[Array, Parameters]:
+            inside = jax.tree.map(jnp.maximum, trial, lower)
+            loss, gradient = spread(state.replace(parameters=inside), batch)
+            return loss, jax.tree.map(
+                lambda g, x, y: jnp.where(x < y, 0.0, g), gradient, trial, lower
+            )
+
         loss, gradient = spread(state, batch)
-        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.parameters)
+        updates, optimiser_state = optimiser.update(
+            gradient, state.optimiser, state.parameters, value=loss, value_fn=value_of(projected)
+        )
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
