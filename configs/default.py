@@ -223,7 +223,7 @@ def get_config() -> ConfigDict:
     # Factors on a piecewise rate and the steps at which they come: ("1000=0.3", "2000=0.3").
     optax.piecewise = ()
     # Factors on the learning rate of groups of parameters, by how their paths begin:
-    # ("diffusion=0.1", "network/output=2"); the longest that fits holds.
+    # ("diffusion=0.1", "network/network/output=2"); the longest that fits holds.
     optax.rates = ()
     # Groups of parameters that stay as they are initialised: ("diffusion",).
     optax.frozen = ()

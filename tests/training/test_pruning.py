@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,20 +31,21 @@ def pruned(inner, pruning=PRUNING, frozen=NOTHING):
     return prune(inner, pruning, pruning.kernels(PARAMETERS, frozen))
 
 
-def run(optimiser, steps):
+@functools.cache
+def run(optimiser, steps=18):
     """Parameters after each step of an optimiser that is given noisy gradients."""
     state, parameters, history = optimiser.init(PARAMETERS), PARAMETERS, []
-
-    @jax.jit
-    def advance(parameters, state, key):
-        gradient = optax.tree.random_like(key, parameters)
-        updates, state = optimiser.update(gradient, state, parameters)
-        return optax.apply_updates(parameters, updates), state
-
-    for step in range(steps):
-        parameters, state = advance(parameters, state, jax.random.key(step))
+    update, random = jax.jit(optimiser.update), np.random.default_rng(1)
+    for _ in range(steps):
+        noise = lambda x: random.normal(size=x.shape).astype(np.float32)
+        updates, state = update(jax.tree.map(noise, parameters), state, parameters)
+        parameters = jax.tree.map(np.add, *jax.device_get((parameters, updates)))
         history.append(parameters)
     return history
+
+
+UNPRUNED = optax.adam(0.1)
+TRAINED, STILL = pruned(UNPRUNED), pruned(optax.sgd(0.0))
 
 
 def test_the_share_rises_by_the_cube():
@@ -53,7 +56,7 @@ def test_the_share_rises_by_the_cube():
 
 
 def test_each_kernel_reaches_the_share_of_each_step_to_a_weight():
-    history = run(pruned(optax.adam(0.1)), 18)
+    history = run(TRAINED)
     for step, parameters in enumerate(history, 1):
         for layer, size in (("hidden_0", 21), ("output", 40)):
             zeros = int((parameters["network"][layer]["kernel"] == 0).sum())
@@ -62,7 +65,7 @@ def test_each_kernel_reaches_the_share_of_each_step_to_a_weight():
 
 
 def test_what_is_pruned_stays_zero_and_the_rest_is_trained():
-    history = run(pruned(optax.adam(0.1)), 18)
+    history = run(TRAINED)
     zero = np.zeros((3, 7), bool)
     for parameters in history:
         now = np.asarray(parameters["network"]["hidden_0"]["kernel"]) == 0
@@ -73,8 +76,7 @@ def test_what_is_pruned_stays_zero_and_the_rest_is_trained():
 
 
 def test_the_smallest_weights_go():
-    still = pruned(optax.sgd(0.0))
-    kernel = np.asarray(run(still, 13)[-1]["network"]["hidden_0"]["kernel"])
+    kernel = run(STILL)[-1]["network"]["hidden_0"]["kernel"]
     before = np.abs(PARAMETERS["network"]["hidden_0"]["kernel"])
     assert before[kernel == 0].max() < before[kernel != 0].min()
     np.testing.assert_array_equal(np.abs(kernel[kernel != 0]), before[kernel != 0])
@@ -82,7 +84,7 @@ def test_the_smallest_weights_go():
 
 def test_biases_and_coefficients_are_as_without_pruning():
     # Adam takes each array by itself, so that it shows nothing of what happens to kernels.
-    with_it, without = run(pruned(optax.adam(0.1)), 14)[-1], run(optax.adam(0.1), 14)[-1]
+    with_it, without = run(TRAINED)[-1], run(UNPRUNED)[-1]
     for a, b in (
         (with_it["diffusion"]["coefficient"], without["diffusion"]["coefficient"]),
         (with_it["network"]["hidden_0"]["bias"], without["network"]["hidden_0"]["bias"]),
@@ -94,7 +96,7 @@ def test_biases_and_coefficients_are_as_without_pruning():
 
 def test_frozen_kernels_are_left_alone():
     frozen = NOTHING | {"network": NOTHING["network"] | {"output": {"kernel": True}}}
-    last = run(pruned(optax.sgd(0.0), frozen=frozen), 14)[-1]
+    last = run(pruned(optax.sgd(0.0), frozen=frozen))[-1]
     np.testing.assert_array_equal(
         last["network"]["output"]["kernel"], PARAMETERS["network"]["output"]["kernel"]
     )
@@ -114,9 +116,10 @@ def test_the_optimiser_within_sees_pruned_weights_as_zero_and_without_gradient()
     optimiser = pruned(spy, Pruning(0.5, 0, 1))
     loss = lambda parameters: sum(jnp.sum(x**2) for x in jax.tree.leaves(parameters))
     state, gradient = optimiser.init(PARAMETERS), jax.tree.map(jnp.ones_like, PARAMETERS)
-    _, state = optimiser.update(gradient, state, PARAMETERS, value_fn=loss)
+    update = functools.partial(optimiser.update, value_fn=loss)
+    _, state = update(gradient, state, PARAMETERS)
     assert seen["value"] == loss(PARAMETERS)
-    _, state = optimiser.update(gradient, state, PARAMETERS, value_fn=loss)
+    _, state = update(gradient, state, PARAMETERS)
     left = zeroed(PARAMETERS, state.kept)
     assert float(seen["value"]) == pytest.approx(float(loss(left)))
     zero = np.asarray(left["network"]["output"]["kernel"] == 0)
