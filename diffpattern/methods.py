@@ -101,16 +101,17 @@ def make_training(
         fit = loss(states[..., : truth.shape[-1]], truth, sought.statistics.grid)
         return fit + penalty(parameters, states, window.forcing)
 
-    step, start = make_gradient_step(window_loss, optimiser, lower, **options), optimiser.init
+    step = make_gradient_step(window_loss, optimiser, lower, **options)
+    start = lambda: optimiser.init(initial)
     if chain.average_decay:
         step = averaging.averaged(step, chain.average_decay)
-        start = lambda parameters: averaging.start(parameters, optimiser.init(parameters))
+        start = lambda: averaging.start(initial, optimiser.init(initial))
 
     return Training(
         step,
         # Copies, since a compiled step takes over the memory of its state, in which some of Optax's
         # rules begin with the same array twice.
-        lambda: jax.tree.map(jnp.copy, start(initial)),
+        lambda: jax.tree.map(jnp.copy, start()),
         is_lost=lambda metrics: not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all(),
         patience=chain.skip_nonfinite,
         nature="The loss or its gradient is not finite",

@@ -82,4 +82,4 @@ def factors(entries: Sequence[str], *, field: str, example: str) -> dict[str, fl
 
 
 def _within(path: str, name: str) -> bool:
-    return path == name or path.startswith(name + "/")
+    return path == name or path.startswith(f"{name}/")

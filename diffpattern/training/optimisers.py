@@ -68,10 +68,12 @@ class Chain:
     def of(cls, name: str, fields: Mapping[str, Any]) -> "Chain":
         """The chain that the fields of the config's section `optimiser.optax` ask for."""
         fields = dict(fields)
-        of_schedule = [field.name for field in dataclasses.fields(Schedule)][1:]
-        schedule = Schedule(fields.pop("schedule"), **{key: fields.pop(key) for key in of_schedule})
+        named = {"name": fields.pop("schedule")}
+        for field in dataclasses.fields(Schedule):
+            if field.name != "name":
+                named[field.name] = fields.pop(field.name)
         pruning = Pruning(**fields.pop("pruning"))
-        return cls(name, schedule, pruning=pruning, **fields)
+        return cls(name, Schedule(**named), pruning=pruning, **fields)
 
     def build(self, parameters: PyTree) -> optax.GradientTransformationExtraArgs:
         """The transformation, guarded so that a non-finite gradient changes nothing.

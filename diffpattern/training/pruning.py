@@ -31,8 +31,8 @@ class Pruning:
 
     Attributes:
       sparsity: share of each kernel that is zero in the end; 0 prunes nothing.
-      first_step: the last one before which nothing is pruned.
-      last_step: the one after which the sparsity is reached.
+      first_step: t_0, until which nothing is pruned.
+      last_step: t_1, from which on the sparsity is reached.
     """
 
     sparsity: float

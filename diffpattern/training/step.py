@@ -75,18 +75,6 @@ def compiled(step: Step, mesh: Mesh) -> Step:
     )
 
 
-def value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:
-    """The value alone, as a function whose derivative is that gradient."""
-
-    @jax.custom_vjp
-    def value(parameters: Parameters) -> Array:
-        return value_and_gradient(parameters)[0]
-
-    scaled = lambda gradient, by: (jax.tree.map(lambda g: by * g, gradient),)
-    value.defvjp(value_and_gradient, scaled)
-    return value
-
-
 def make_gradient_step(
     window_loss: Callable[[Parameters, Window, Array], Array],
     optimiser: optax.GradientTransformation,
@@ -140,7 +128,7 @@ def make_gradient_step(
 
         loss, gradient = spread(state, batch)
         updates, optimiser_state = optimiser.update(
-            gradient, state.optimiser, state.parameters, value=loss, value_fn=value_of(projected)
+            gradient, state.optimiser, state.parameters, value=loss, value_fn=_value_of(projected)
         )
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)
@@ -148,3 +136,15 @@ def make_gradient_step(
         return TrainState(state.step + 1, parameters, optimiser_state), metrics
 
     return step
+
+
+def _value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:
+    """The value alone, as a function that is differentiated by that gradient."""
+
+    @jax.custom_vjp
+    def value(parameters: Parameters) -> Array:
+        return value_and_gradient(parameters)[0]
+
+    scaled = lambda gradient, by: (jax.tree.map(lambda g: by * g, gradient),)
+    value.defvjp(value_and_gradient, scaled)
+    return value

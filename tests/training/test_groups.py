@@ -27,7 +27,9 @@ def test_the_order_of_names_does_not_matter():
     assert spread_out(network__out=3.0, network=2.0) == spread_out(network=2.0, network__out=3.0)
 
 
-@pytest.mark.parametrize("name", ["netw", "network/hidden", "kernel", "network/", "/network", ""])
+@pytest.mark.parametrize(
+    "name", ["netw", "network/hidden", "kernel", "network/", "/network", "", 3]
+)
 def test_a_name_is_made_of_whole_components_from_the_first_on(name):
     with pytest.raises(InputError) as error:
         groups.spread_out({name: 2.0}, 1.0, PARAMETERS, field="a.field")
