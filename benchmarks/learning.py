@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from ml_collections import ConfigDict
@@ -27,10 +26,10 @@ from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.data.statistics import summarise
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.methods import make_training
-from diffpattern.parallel.mesh import make_mesh, put
+from diffpattern.parallel.mesh import make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
-from diffpattern.training.step import TrainState, compiled
+from diffpattern.training.step import compiled
 
 TASK = Simulation(
     shape=(16, 16), laplacian="oono_puri", interval=4.0, end_time=32.0, train=8, test=4
@@ -88,7 +87,7 @@ def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem
     sought = problem.build(config, summarise(data, problem.whitened_degrees(config)))
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together=False)
-    state = put(TrainState(jnp.int32(0), initial, training.start()), mesh)
+    state = train.first_state(config, training, initial, data, mesh)
     state = train.fit_derivatives(config, sought, state, data, mesh, together=False)
     step = compiled(training.step, mesh)
     for index in range(config.training.steps):

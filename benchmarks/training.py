@@ -82,9 +82,9 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
     times = np.array([0.0, sought.statistics.interval])
     mesh = make_mesh()
 
-    def window_loss(parameters, window, key):
+    def window_loss(parameters, window, key, _):
         predicted = sought.predict(parameters, window.values[0], times, key, window.forcing)
-        return losses.l2(predicted[1:], window.values[1:], sought.statistics.grid)
+        return losses.l2(predicted[1:], window.values[1:], sought.statistics.grid), predicted[-1]
 
     keeper = optax.GradientTransformation(
         init=lambda parameters: jax.tree.map(jnp.zeros_like, parameters),

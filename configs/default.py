@@ -32,8 +32,9 @@ def get_config() -> ConfigDict:
 
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
-    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS; configs/systems.py has
-    # settings that suit each.
+    # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
+    # settings that suit each), or what they are read from: "images" or "panels". What is read has a
+    # section of its own, below; all other fields of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -61,12 +62,32 @@ def get_config() -> ConfigDict:
     data.refinement = 1
     # Where each trajectory has anything at all: "none" (everywhere) or a random "ellipse".
     data.mask = "none"
+    # Fields that the rule sees beside the species: "coordinates" of the cells, distance from the
+    # mask's "edge", or both.
+    data.environment = ()
+    # Parameters of the system that differ between trajectories, such as "alpha=0.03,0.0623": as
+    # many trajectories for each value (for each combination), and the rule is told which, between
+    # 0 for the lowest and 1 for the highest. Automata take what they are told; PDEs do not.
+    data.doses = ()
     # How many trajectories each split has, from starts of their own.
     data.train = 16
     data.validation = 4
     data.test = 8
     # Seed of the starts.
     data.seed = 0
+    # Sequences of images, each a trajectory: a folder, a pattern, a file, "skimage:logo", or
+    # several of these in parentheses (docs/data.md). Where no validation or test is named, the
+    # training data are taken. Names of the files' channels (empty: as they say) and those to keep,
+    # by name or number (empty: all). Times of the frames, or the time between two of them (0: as
+    # the files say, else 1). A channel of a first frame to be added, with nothing but a seed in it:
+    # 1 in the middle cell (empty: none).
+    data.images = pictures(
+        train=(), validation=(), test=(), species=(), select=(), seed="", times=(), interval=0.0
+    )
+    # Colonies in a CSV table with the columns file, time, panel, colony and possibly split, merged
+    # into one trajectory. Names of channels by panel, "A: DAPI,SOX2; B: DAPI,-,CDX2", where - is
+    # left out (empty: as the files say). Inside is where most masks are ("mean") or any ("union").
+    data.panels = pictures(table="", species="", overlap="mean")
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
@@ -163,7 +184,7 @@ def get_config() -> ConfigDict:
     nca.network = ConfigDict({"hidden": (128,), "activation": "relu"})
     nca.gated = ConfigDict({"hidden": (128,), "activation": "relu"})
     nca.attention = ConfigDict({"heads": 4, "tokens": 4, "length": 8})
-    nca.kan = ConfigDict({"hidden": (32,), "bases": 8, "reach": 2.0, "activation": "silu"})
+    nca.kan = ConfigDict({"hidden": (64,), "bases": 8, "reach": 2.0, "activation": "silu"})
     # What is done to the lattice after each step, in this order: "bounded" clips the data's
     # channels to [0, 1] and hidden ones to [-1, 1]; "alive" empties cells with nobody alive around.
     nca.finishing = ()
@@ -255,12 +276,47 @@ def get_config() -> ConfigDict:
     # Where windows start: "uniform" in time, or evenly in "log" time, since patterns that form
     # change fast at first and slowly later.
     training.sampling = "log"
+    # What windows start from: "data", the snapshots there, or a "pool" of states that the rule has
+    # led to itself, hidden channels included (Optax only).
+    training.starts = "data"
+    # Slots of the pool for each window of a batch. A slot begins at the "first" snapshot, or at one
+    # drawn "uniform" or in "log" time; after a step it begins anew with probability `reset`, else
+    # moves on to where its window ends with probability `advance`; at the trajectory's end it
+    # "begin"s anew or "stay"s. In every so many trajectories (0: none) the species are set to the
+    # data as it moves on. So many slots of a batch, those of the highest losses, begin anew.
+    training.pool = ConfigDict(
+        {
+            "slots": 1,
+            "begin": "first",
+            "reset": 0.0,
+            "advance": 1.0,
+            "at_end": "begin",
+            "refresh_every": 0,
+            "replace_worst": 0,
+        }
+    )
+    # Steps of normalised gradient descent, of this root mean square each, by which the hidden
+    # channels of a window's start are first fitted to what follows; 0: none.
+    training.inner = ConfigDict({"steps": 0, "rate": 0.01})
     # Windows on one device: "together" in one batch, or "apart" one after the other; "auto" takes
     # them apart on a CPU, whose cache they then fit, and together elsewhere.
     training.windows = "auto"
     # Steps between two checkpoints (each scored on the validation data), and two lines of log.
     training.checkpoint_every = 10
     training.log_every = 1
+
+    # --- Augmentation: what happens to a window before the rule runs over it ----------------------
+    config.augmentation = augmentation = ConfigDict()
+    # Cells an axis of a random part that alone is seen (0: everything); shifts along circular axes;
+    # mirrors, and quarter turns of square lattices.
+    augmentation.crop = 0
+    augmentation.shift = False
+    augmentation.turn = False
+    # Probability that a start loses a random disc; in a pool, one that has just begun does not.
+    augmentation.damage = 0.0
+    # Standard deviation of noise on a start: on "all" channels, "observed" or "hidden" ones.
+    augmentation.noise = 0.0
+    augmentation.noise_on = "all"
 
     # --- Mesh ------------------------------------------------------------------------------------
     config.mesh = mesh = ConfigDict()
@@ -275,11 +331,47 @@ def get_config() -> ConfigDict:
     evaluation.floor = 0.05
     # A prediction is valid until its NRMSE exceeds this.
     evaluation.threshold = 0.2
+    # Species of which the share of cells above a level is compared, such as "B=0.1".
+    evaluation.covered = ()
     # Windows of the test data from which a polynomial's standard errors are computed. Several for
     # each parameter, since the scatter between windows is what they are taken from.
     evaluation.windows = 64
 
     return config.lock()
+
+
+def pictures(**further) -> ConfigDict:
+    """What is done to images, in this order, and the other fields of what they are read from.
+
+    Axes of the stored arrays, a letter each, as in "TYX" (empty: as the files say, or as is usual).
+    The mask: "none", "hull" or "ellipse" around the foreground, or the file of a picture, in whose
+    path {name} stands for that of the sequence. The foreground is where a marker's channel (empty:
+    transparency, else all) differs from the "border" of the picture, or from "black", by more than
+    a threshold (0: Otsu's), after a blur of so many pixels. What is outside is "kept", "cleared",
+    or "closed": cleared, and no matter for the rule. Pixels an axis that are averaged into a cell.
+    What comes to the middle, the "picture"'s own or the "mask"'s; whether the mask's long axis is
+    turned to lie along x; the side of the square that is cut out there (0: all is kept); cells of
+    nothing around it. Normalisation of each channel: "none", "range" (from 0 to 1) or "standard"
+    (mean 0, deviation 1). Distance between cells (0: as the files say, else 1); walls, as
+    data.boundary has them.
+    """
+    return ConfigDict(
+        {
+            "axes": "",
+            "mask": "none",
+            "foreground": {"marker": "", "background": "border", "blur": 1.0, "threshold": 0.0},
+            "exterior": "closed",
+            "downsample": 1,
+            "centre": "picture",
+            "turn": False,
+            "crop": 0,
+            "padding": 0,
+            "normalisation": "none",
+            "spacing": 0.0,
+            "boundary": ("symmetric",),
+        }
+        | further
+    )
 
 
 def network(**further) -> ConfigDict:

@@ -19,7 +19,11 @@ from ml_collections import ConfigDict
 
 from diffpattern import problem, rules
 from diffpattern.configs import default
+from diffpattern.data import environment
+from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
+from diffpattern.data.sources import CHOICES as SOURCES_CHOICES
+from diffpattern.data.sources import SOURCES
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import ADVECTION_SCHEMES
@@ -30,19 +34,19 @@ from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import optimisers, schedules
+from diffpattern.training import augmentation, optimisers, pool, schedules
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
-    "data.directory",
+    "evaluation.covered", "data.directory",
 )  # fmt: skip
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": tuple(SYSTEMS),
+    "data.name": (*SYSTEMS, *SOURCES),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
@@ -52,6 +56,10 @@ _CHOICES = {
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
     "optimiser.optax.schedule": schedules.NAMES,
     "training.sampling": SAMPLINGS,
+    "training.starts": ("data", "pool"),
+    "training.pool.begin": pool.BEGINNINGS,
+    "training.pool.at_end": pool.ENDS,
+    "augmentation.noise_on": augmentation.CHANNELS,
     "training.windows": ("auto", "together", "apart"),
     "activation": tuple(ACTIVATIONS),
     "coefficients": ("constant", "network"),
@@ -60,11 +68,14 @@ _CHOICES = {
     "laplacian": LAPLACIANS,
     "potential": ("polynomial", "network"),
     "scheme": ADVECTION_SCHEMES,
-}
+} | SOURCES_CHOICES
 
 # Each a selection out of some names.
 _SELECTIONS = {"kernels": tuple(KERNELS), "terms": tuple(rules.TERMS)}
-_POSSIBLY_EMPTY = {"finishing": tuple(rules.FINISHINGS)}
+_POSSIBLY_EMPTY = {
+    "finishing": tuple(rules.FINISHINGS),
+    "data.environment": environment.FIELDS,
+}
 
 # Positive whole numbers, as many as one likes.
 _COUNTS = ("hidden", "scales")
@@ -73,7 +84,7 @@ _POSITIVE = (
     "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
-    "window", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
+    "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
     "evaluation.windows", "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
 )  # fmt: skip
 
@@ -81,12 +92,14 @@ _NOT_NEGATIVE = (
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
-    "skip_nonfinite", "cpu_devices", "weight_decay", "average_decay",
+    "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
+    "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
 )  # fmt: skip
 
 _BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity")
 
+_PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 
 # Random keys are made of so many bits; seeds beyond would give the keys of others.
 _LARGEST_SEED = 2**32 - 1
@@ -128,7 +141,7 @@ def _check_value(field: str, value: Any) -> None:
     last = field.rpartition(".")[2]
     if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and value not in choices:
         raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
-    if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(last):
+    if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(field) or _POSSIBLY_EMPTY.get(last):
         missing = not value and last in _SELECTIONS
         if missing or len(set(value)) < len(value) or not set(value) <= set(choices):
             raise InputError(
@@ -136,7 +149,7 @@ def _check_value(field: str, value: Any) -> None:
             )
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
-    # What the numbers of data may be, their simulation says.
+    # What the numbers of data may be, their simulation or their source says.
     if field.startswith("data.") and field != "data.seed":
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
@@ -147,7 +160,7 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
     if field in _BELOW_ONE and value >= 1:
         raise InputError(f"{field} is {value!r}; it must be below 1.")
-    if last == "fire_rate" and value > 1:
+    if last in _PROBABILITIES and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
 
 
@@ -160,7 +173,7 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
     for field, value in leaves(config):
         if any(field == name or field.startswith(name + ".") for name in OPERATION):
             continue
-        if (before := get(stored, field)) != value:
+        if _as_tuples(before := get(stored, field)) != _as_tuples(value):
             raise InputError(
                 f"{field} is {value!r}, but the run in {folder} was made with {before!r}; give it "
                 "that value, or another --workdir."
@@ -252,6 +265,27 @@ def from_json(text: str, path: str) -> ConfigDict:
     return config
 
 
+def levels(covered: Sequence[str], species: Sequence[str]) -> dict[str, float]:
+    """The levels that evaluation.covered gives for some of the species.
+
+    Raises:
+      InputError: an entry is not NAME=NUMBER with one of the names.
+    """
+    found = {}
+    for entry in covered:
+        name, _, level = str(entry).partition("=")
+        try:
+            found[name] = float(level)
+        except ValueError:
+            level = ""
+        if name not in species or not level:
+            raise InputError(
+                f"evaluation.covered has {entry!r}; write NAME=LEVEL with one of the species: "
+                f"{', '.join(species)}."
+            )
+    return found
+
+
 def get(config: ConfigDict, field: str) -> Any:
     """The field at a dotted path."""
     for part in field.split("."):
@@ -273,7 +307,8 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
     Fields, where a choice leaves a part of a section unused.
     """
-    yield from _but_the_chosen(config, "data.name", "data", SYSTEMS)
+    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *SOURCES))
+    yield from _unused_of_data(config.data)
     yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
     if model.name == "nca":
@@ -295,13 +330,27 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "optimiser.optax", "optimiser.name is 'levenberg_marquardt'"
         yield "loss", "optimiser.name is 'levenberg_marquardt', which minimises l2"
         yield "regulariser", "optimiser.name is 'levenberg_marquardt', which minimises l2"
+        for section in ("training.starts", "training.inner", "augmentation"):
+            yield section, "optimiser.name is 'levenberg_marquardt', which takes data as they are"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
         yield from _unused_of_optax(optimiser)
+    if model.name != "nca":
+        yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
+        if not any(fields.position for fields in rules.sections(model) if "position" in fields):
+            yield "data.environment", "no part of the rule has position=True"
+    if config.training.starts == "data":
+        yield "training.pool", "training.starts is 'data'"
+    else:
+        yield "training.sampling", "training.starts is 'pool'"
+    if not config.training.inner.steps:
+        yield "training.inner.rate", "training.inner.steps is 0"
+    if not config.augmentation.noise:
+        yield "augmentation.noise_on", "augmentation.noise is 0"
     if model.mask != "trainable":
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
-    if config.data.mask == "none":
-        yield "regulariser.outside", "data.mask is 'none', so nothing is outside"
+    if unmasked := _unmasked(config.data):
+        yield "regulariser.outside", f"{unmasked}, so nothing is outside"
     if model.name != "rda" or "polynomial" not in model.rda.terms:
         yield "evaluation.windows", "the rule has no polynomial to give standard errors for"
 
@@ -340,6 +389,35 @@ def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
             yield f"optimiser.optax.pruning.{field}", "optimiser.optax.pruning.sparsity is 0"
 
 
+def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of a simulation where data are read, and those of images that others overrule."""
+    if data.name not in SOURCES:
+        return
+    for field, value in data.items():
+        if field not in ("name", "environment") and not isinstance(value, ConfigDict):
+            yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"
+    section, fields = f"data.{data.name}", data[data.name]
+    if "mask" in fields and fields.mask not in FOUND_MASKS:
+        yield f"{section}.foreground", f"{section}.mask is {fields.mask!r} and not found in images"
+    if fields.get("mask") == NO_MASK:
+        for field in ("exterior", "overlap"):
+            if field in fields:
+                yield f"{section}.{field}", f"{section}.mask is 'none'"
+    if fields.get("times"):
+        yield f"{section}.interval", f"{section}.times gives every frame its time"
+
+
+def _unmasked(data: ConfigDict) -> str:
+    """Why the rule meets no mask of the data; empty where it does."""
+    section, fields = "data", data
+    if data.name in SOURCES:
+        section, fields = f"data.{data.name}", data[data.name]
+    if fields.get("mask", NO_MASK) == NO_MASK:
+        return f"{section}.mask is 'none'"
+    exterior = fields.get("exterior", CLOSED)
+    return "" if exterior == CLOSED else f"{section}.exterior is {exterior!r}"
+
+
 def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:
     """The fields of networks that terms could have and have not."""
     plain = {"cross_diffusion": "coefficients", "taxis": "coefficients", "phase_field": "potential"}
@@ -353,10 +431,10 @@ def _unused_networks(rda: ConfigDict) -> Iterator[tuple[str, str]]:
 
 
 def _check_fields(config: ConfigDict) -> None:
-    given = dict(leaves(config))
-    for field in given:
+    given, known = dict(leaves(config)), dict(leaves(default.get_config()))
+    for field in given.keys() - known.keys():
         check_field(field)
-    for field, _ in leaves(default.get_config()):
+    for field in known:
         if field not in given:
             raise InputError(f"The config has no field {field}; start from configs/default.py.")
 
@@ -365,12 +443,18 @@ def _filled(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     """`config` with the fields that a JSON file gives; it knows no tuples."""
     if not isinstance(fields, Mapping):
         raise ValueError("it is no JSON object")
-    changes = dict(leaves(fields))
+    changes, known = dict(leaves(fields)), dict(leaves(config))
     for field, value in changes.items():
-        check_field(field)
+        if field not in known:
+            check_field(field)
         changes[field] = tuple(value) if isinstance(value, list) else value
     config.update_from_flattened_dict(changes)
     return config
+
+
+def _as_tuples(value: Any) -> Any:
+    """A value with all its lists tuples, as which JSON cannot keep them."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _told(error: Exception) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from diffpattern import findings, problem, scores
+from diffpattern import configuration, findings, problem, scores
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.files import npz
@@ -59,6 +59,9 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
         threshold=config.evaluation.threshold,
     )
 
+    levels = configuration.levels(config.evaluation.covered, truth.species)
+    result |= scores.patterns(prediction, truth, levels)
+
     # What it says.
     found = findings.read(
         sought,
@@ -95,8 +98,9 @@ def _restore(folder: RunFolder, template: Any, step: int | None) -> Restored:
 
 
 def _to_npz(prediction: np.ndarray, truth: Trajectories) -> bytes:
-    """Predictions, which need not be finite, with their times and species."""
-    return npz(values=prediction, times=truth.times, species=np.array(truth.species))
+    """Predictions, which need not be finite, in the data's units, with their times and species."""
+    values = truth.in_units(prediction)
+    return npz(values=values, times=truth.times, species=np.array(truth.species))
 
 
 def _report(

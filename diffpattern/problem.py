@@ -87,16 +87,22 @@ class Problem:
         *,
         training: bool = False,
     ) -> Array:
-        """Snapshots of all channels, as `predict` has those of the species."""
+        """Snapshots of all channels, as `predict` has those of the species.
+
+        The start may have all channels already.
+        """
         hidden_key, key = jax.random.split(key)
-        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
-        if hidden and self.start_noise:
-            noise = self.start_noise * jax.random.normal(hidden_key, (*space, hidden))
-            start = jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
-        elif hidden:
-            start = jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)])
+        start = self.complete(start, hidden_key)
         dynamics = self.trained if training else self.dynamics
         return rollout(dynamics, parameters, start, times, key, self.acting(parameters, forcing))
+
+    def complete(self, start: Array, key: Array) -> Array:
+        """A lattice of the species [*space, C] with the hidden channels behind them."""
+        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
+        if hidden and self.start_noise:
+            noise = self.start_noise * jax.random.normal(key, (*space, hidden))
+            return jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
+        return jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)]) if hidden else start
 
     def acting(self, parameters: Parameters, forcing: Forcing) -> Forcing:
         """The forcing as the rule meets it, the mask's own kind of it."""
@@ -148,7 +154,7 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         does not divide the data's interval.
     """
     mask = MASKS[config.model.mask](statistics.grid)
-    given = _given(statistics)
+    forced = given(statistics)
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
         parts = _automaton_dynamics(rule, config.model.nca, statistics)
@@ -164,8 +170,8 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
     def initialise(seed: int) -> Parameters:
         rule_key, mask_key, step_key = jax.random.split(jax.random.key(seed), 3)
         lattice = jnp.zeros((channels, *statistics.grid.shape))
-        masked = mask.init(mask_key, given)
-        forcing = mask.apply(masked, given)
+        masked = mask.init(mask_key, forced)
+        forcing = mask.apply(masked, forced)
         arguments = (step_key,) if config.model.name == "nca" else ()
         parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
         return parameters | ({"mask": masked["params"]} if masked else {})
@@ -250,7 +256,7 @@ def _is_masked(config: ConfigDict, statistics: Statistics) -> bool:
     return config.model.mask == "trainable" or (config.model.mask == "given" and statistics.masked)
 
 
-def _given(statistics: Statistics) -> Forcing:
+def given(statistics: Statistics) -> Forcing:
     """A forcing of the shapes that those of the data have."""
     space = statistics.grid.shape
     return Forcing(

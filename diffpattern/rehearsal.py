@@ -6,57 +6,38 @@ later.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import problem
+from diffpattern import configuration, problem
 from diffpattern.data import windows
-from diffpattern.data.simulation import Simulation, require_stable
 from diffpattern.data.statistics import Statistics
 from diffpattern.methods import make_training
-from diffpattern.models import monomials
-from diffpattern.models.monomials import Whitening
 from diffpattern.training import least_squares
 
 
-def rehearse(config: ConfigDict, settings: Simulation, mesh: Mesh) -> None:
+def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh: Mesh) -> None:
     """Builds what a checked config asks for, and traces its rule.
 
     Args:
       config: of the run.
-      settings: of the simulation that will give its data.
+      times: of the data's snapshots.
+      statistics: of the data, of which only shapes matter here.
       mesh: on which it will run.
 
     Raises:
       InputError: something cannot work, or does not suit the data.
     """
-    require_stable(settings)
-    windows.check(settings.times, config.training.window, config.training.sampling)
-    sought = problem.build(config, _stand_in(settings, problem.whitened_degrees(config)), mesh.size)
-    count = len(settings.system.species)
+    configuration.levels(config.evaluation.covered, statistics.species)
+    windows.check(times, config.training.window, config.training.sampling)
+    sought = problem.build(config, statistics, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
     make_training(config, sought, initial, mesh, together=True)
     if config.optimiser.derivative_steps:
         least_squares.check_size(initial)
-    start = jax.ShapeDtypeStruct((*settings.shape, count), jnp.float32)
+    start = jax.ShapeDtypeStruct((*statistics.grid.shape, len(statistics.species)), jnp.float32)
     predict = lambda parameters, start: sought.predict(
-        parameters, start, settings.times[:2], jax.random.key(0)
+        parameters, start, times[:2], jax.random.key(0), problem.given(statistics)
     )
     jax.eval_shape(predict, initial, start)
-
-
-def _stand_in(settings: Simulation, degrees: tuple[int, ...]) -> Statistics:
-    """Statistics of the shapes that those of the data will have."""
-    species = settings.system.species
-    sizes = {degree: len(monomials.exponents(len(species), 1, degree)) for degree in degrees}
-    return Statistics(
-        species,
-        settings.grid,
-        settings.interval,
-        mean=(0.0,) * len(species),
-        fluctuation=(1.0,) * len(species),
-        whitening={
-            degree: Whitening((0.0,) * size, ((0.0,) * size,) * size)
-            for degree, size in sizes.items()
-        },
-    )

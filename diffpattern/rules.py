@@ -76,12 +76,18 @@ def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection
     return ReactionDiffusionAdvection(terms)
 
 
+def sections(model: ConfigDict) -> list[ConfigDict]:
+    """The sections that describe the parts of a PDE which see the state; none of an automaton.
+
+    A source sees places and times instead.
+    """
+    terms = [model.rda[name] for name in model.rda.terms if name != "source"]
+    return {"chemotaxis": [model.chemotaxis], "nca": []}.get(model.name, terms)
+
+
 def orders(model: ConfigDict) -> Iterator[int]:
     """The highest degrees of the monomials that the networks of a rule see whitened."""
-    sections = {"chemotaxis": [model.chemotaxis], "nca": []}.get(
-        model.name, [model.rda[name] for name in model.rda.terms]
-    )
-    return (fields.order for fields in sections if set(fields) >= NETWORK)
+    return (fields.order for fields in sections(model) if set(fields) >= NETWORK)
 
 
 # The fields of a section that describe a network of the state.

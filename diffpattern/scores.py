@@ -5,13 +5,15 @@ Pure functions of arrays, channels last ([N, T, *space, C]); nothing here reads 
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.spectra import dominant_wavelength
 
 
 def _root_mean_square(x: NDArray, axes: tuple[int, ...]) -> NDArray:
@@ -25,7 +27,11 @@ def _about_spatial_mean(x: NDArray) -> tuple[NDArray, tuple[int, ...]]:
 
 
 def nrmse(
-    prediction: ArrayLike, truth: ArrayLike, floor: ArrayLike, mask: ArrayLike | None = None
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    floor: ArrayLike,
+    mask: ArrayLike | None = None,
+    known: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Normalised root mean square error of each trajectory, time and channel.
 
@@ -40,10 +46,11 @@ def nrmse(
       truth: [N, T, *space, C], finite.
       floor: [C], in the channels' units, a share of the training data's fluctuation.
       mask: [N, *space], 1 where the error counts; None: everywhere.
+      known: [N, T, C], 1 where the truth was seen; None: always.
 
     Returns:
-      [N, T, C], never NaN: a snapshot with any value that is not finite scores infinity, and a
-      perfect one scores 0 even where the denominator vanishes.
+      [N, T, C], NaN where the truth was not seen and nowhere else: a snapshot with any value that
+      is not finite scores infinity, and a perfect one scores 0 even where the denominator vanishes.
 
     Raises:
       ValueError: the two shapes differ.
@@ -59,7 +66,7 @@ def nrmse(
             inside = np.asarray(mask)[index] > 0
             p, t = p[:, inside], t[:, inside]
         scores.append(_nrmse_of_one(p, t, floor))
-    return np.stack(scores)
+    return np.where(True if known is None else np.asarray(known) > 0, np.stack(scores), np.nan)
 
 
 def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArray[np.float64]:
@@ -70,6 +77,13 @@ def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArra
         error = _root_mean_square(prediction.astype(np.float64) - truth, space)
         ratio = np.where(error == 0, 0.0, error / scale)
     return np.where(np.isnan(ratio), np.inf, ratio)
+
+
+def overall(errors: ArrayLike) -> float:
+    """One number for the NRMSE [N, T, C]: of the median trajectory, averaged over channels and all
+    times but the first, which is given."""
+    median, _, _ = _over_trajectories(np.asarray(errors)[:, 1:])
+    return float(np.nanmean(median))
 
 
 def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float | None:
@@ -119,11 +133,13 @@ def summarise(
 
     Returns:
       {"times", "nrmse", "nrmse_range", "valid_time", "valid_time_range", "baselines", "floor",
-      "threshold", "trajectories"}; each entry of "baselines" has the middle four keys.
+      "threshold", "trajectories"}; each entry of "baselines" has the middle four keys. Where parts
+      of the truth were not seen, "known" has for each species the indices of the times at which
+      some trajectory was.
     """
 
     def scored(candidate: ArrayLike) -> dict[str, Any]:
-        errors = nrmse(candidate, truth.values, floor, truth.mask)
+        errors = nrmse(candidate, truth.values, floor, truth.mask, truth.known)
         return _medians_and_ranges(errors, truth.times, truth.species, threshold)
 
     return {
@@ -136,6 +152,78 @@ def summarise(
         "floor": dict(zip(truth.species, _json_safe(floor), strict=True)),
         "threshold": float(threshold),
         "trajectories": len(truth.values),
+        **({} if truth.known is None else {"known": _known_times(truth)}),
+    }
+
+
+def patterns(
+    prediction: ArrayLike, truth: Trajectories, levels: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the patterns are like, beside the truth's: where they are right, whatever their place.
+
+    Args:
+      prediction: [N, T, *space, C], at the truth's times.
+      truth: held-out trajectories.
+      levels: for some species the value above which a cell counts as covered.
+
+    Returns:
+      "wavelength": by species, {"truth": [T], "rule": [T]}, the dominant wavelength (see
+        `spectra.dominant_wavelength`), medians over trajectories; null where a pattern is flat.
+      "covered": by species of `levels`, {"level", "truth", "rule"}, the share of cells likewise.
+      "drift": by species, {"truth", "rule"}: how far the sum over cells moves from that of the
+        start, at most, over the sum of absolute values there; the largest of all trajectories.
+    """
+    both = {"truth": np.asarray(truth.values), "rule": np.asarray(prediction)}
+    inside = [None] * len(truth.values) if truth.mask is None else truth.mask > 0
+    weight = 1.0 if truth.mask is None else truth.mask[:, None]
+
+    def by_snapshot(values, channel, measure):
+        table = [
+            [measure(snapshot[..., channel], where) for snapshot in trajectory]
+            for trajectory, where in zip(values, inside, strict=True)
+        ]
+        return _json_safe(_over_trajectories(np.array(table))[0])
+
+    def wavelength(lattice, where):
+        if where is not None:  # as if everything outside were as on average
+            lattice = np.where(where, lattice, lattice[where].mean())
+        return dominant_wavelength(lattice, truth.grid.spacing)
+
+    def drift(values, channel):
+        sums = values[..., channel].astype(np.float64) * weight
+        sums = sums.reshape(*values.shape[:2], -1)
+        norm = np.maximum(np.abs(sums[:, :1]).sum(-1), 1e-300)
+        return np.abs(sums.sum(-1) - sums[:, :1].sum(-1)) / norm
+
+    result: dict[str, Any] = {"wavelength": {}, "covered": {}, "drift": {}}
+    for channel, name in enumerate(truth.species):
+        with np.errstate(all="ignore"):
+            result["wavelength"][name] = {
+                who: by_snapshot(values, channel, wavelength) for who, values in both.items()
+            }
+            result["drift"][name] = {
+                who: _json_safe(drift(values, channel).max()) for who, values in both.items()
+            }
+        if name in levels:
+            share = lambda lattice, where, level=levels[name]: np.mean(
+                (lattice if where is None else lattice[where]) > level
+            )
+            result["covered"][name] = {"level": levels[name]} | {
+                who: by_snapshot(values, channel, share) for who, values in both.items()
+            }
+    return result
+
+
+def known_times(scores: Mapping[str, Any], species: str) -> list[int]:
+    """The indices of the times at which a summary has an NRMSE of the species."""
+    return scores.get("known", {}).get(species, list(range(len(scores["times"]))))
+
+
+def _known_times(truth: Trajectories) -> dict[str, list[int]]:
+    seen = np.asarray(truth.known).any(axis=0)
+    return {
+        name: np.flatnonzero(column).tolist()
+        for name, column in zip(truth.species, seen.T, strict=True)
     }
 
 
@@ -153,12 +241,17 @@ def _medians_and_ranges(
         reached = (valid_time(one, times, threshold) for one in error)
         valid = np.array([math.inf if time is None else time for time in reached])
         for key, values in (("nrmse", error), ("valid_time", valid)):
-            scores[key][name] = _json_safe(np.median(values, axis=0))
-            scores[f"{key}_range"][name] = {
-                "low": _json_safe(values.min(axis=0)),
-                "high": _json_safe(values.max(axis=0)),
-            }
+            median, low, high = _over_trajectories(values)
+            scores[key][name] = _json_safe(median)
+            scores[f"{key}_range"][name] = {"low": _json_safe(low), "high": _json_safe(high)}
     return scores
+
+
+def _over_trajectories(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Median, smallest and largest along the first axis, of what is not NaN."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        return tuple(reduce(values, axis=0) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
 
 
 def _json_safe(values: ArrayLike) -> Any:

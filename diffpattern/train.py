@@ -12,22 +12,20 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, evaluate, problem, scores
-from diffpattern.data import builders, statistics, windows
-from diffpattern.data.simulation import Simulation
+from diffpattern import configuration, dataset, evaluate, problem, scores
+from diffpattern.data import statistics, windows
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.errors import InputError, TrainingError
-from diffpattern.methods import make_training
+from diffpattern.errors import TrainingError
+from diffpattern.methods import Training, make_training
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
-from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
-from diffpattern.training.step import TrainState, compiled, prefers_together
+from diffpattern.training.step import TrainState, compiled, prefers_together, put_state
 
 
 def train_and_evaluate(
@@ -54,13 +52,14 @@ def train_and_evaluate(
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
     mesh, together = make_mesh(config.mesh.data), prefers_together(config.training.windows)
-    rehearse(config, simulation(config), mesh)
+    degrees = problem.whitened_degrees(config)
+    rehearse(config, *dataset.expected(config, degrees), mesh)
     folder.check(config)
 
     # The data; the rule, and how it is trained.
-    data = load_data(config)
+    data = dataset.load(config)
     digest = {split: trajectories.digest() for split, trajectories in data.items()}
-    summary = statistics.summarise(data["train"], problem.whitened_degrees(config))
+    summary = statistics.summarise(data["train"], degrees)
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -70,11 +69,12 @@ def train_and_evaluate(
         folder.check(config)
 
         # A checkpoint to go on from, or a first state.
-        state = put(TrainState(jnp.int32(0), initial, training.start()), mesh)
-        restored = checkpoints.resume(state.parameters, (state.step, state.optimiser))
+        state = first_state(config, training, initial, data["train"], mesh)
+        restored = checkpoints.resume(state.parameters, (state.step, state.optimiser, state.pool))
         if restored:
-            step, optimiser_state = restored.training_state
-            state = averaging.exchanged(TrainState(step, restored.parameters, optimiser_state))
+            step, optimiser_state, pool = restored.training_state
+            state = TrainState(step, restored.parameters, optimiser_state, pool)
+            state = averaging.exchanged(state)
             began -= restored.metadata["seconds"]
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
         else:
@@ -116,6 +116,14 @@ def train_and_evaluate(
     return evaluate.evaluate(folder)
 
 
+def first_state(
+    config: ConfigDict, training: Training, initial: Any, train: Trajectories, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on the mesh."""
+    pool = training.start_pool(windows.whole(train, config.training.batch)["window"])
+    return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
+
+
 def fit_derivatives(
     config: ConfigDict,
     sought: Problem,
@@ -152,37 +160,21 @@ def fit_derivatives(
     return dataclasses.replace(state, parameters=fit.parameters)
 
 
-def simulation(config: ConfigDict) -> Simulation:
-    """The simulation that the config's data come from."""
-    fields = config.data.to_dict()
-    name, _ = fields.pop("name"), fields.pop("directory")
-    if len(fields["boundary"]) == 1:
-        fields["boundary"] = fields["boundary"] * len(fields["shape"])
-    parameters = {system: fields.pop(system) for system in SYSTEMS}
-    try:
-        system = SYSTEMS[name](**parameters[name])
-    except InputError as error:
-        raise InputError(f"data.{name}.{error}") from error
-    return Simulation(system=system, **fields)
-
-
-def load_data(config: ConfigDict) -> dict[str, Trajectories]:
-    """Trajectories by split, simulated on first use."""
-    return builders.load(simulation(config), config.data.directory or None)
-
-
 def draw_batch(
     config: ConfigDict, train: Trajectories, step: int, mesh: Mesh, window: int | None = None
 ) -> dict[str, Any]:
-    """The windows of a step, on the mesh."""
-    batch = windows.draw(
-        train,
-        step,
-        seed=config.seed,
-        count=config.training.batch,
-        window=window or config.training.window,
-        sampling=config.training.sampling,
-    )
+    """The windows of a step, on the mesh; whole trajectories for a pool."""
+    if config.training.starts == "pool" and window is None:
+        batch = windows.whole(train, config.training.batch)
+    else:
+        batch = windows.draw(
+            train,
+            step,
+            seed=config.seed,
+            count=config.training.batch,
+            window=window or config.training.window,
+            sampling=config.training.sampling,
+        )
     return put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
 
 
@@ -193,8 +185,11 @@ def make_validation(config, sought, validation, summary, mesh, together):
     floor = config.evaluation.floor * np.asarray(summary.fluctuation)
 
     def validate(parameters) -> float:
-        errors = scores.nrmse(predict(parameters), validation.values, floor, validation.mask)
-        return float(np.median(errors, axis=0)[1:].mean())
+        prediction = predict(parameters)
+        errors = scores.nrmse(
+            prediction, validation.values, floor, validation.mask, validation.known
+        )
+        return scores.overall(errors)
 
     return validate
 
@@ -216,7 +211,7 @@ def save(checkpoints: Checkpoints, state: TrainState, seconds: float, score: flo
     checkpoints.save(
         int(state.step),
         state.parameters,
-        (state.step, state.optimiser),
+        (state.step, state.optimiser, state.pool),
         metadata={"seconds": seconds},
         score=score,
     )

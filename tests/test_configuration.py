@@ -128,6 +128,9 @@ def test_sound_configs_pass(changes):
             "coefficients is 'constant'",
         ),
         ({"model.chemotaxis.cells": 2}, "model.chemotaxis.cells", "model.name is 'rda'"),
+        ({"data.doses": ("alpha=0.1,0.2",)}, "data.doses", "only automata"),
+        ({"data.environment": ("edges",)}, "data.environment", "coordinates, edge"),
+        ({"data.environment": ("edge",)}, "data.environment", "position=True"),
     ],
     ids=str,
 )
@@ -145,7 +148,7 @@ def test_fields_that_there_are_not_are_refused_and_missing_ones_too():
     assert_one_sentence(str(error.value), "training.batches", "training.batch.")
     with pytest.raises(InputError) as error:
         configuration.check(ConfigDict({"seed": 0}))
-    assert_one_sentence(str(error.value), "no field data.allen_cahn.mobility", "configs/default.py")
+    assert_one_sentence(str(error.value), "no field augmentation.crop", "configs/default.py")
 
 
 @pytest.mark.parametrize("changes", [{}, NCA, {"data.shape": (8,), "model.rda.network.order": 1}])
@@ -199,6 +202,7 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
     free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
     assert free == {
         "data.directory",
+        "evaluation.covered",
         "evaluation.threshold",
         "evaluation.windows",
         "mesh.cpu_devices",

@@ -125,3 +125,59 @@ def test_summary_is_json_and_null_where_not_finite():
     assert stored["nrmse"] == {"A": [0.0, 0.0, 0.0], "B": [0.0, None, None]}
     assert stored["nrmse_range"]["B"] == {"low": [0.0, None, None], "high": [0.0, None, None]}
     assert stored["valid_time"] == {"A": None, "B": 10.0}
+
+
+def test_what_was_not_seen_is_not_scored():
+    values = np.random.default_rng(2).normal(size=(3, 4, 8, 2))
+    known = np.ones((3, 4, 2))
+    known[:, 2, 0] = 0  # nobody's A
+    known[0, 3, 1] = 0  # one trajectory's B
+    truth = Trajectories(values, np.arange(4.0), ("A", "B"), Grid((8,)), known=known)
+    wrong = truth.values + 1.0
+    errors = scores.nrmse(wrong, truth.values, [0.1, 0.1], known=truth.known)
+    assert (np.isnan(errors) == (known == 0)).all()
+    result = scores.summarise(
+        wrong, truth, training_mean=[0.0, 0.0], floor=[0.1, 0.1], threshold=0.2
+    )
+    assert result["nrmse"]["A"][2] is None and result["known"] == {
+        "A": [0, 1, 3],
+        "B": [0, 1, 2, 3],
+    }
+    assert result["nrmse"]["B"][3] == pytest.approx(np.median(errors[1:, 3, 1]))
+    assert scores.known_times(result, "A") == [0, 1, 3]
+    seen = [np.nanmedian(errors[:, t, c]) for t, c in ((1, 0), (3, 0), (1, 1), (2, 1), (3, 1))]
+    assert scores.overall(errors) == pytest.approx(np.mean(seen))
+    json.dumps(result, allow_nan=False)
+
+
+def test_patterns_by_hand():
+    cells = np.arange(24)
+    wave = lambda periods: np.sin(2 * np.pi * periods * cells / 24)
+    truth = _trajectories([[wave(2) + 1, wave(3) + 1], [wave(2) + 1, wave(4) + 1]])
+    prediction = truth.values[:, :, ::-1].copy()  # mirrored: another place, the same pattern
+    prediction[0, 1] += 0.5
+    found = scores.patterns(prediction, truth, {"A": 1.0})
+    assert found["wavelength"]["A"]["truth"] == pytest.approx([12.0, (8.0 + 6.0) / 2], rel=1e-5)
+    assert found["wavelength"]["A"]["rule"] == pytest.approx([12.0, (8.0 + 6.0) / 2], rel=1e-5)
+    covered = found["covered"]["A"]
+    assert covered["truth"][0] == pytest.approx(np.mean(truth.values[:, 0] > 1.0))
+    assert covered["level"] == 1.0 and covered["rule"][1] > covered["truth"][1]
+    assert found["drift"]["A"]["truth"] == pytest.approx(0.0, abs=1e-6)
+    assert found["drift"]["A"]["rule"] == pytest.approx(0.5, rel=1e-5)
+    flat = scores.patterns(np.full_like(prediction, np.nan), truth, {})
+    assert flat["wavelength"]["A"]["rule"] == [None, None] and flat["covered"] == {}
+    json.dumps(flat, allow_nan=False)
+
+
+def test_what_lies_outside_of_a_mask_has_no_part_in_a_pattern():
+    values = np.random.default_rng(0).normal(size=(1, 2, 8, 8, 1)) + 3.0
+    mask = np.zeros((1, 8, 8))
+    mask[:, :, :4] = 1
+    truth = Trajectories(values, [0.0, 1.0], ("A",), Grid((8, 8)), mask=mask)
+    other = np.where(mask[:, None, ..., None] > 0, truth.values, 77.0)
+    inside, disturbed = (
+        scores.patterns(prediction, truth, {"A": 3.0}) for prediction in (truth.values, other)
+    )
+    assert inside["wavelength"] == disturbed["wavelength"]
+    assert inside["covered"] == disturbed["covered"]
+    assert inside["covered"]["A"]["truth"][0] == pytest.approx((values[0, 0, :, :4] > 3).mean())

@@ -8,14 +8,14 @@ import jax
 import numpy as np
 import pytest
 from absl import logging
-from tiny_runs import LEAST_SQUARES, NCA, compiled_once, run  # noqa: F401
+from tiny_runs import LEAST_SQUARES, NCA, POOL, compiled_once, run  # noqa: F401
 
 from diffpattern import evaluate, methods, train
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import read_scalars
 
-METHODS = {"levenberg_marquardt": LEAST_SQUARES, "nadam": NCA}
+METHODS = {"levenberg_marquardt": LEAST_SQUARES, "nadam": NCA, "pool": POOL}
 
 
 @pytest.fixture(scope="module")

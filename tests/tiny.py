@@ -2,7 +2,6 @@
 
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,8 +11,8 @@ from diffpattern.data import statistics
 from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.methods import make_training
-from diffpattern.parallel.mesh import make_mesh, put
-from diffpattern.training.step import TrainState, compiled, prefers_together
+from diffpattern.parallel.mesh import make_mesh
+from diffpattern.training.step import compiled, prefers_together
 
 
 def config(**changes) -> ConfigDict:
@@ -47,7 +46,7 @@ class Run:
         initial = self.sought.initialise(config.seed)
         training = make_training(config, self.sought, initial, self.mesh, together)
         self.step = compiled(training.step, self.mesh)
-        self.state = put(TrainState(jnp.int32(0), initial, training.start()), self.mesh)
+        self.state = train.first_state(config, training, initial, trajectories, self.mesh)
 
     def advance(self) -> dict[str, float]:
         """Makes one train step; returns its metrics."""

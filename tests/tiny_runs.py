@@ -34,6 +34,13 @@ NCA = {
     "optimiser.optax.warmup_steps": 2,
     "optimiser.optax.decay_steps": 6,
 }
+POOL = NCA | {
+    "training.starts": "pool",
+    "training.pool.slots": 2,
+    "training.pool.refresh_every": 2,
+    "training.batch": 4,
+    "augmentation.noise": 0.01,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

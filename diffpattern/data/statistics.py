@@ -28,6 +28,7 @@ class Statistics:
       masked: whether the trajectories have masks.
       environment: how many fields their environments have.
       inputs: how many inputs they have.
+      offset, scale: of each species, as of the trajectories.
     """
 
     species: tuple[str, ...]
@@ -39,6 +40,8 @@ class Statistics:
     masked: bool = False
     environment: int = 0
     inputs: int = 0
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal object back."""
@@ -56,7 +59,8 @@ class Statistics:
             )
             for degree, entry in fields["whitening"].items()
         }
-        tuples = {name: tuple(fields[name]) for name in ("species", "mean", "fluctuation")}
+        names = ("species", "mean", "fluctuation", "offset", "scale")
+        tuples = {name: tuple(fields.get(name, ())) for name in names}
         grid = Grid.from_dict(fields["grid"])
         return cls(**fields | tuples | {"grid": grid, "whitening": whitening})
 
@@ -64,22 +68,33 @@ class Statistics:
 def summarise(trajectories: Trajectories, degrees: tuple[int, ...]) -> Statistics:
     """The statistics of training data, with whitenings for monomials up to each of `degrees`.
 
-    What lies outside of a mask does not count.
+    What lies outside of a mask, or was not seen, does not count.
     """
     values = trajectories.values.astype(np.float64)
-    count, axes = len(trajectories.species), tuple(range(2, values.ndim - 1))
-    where, samples = True, values
+    count, space = len(trajectories.species), tuple(range(2, values.ndim - 1))
+    inside, where = None, True
     if trajectories.mask is not None:
-        where = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
-        samples = values[where].reshape(-1, count)
-    deviation = values - values.mean(axes, keepdims=True, where=where)
-    everything = (0, 1, *axes)
+        where = inside = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
+    if trajectories.known is not None:
+        where = where & np.broadcast_to(np.expand_dims(trajectories.known > 0, space), values.shape)
+    everything = (0, 1, *space)
+    mean = values.mean(everything, where=where)
+    # Of what was not seen, monomials are taken as if it were as on average.
+    samples = values if trajectories.known is None else np.where(where, values, mean)
+    if inside is not None:
+        samples = samples[inside].reshape(-1, count)
+    # The mean over space of what was never seen there is that of nothing.
+    centre = np.divide(
+        values.sum(space, keepdims=True, where=where),
+        np.maximum(np.sum(np.broadcast_to(where, values.shape), space, keepdims=True), 1),
+    )
+    variance = ((values - centre) ** 2).mean(everything, where=where)
     return Statistics(
         trajectories.species,
         trajectories.grid,
         interval(trajectories),
-        tuple(values.mean(everything, where=where).tolist()),
-        tuple(np.sqrt((deviation**2).mean(everything, where=where)).tolist()),
+        tuple(mean.tolist()),
+        tuple(np.sqrt(variance).tolist()),
         {
             degree: monomials.whitening(samples, monomials.exponents(count, 1, degree))
             for degree in degrees
@@ -87,4 +102,6 @@ def summarise(trajectories: Trajectories, degrees: tuple[int, ...]) -> Statistic
         masked=trajectories.mask is not None,
         environment=0 if trajectories.environment is None else trajectories.environment.shape[-1],
         inputs=0 if trajectories.inputs is None else trajectories.inputs.shape[-1],
+        offset=trajectories.offset,
+        scale=trajectories.scale,
     )

@@ -3,6 +3,7 @@
 They live in memory as plain numpy arrays, and in one file as numpy's `.npz`.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,8 +18,11 @@ from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 
 _KEYS = ("values", "times", "species", "grid")
-# What acts on the trajectories from outside; each may be missing.
-_GIVEN = ("mask", "environment", "inputs", "input_times")
+# What goes with the trajectories; each may be missing.
+_GIVEN = ("mask", "environment", "inputs", "input_times", "known")
+_MOST_INTERVALS = 1000
+# How numbers are turned into those of the data.
+_SCALES = ("offset", "scale")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,10 @@ class Trajectories:
       inputs: numbers that all cells are told alike, [N, I], or a table of them over time,
         [N, S, I]; None: none.
       input_times: increasing times of that table's rows, [S]; None without a table.
+      known: 1 where a channel of a snapshot was seen and 0 where it was not, [N, T, C]; None: all
+        were. What was not seen is set to zero, and counts in no loss and no score.
+      offset: of each species, [C]; `offset + scale * values` are the data in units of their own.
+      scale: of each species, [C]; positive.
 
     Raises:
       InputError: for arrays that do not fit together, times that do not increase, and values that
@@ -49,6 +57,9 @@ class Trajectories:
     environment: np.ndarray | None = None
     inputs: np.ndarray | None = None
     input_times: np.ndarray | None = None
+    known: np.ndarray | None = None
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
@@ -69,9 +80,23 @@ class Trajectories:
             )
         if not np.isfinite(self.values).all():
             raise InputError("trajectories' values must be finite, but some are infinite or NaN.")
-        self._check_forcing()
+        self._check_scales()
+        self._check_given()
 
-    def _check_forcing(self) -> None:
+    def _check_scales(self) -> None:
+        """Refuses scales that are not as many as the species, or that nothing can be divided by."""
+        for name, default in (("offset", 0.0), ("scale", 1.0)):
+            numbers = tuple(map(float, getattr(self, name))) or (default,) * len(self.species)
+            object.__setattr__(self, name, numbers)
+            if len(numbers) != len(self.species) or not np.isfinite(numbers).all():
+                raise InputError(
+                    f"trajectories' {name} is {numbers}, but must have a finite number for each of "
+                    f"the {len(self.species)} species."
+                )
+        if min(self.scale) <= 0:
+            raise InputError(f"trajectories' scale is {self.scale}, but must be positive.")
+
+    def _check_given(self) -> None:
         """Gives the given arrays their type, and refuses those that do not fit the trajectories."""
         count, space = len(self.values), self.grid.shape
         rows = () if self.input_times is None else np.shape(self.input_times)
@@ -80,6 +105,7 @@ class Trajectories:
             "environment": (count, *space, None),
             "inputs": (count, *rows, None),
             "input_times": rows,
+            "known": (count, len(self.times), len(self.species)),
         }
         for name in _GIVEN:
             if (given := getattr(self, name)) is None:
@@ -102,6 +128,12 @@ class Trajectories:
             if not np.isin(self.mask, (0.0, 1.0)).all():
                 raise InputError("trajectories' mask must be 1 inside and 0 outside, and no other.")
             object.__setattr__(self, "values", self.values * self.mask[:, None, ..., None])
+        if self.known is not None:
+            if not np.isin(self.known, (0.0, 1.0)).all():
+                raise InputError("trajectories' known must be 1 where data are and 0 elsewhere.")
+            space = tuple(range(2, 2 + self.grid.ndim))
+            seen = np.expand_dims(self.known, space)
+            object.__setattr__(self, "values", self.values * seen)
         table_times = self.input_times
         if table_times is not None and (self.inputs is None or (np.diff(table_times) <= 0).any()):
             raise InputError(
@@ -122,6 +154,45 @@ class Trajectories:
             take(first), take(self.mask), take(environment), take(self.inputs), take(times)
         )
 
+    def in_units(self, values: np.ndarray) -> np.ndarray:
+        """Numbers [..., C] such as `values` as those of the data, in units of their own."""
+        return np.asarray(self.offset, np.float32) + np.asarray(self.scale, np.float32) * values
+
+    def regular(self) -> "Trajectories":
+        """The same at equal intervals, the longest that reach all times.
+
+        Snapshots that come in between are not known.
+
+        Raises:
+          InputError: the times have no such interval of which there would be 1000 or fewer.
+        """
+        intervals = np.diff(self.times)
+        if len(intervals) == 0 or np.allclose(intervals, intervals[0], rtol=1e-6):
+            return self
+        span = self.times[-1] - self.times[0]
+        for count in range(len(intervals), _MOST_INTERVALS + 1):
+            place = (self.times - self.times[0]) * (count / span)
+            if np.allclose(place, np.round(place), rtol=0, atol=1e-4):
+                break
+        else:
+            raise InputError(
+                f"The times {self.times.tolist()} are no multiples of one interval, of which "
+                f"there would be {_MOST_INTERVALS} or fewer; round them."
+            )
+        place = np.round(place).astype(int)
+        known = np.ones((*self.values.shape[:2], len(self.species)), np.float32)
+        known = known if self.known is None else self.known
+
+        def spread(array):
+            longer = np.zeros((len(array), count + 1, *array.shape[2:]), np.float32)
+            longer[:, place] = array
+            return longer
+
+        times = self.times[0] + span / count * np.arange(count + 1)
+        return dataclasses.replace(
+            self, values=spread(self.values), times=times, known=spread(known)
+        )
+
     def _given(self) -> dict[str, np.ndarray]:
         return {name: array for name in _GIVEN if (array := getattr(self, name)) is not None}
 
@@ -129,6 +200,8 @@ class Trajectories:
         """SHA-256 of values, times, species and grid: equal digests mean equal data."""
         digest = hashlib.sha256()
         description = [self.values.shape, self.species, self.grid.to_dict()]
+        if set(self.offset) != {0.0} or set(self.scale) != {1.0}:
+            description += [self.offset, self.scale]
         digest.update(json.dumps(description, sort_keys=True).encode())
         # Little-endian, whatever the machine that asks.
         digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
@@ -149,6 +222,8 @@ class Trajectories:
             times=self.times,
             species=np.array(self.species),
             grid=np.array(json.dumps(self.grid.to_dict())),
+            offset=np.array(self.offset),
+            scale=np.array(self.scale),
             **self._given(),
         )
         write_whole(path, content)
@@ -163,7 +238,7 @@ class Trajectories:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 content = {key: stored[key] for key in _KEYS}
-                given = {key: stored[key] for key in _GIVEN if key in stored}
+                given = {key: stored[key] for key in (*_GIVEN, *_SCALES) if key in stored}
             grid = Grid.from_dict(json.loads(str(content["grid"])))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error

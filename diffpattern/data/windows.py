@@ -25,10 +25,15 @@ class Window:
     Attributes:
       values: its snapshots, [L + 1, *space, C].
       forcing: that of the trajectory, at the time of the first of them.
+      known: 1 where a channel of a snapshot was seen, [L + 1, C]; None: all were.
+      start: the lattice that the rule begins with, all its channels, [*space, channels]; None: that
+        of the first snapshot.
     """
 
     values: Array
     forcing: Forcing
+    known: Array | None = None
+    start: Array | None = None
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:
@@ -81,9 +86,22 @@ def draw(
         "window": Window(
             trajectories.values[which[:, None], snapshots],
             dataclasses.replace(forcing, time=starts_at),
+            None if trajectories.known is None else trajectories.known[which[:, None], snapshots],
         ),
         "index": np.arange(count, dtype=np.int32),
     }
+
+
+def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:
+    """Trajectories from end to end, one after the other until there are `count`, like `draw`."""
+    which = np.arange(count) % len(trajectories.values)
+    known = trajectories.known
+    window = Window(
+        trajectories.values[which],
+        trajectories.forcing(which),
+        None if known is None else known[which],
+    )
+    return {"window": window, "index": np.arange(count, dtype=np.int32)}
 
 
 def interval(trajectories: Trajectories) -> float:

@@ -7,14 +7,20 @@ at zero, so that an untrained automaton does nothing. What is between is sown as
 """
 
 import functools
+import math
 import operator
+from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.models.networks import PointwiseDense, PointwiseNetwork, activation
+
+# What `in_blocks` takes of a lattice at a time; a thousand more or fewer make little difference.
+CELLS_OF_A_BLOCK = 2048
 
 
 class Network(nn.Module):
@@ -118,13 +124,15 @@ class KolmogorovArnold(nn.Module):
     """Layers of learnt functions of one variable, sums of radial bases; then a linear one.
 
         y_j = sum_i ( sum_g w_jig phi_g(x_i) + v_ji base(x_i) ) + b_j
-        phi_g(x) = exp(-((x - c_g) / h)^2),    centres c_g a distance h apart over [-reach, reach]
+        phi_g(x) = max(0, 1 - ((x - c_g) / 2h)^2)^4,    centres c_g, h apart, over [-reach, reach]
 
     Beyond that range the base branch alone goes on. The last layer, from the hidden one to the
     channels, has straight lines for functions: few outputs would not repay the bases' evaluation.
 
-    Source: Liu et al., "KAN: Kolmogorov-Arnold networks" (2024), with the bases of Li,
-    "Kolmogorov-Arnold networks are radial basis function networks" (2024).
+    Source: Liu et al., "KAN: Kolmogorov-Arnold networks" (2024), with radial bases as Li,
+    "Kolmogorov-Arnold networks are radial basis function networks" (2024) has them; instead of his
+    Gaussians exp(-((x - c_g) / h)^2), bumps much like them (within 0.08) that end, and cost a few
+    products.
 
     Attributes:
       hidden: units of each hidden layer.
@@ -148,25 +156,58 @@ class KolmogorovArnold(nn.Module):
             )
         base = activation(self.activation)
 
-        def expanded(x: Array) -> Array:
-            return jnp.concatenate([base(x), *radial_bases(x, self.bases, self.reach)])
+        def of_bases(layer: PointwiseDense, x: Array, inputs: Array | None) -> Array:
+            bases = radial_bases(x, self.bases, self.reach)
+            return layer(jnp.concatenate([base(x), *bases]), inputs)
 
         x = features
         for index, units in enumerate(self.hidden):
             layer = PointwiseDense(units, name=f"hidden_{index}")
-            x, inputs = layer(expanded(x), inputs), None
+            x, inputs = in_blocks(of_bases, layer, x, inputs), None
             self.sow("intermediates", "hidden", x)
         last = PointwiseDense(channels, nn.initializers.zeros_init(), name="output")
         return last(x, inputs)
 
 
+def in_blocks(
+    function: Callable[[PointwiseDense, Array, Array | None], Array],
+    layer: PointwiseDense,
+    x: Array,
+    inputs: Array | None,
+) -> Array:
+    """`function(layer, x, inputs)` of x [C, *space]; on a CPU, for some cells after the others.
+
+    For a function of each cell alone whose intermediates are many times x: they stay in the cache,
+    and are computed again when gradients are pulled back (1.3 times faster for radial bases).
+    """
+    space = x.shape[1:]
+    cells = math.prod(space)
+    blocks = -(-cells // CELLS_OF_A_BLOCK)
+    if blocks == 1 or jax.default_backend() != "cpu" or layer.is_initializing():
+        return function(layer, x, inputs)
+    size = -(-cells // blocks)
+    padded = jnp.pad(x.reshape(-1, cells), ((0, 0), (0, blocks * size - cells)))
+    # Free of the module that it is in, which a loop of JAX may not reach into.
+    free = layer.clone(parent=None)
+    bound = functools.partial(free.apply, {"params": layer.variables["params"]})
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def one(block):
+        return function(bound, block, inputs)
+
+    y = lax.map(one, padded.reshape(-1, blocks, size).swapaxes(0, 1)).swapaxes(0, 1)
+    return y.reshape(-1, blocks * size)[:, :cells].reshape(-1, *space)
+
+
 def radial_bases(x: Array, count: int, reach: float) -> list[Array]:
-    """Gaussians of x at `count` centres from -reach to reach, one distance wide.
+    """Bumps of x at `count` centres from -reach to reach, two distances to either side.
 
     A list, and not an array with an axis more, so that their gradient is a written-out sum: over
     an axis in front, XLA's CPU backend sums cell by cell (7 times slower).
     """
     distance = 2 * reach / (count - 1)
-    place = x * (1 / distance)  # in distances; a product, where a quotient takes many times longer
-    middle = (count - 1) / 2
-    return [jnp.exp(-((place - (index - middle)) ** 2)) for index in range(count)]
+    # In half widths; a product, where a quotient takes many times longer.
+    place = x * (0.5 / distance)
+    centres = [(index - (count - 1) / 2) / 2 for index in range(count)]
+    squares = [jnp.maximum(1 - (place - centre) ** 2, 0.0) ** 2 for centre in centres]
+    return [square * square for square in squares]

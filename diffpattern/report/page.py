@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.report import figures, images, mathematics
 from diffpattern.report.style import CSS
-from diffpattern.scores import nrmse
+from diffpattern.scores import known_times, nrmse
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +122,13 @@ def _results(report: RunReport) -> str:
     scores, last = report.scores, report.scores["times"][-1]
     cards = []
     for name in report.truth.species:
-        spread = scores["nrmse_range"][name]
-        unchanged = scores["baselines"]["persistence"]["nrmse"][name][-1]
+        spread, end = scores["nrmse_range"][name], known_times(scores, name)[-1]
+        unchanged = scores["baselines"]["persistence"]["nrmse"][name][end]
+        when = _time(scores["times"][end])
         cards.append(
-            f"<div class='card'><span>NRMSE of {mathematics.symbol(name)} at {_time(last)}</span>"
-            f"<b>{mathematics.number(scores['nrmse'][name][-1], 2)}</b>"
-            f"<span>{_range(spread['low'][-1], spread['high'][-1])}; "
+            f"<div class='card'><span>NRMSE of {mathematics.symbol(name)} at {when}</span>"
+            f"<b>{mathematics.number(scores['nrmse'][name][end], 2)}</b>"
+            f"<span>{_range(spread['low'][end], spread['high'][end])}; "
             f"persistence: {mathematics.number(unchanged, 2)}</span></div>"
         )
     for name in report.truth.species:
@@ -158,7 +159,8 @@ def _pictures(report: RunReport) -> str:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = predicted.astype(np.float64) - actual
     mask = None if truth.mask is None else truth.mask[which : which + 1]
-    errors = nrmse(predicted[None], actual[None], _floor(report), mask)[0]
+    known = None if truth.known is None else truth.known[which : which + 1]
+    errors = nrmse(predicted[None], actual[None], _floor(report), mask, known)[0]
     parts = [
         f"<p>Trajectory {which + 1} of {len(truth.values)}, the one whose error at the last time "
         f"is the median. {_what_a_picture_is(actual.ndim - 2)} Compare position and shape of the "
@@ -168,8 +170,9 @@ def _pictures(report: RunReport) -> str:
         "small number. Each scale spans 99% of its values; the rest take the colour of its ends."
         "</p>"
     ]
-    chosen = images.chosen_times(truth.times)
     for channel, name in enumerate(truth.species):
+        seen = np.flatnonzero(~np.isnan(errors[:, channel]))
+        chosen = _chosen(seen if len(seen) else range(len(truth.times)), truth.times)
         values = [actual[..., channel], predicted[..., channel], difference[..., channel]]
         if actual.ndim == 3:
             extent = " to ".join(mathematics.time(t) for t in truth.times[[0, -1]])
@@ -303,10 +306,13 @@ def _floor(report: RunReport) -> list[float]:
 
 def _typical(report: RunReport) -> int:
     """The trajectory of median error at the last time (the lower one of two)."""
-    last = (slice(None), slice(-1, None))
-    predicted, truth = np.asarray(report.prediction)[last], report.truth
-    errors = nrmse(predicted, truth.values[last], _floor(report), truth.mask)
-    worst = errors[:, 0].max(axis=-1)
+    truth = report.truth
+    seen = range(len(truth.times)) if truth.known is None else truth.known.any((0, 2)).nonzero()[0]
+    last = (slice(None), slice(seen[-1], seen[-1] + 1))
+    known = None if truth.known is None else truth.known[last]
+    predicted = np.asarray(report.prediction)[last]
+    errors = nrmse(predicted, truth.values[last], _floor(report), truth.mask, known)
+    worst = np.nan_to_num(errors[:, 0], nan=-1.0, posinf=np.inf).max(axis=-1)
     return int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2])
 
 
@@ -385,6 +391,12 @@ def _chart(draw: Callable[[figures.Theme], Figure], alt: str, caption: str) -> s
     )
 
 
+def _chosen(known: Sequence[int], times: Sequence[float]) -> list[int]:
+    """Indices of the times to show, out of those at which there is something to see."""
+    known = list(known)
+    return [known[i] for i in images.chosen_times(np.asarray(times)[known])]
+
+
 def _score_table(report: RunReport, name: str) -> str:
     scores = report.scores
     last = scores["times"][-1]
@@ -397,7 +409,7 @@ def _score_table(report: RunReport, name: str) -> str:
             _range(spread["low"][i], spread["high"][i]),
             *(mathematics.number(baseline["nrmse"][name][i], 2) for baseline in baselines),
         )
-        for i in images.chosen_times(np.asarray(scores["times"]))
+        for i in _chosen(known_times(scores, name), scores["times"])
     ]
     rows.append(
         (

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from diffpattern.scores import known_times
+
 
 def table(scores: Mapping[str, Any]) -> str:
     """Scores, as in `eval/scores.json`, as a person reads them."""
@@ -15,6 +17,7 @@ def table(scores: Mapping[str, Any]) -> str:
     lines = [heading]
     for name in scores["nrmse"]:
         lines += ["", *_errors(scores, name)]
+    lines += ["", *_patterns(scores)]
     rates = list(_rates(scores))
     return "\n".join(lines + ([""] + rates if rates else []))
 
@@ -24,8 +27,9 @@ def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
     times, spread = scores["times"], scores["nrmse_range"][name]
     persistence, mean = (scores["baselines"][key]["nrmse"][name] for key in ("persistence", "mean"))
     yield f"{name:<12}{'rule':>8}{'':24}{'persistence':>12}{'mean':>10}"
-    for i in range(1, len(times)):
-        if i & (i - 1) == 0 or i == len(times) - 1:
+    known = known_times(scores, name)
+    for place, i in enumerate(known[1:], 1):
+        if place & (place - 1) == 0 or i == known[-1]:
             extent = f"({_short(spread['low'][i])} to {_short(spread['high'][i])})"
             yield (
                 f"  t = {times[i]:<6g}{_short(scores['nrmse'][name][i]):>8}  {extent:<22}"
@@ -39,6 +43,21 @@ def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
     yield f"  valid     {valid[0]:>8}  {extent:<22}{valid[1]:>12}{valid[2]:>10}"
 
 
+def _patterns(scores: Mapping[str, Any]) -> Iterator[str]:
+    """What the patterns are like at the last time, beside the truth's."""
+    yield f"{'patterns at the end':<26}{'rule':>10}{'truth':>10}"
+    rows = [(f"wavelength of {name}", both) for name, both in scores["wavelength"].items()]
+    rows += [
+        (f"cells with {name} > {both['level']:g}", both) for name, both in scores["covered"].items()
+    ]
+    for label, both in rows:
+        rule, truth = (
+            "none" if (value := both[who][-1]) is None else f"{value:.3g}"
+            for who in ("rule", "truth")
+        )
+        yield f"  {label:<24}{rule:>10}{truth:>10}"
+
+
 def _until(time: float | None) -> str:
     """A valid time; one that was never exceeded is later than the last."""
     return "the end" if time is None else f"{time:g}"
@@ -49,12 +68,14 @@ def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
     errors = scores["diffusion_standard_error"]
     for name, coefficient in scores["diffusion"].items():
         yield f"diffusion of {name}: {_with_error(coefficient, errors.get(name))}"
-    for name, terms in scores["equation"].items():
+    equation = scores["equation"]
+    width = max((len(entry["term"]) for terms in equation.values() for entry in terms), default=0)
+    for name, terms in equation.items():
         yield f"reaction of {name}:"
         for entry in terms:
             written = _with_error(entry["coefficient"], entry["standard_error"])
             remark = "" if entry["determined"] else "not told apart from zero"
-            yield f"  {entry['term']:<8}{written:<28}{remark}".rstrip()
+            yield f"  {entry['term']:<{max(7, width)}} {written:<28}{remark}".rstrip()
 
 
 def _with_error(value: float, error: float | None) -> str:

@@ -6,6 +6,7 @@ kinds of step come in the same shape, `(state, batch) -> (state, metrics)`: the 
 gradients back and hands them to Optax; the one in `least_squares` pushes sensitivities forward.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
-from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
+from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own, put
+from diffpattern.training.pool import Pool, Slots
 
 Parameters = Any
 # "window" (see `data.windows.Window`), "index" and "weight" of each, spread over the devices.
@@ -27,17 +29,19 @@ Metrics = dict[str, Array]
 
 @flax.struct.dataclass
 class TrainState:
-    """What training changes; the same on every device.
+    """What training changes; all but the pool is the same on every device.
 
     Attributes:
       step: how many train steps were made.
       parameters: of the rule.
       optimiser: Optax's state, or the damping of least squares.
+      pool: the slots of all windows, spread over the devices; None where windows begin with data.
     """
 
     step: Array
     parameters: Parameters
     optimiser: Any
+    pool: Slots | None = None
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -66,17 +70,24 @@ def prefers_together(choice: str) -> bool:
 
 def compiled(step: Step, mesh: Mesh) -> Step:
     """The jitted step, which takes over the memory of the state it is given."""
-    sharding = lambda spec: jax.sharding.NamedSharding(mesh, spec)
+    everywhere, spread = (jax.sharding.NamedSharding(mesh, spec) for spec in (EVERYWHERE, SPREAD))
+    state = TrainState(everywhere, everywhere, everywhere, spread)
     return jax.jit(
         step,
-        in_shardings=(sharding(EVERYWHERE), sharding(SPREAD)),
-        out_shardings=sharding(PartitionSpec()),
+        in_shardings=(state, spread),
+        out_shardings=(state, everywhere),
         donate_argnums=0,
     )
 
 
+def put_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """Lays a state on the mesh: the pool over it, everything else on every device."""
+    everywhere = put(dataclasses.replace(state, pool=None), mesh)
+    return dataclasses.replace(everywhere, pool=put(state.pool, mesh, SPREAD))
+
+
 def make_gradient_step(
-    window_loss: Callable[[Parameters, Window, Array], Array],
+    window_loss: Callable[[Parameters, Window, Array, Array], tuple[Array, Array]],
     optimiser: optax.GradientTransformation,
     lower: Parameters,
     mesh: Mesh,
@@ -84,6 +95,7 @@ def make_gradient_step(
     seed: int,
     together: bool,
     running: str = CHECKED,
+    pool: Pool | None = None,
 ) -> Step:
     """A train step by the gradient of the mean loss over the windows.
 
@@ -91,7 +103,8 @@ def make_gradient_step(
     replication checks on or off; a reduction inside a differentiated loss is wrong with them off.
 
     Args:
-      window_loss: (parameters, window, key) -> its loss.
+      window_loss: (parameters, window, key, whether the window's start is an old one of the pool)
+        -> its loss, and the lattice that it ends with.
       optimiser: Optax's transformation of the gradients; may ask for the loss over these windows
         as a function of the parameters, `value_fn`.
       lower: smallest values of the parameters; after each update they are projected onto them.
@@ -99,43 +112,68 @@ def make_gradient_step(
       seed: of this run.
       together: see `over_windows`.
       running: see `parallel.mesh.on_mesh`.
+      pool: where windows begin; a batch's windows are whole trajectories then. None: they begin
+        with their first snapshots.
     """
 
-    def loss_and_gradient(state: TrainState, batch: Batch):
-        parameters = own(state.parameters)
+    def loss_and_gradient(parameters, step, slots, batch):
+        parameters = own(parameters)
+        differentiated = jax.value_and_grad(window_loss, has_aux=True)
 
-        def one(window, weight, key):
-            result = jax.value_and_grad(window_loss)(parameters, window, key)
-            return jax.tree.map(lambda x: weight * x, result)
+        def one(window, weight, key, slots):
+            if pool is None:
+                (loss, _), gradient = differentiated(parameters, window, key, jnp.array(False))
+                return jax.tree.map(lambda x: weight * x, (loss, gradient)), None
+            take_key, _ = pool_keys(key)
+            which, window, age = pool.take(slots, window, take_key)
+            (loss, end), gradient = differentiated(parameters, window, key, age > 0)
+            return jax.tree.map(lambda x: weight * x, (loss, gradient)), (which, end)
 
-        keys = window_keys(seed, state.step, batch)
-        results = over_windows(one, together, batch["window"], batch["weight"], keys)
+        keys = window_keys(seed, step, batch)
+        weights = batch["weight"]
+        results, ends = over_windows(one, together, batch["window"], weights, keys, slots)
+        if pool is not None:
+            back_keys = jax.vmap(lambda key: pool_keys(key)[1])(keys)
+            lost = pool.lost(results[0], weights)
+            slots = jax.vmap(pool.put_back)(
+                slots, *ends, batch["window"], back_keys, batch["index"], lost
+            )
         sums = jax.tree.map(lambda x: x.sum(0), results)
-        total = jax.lax.psum(batch["weight"].sum(), DATA)
-        return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
+        total = jax.lax.psum(weights.sum(), DATA)
+        return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA)), slots
 
     optimiser = optax.with_extra_args_support(optimiser)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        spread = on_mesh(loss_and_gradient, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
+        specs = EVERYWHERE, EVERYWHERE, SPREAD, SPREAD
+        spread = on_mesh(loss_and_gradient, mesh, specs, (EVERYWHERE, SPREAD), running)
+        (loss, gradient), slots = spread(state.parameters, state.step, state.pool, batch)
 
         def projected(trial: Parameters) -> tuple[Array, Parameters]:
             inside = jax.tree.map(jnp.maximum, trial, lower)
-            loss, gradient = spread(state.replace(parameters=inside), batch)
+            (loss, gradient), _ = spread(inside, state.step, state.pool, batch)
             return loss, jax.tree.map(
                 lambda g, x, y: jnp.where(x < y, 0.0, g), gradient, trial, lower
             )
 
-        loss, gradient = spread(state, batch)
         updates, optimiser_state = optimiser.update(
             gradient, state.optimiser, state.parameters, value=loss, value_fn=_value_of(projected)
         )
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
-        return TrainState(state.step + 1, parameters, optimiser_state), metrics
+        return TrainState(state.step + 1, parameters, optimiser_state, slots), metrics
 
     return step
+
+
+def pool_keys(key: Array) -> Array:
+    """A window's keys for taking out of the pool and for putting back, besides its rollout's."""
+    return jax.random.split(jax.random.fold_in(key, _POOL), 2)
+
+
+# What a window's key is folded with for each use of its own.
+_POOL, AUGMENTATION = 1_000_003, 1_000_033
 
 
 def _value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -50,3 +51,17 @@ def test_json_gives_an_equal_summary_back(species):
     assert isinstance(json.loads(summary.to_json()), dict)
     assert hash(again.whitening[2]) == hash(summary.whitening[2])
     assert hash(again.grid) == hash(summary.grid)
+
+
+def test_what_was_not_seen_does_not_count():
+    data = trajectories()
+    known = np.ones((2, 5, 2))
+    known[0, 3] = 0
+    known[1, 2, 1] = 0
+    summary = summarise(dataclasses.replace(data, known=known), (1,))
+    for channel in range(2):
+        seen = [data.values[n, t, ..., channel] for n, t in np.argwhere(known[..., channel])]
+        assert summary.mean[channel] == pytest.approx(np.mean(seen), rel=1e-6)
+        expected = np.sqrt(np.mean([snapshot.var(dtype=float) for snapshot in seen]))
+        assert summary.fluctuation[channel] == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(summary.whitening[1].mean, summary.mean, rtol=1e-6)

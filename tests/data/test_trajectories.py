@@ -126,3 +126,39 @@ def test_what_acts_from_outside_comes_back_and_counts(trajectories, tmp_path):
 def test_what_acts_from_outside_must_fit(trajectories, change, told):
     with pytest.raises(InputError, match=told):
         dataclasses.replace(trajectories, **change)
+
+
+def test_what_was_not_seen_is_zero_and_kept_with_the_rest(trajectories, tmp_path):
+    known = np.ones((3, 2, 2))
+    known[1, 1, 0] = 0
+    partly = dataclasses.replace(trajectories, known=known, offset=(1.0, 0.0), scale=(2.0, 0.5))
+    assert not partly.values[1, 1, ..., 0].any() and partly.values[1, 1, ..., 1].all()
+    np.testing.assert_array_equal(partly.values[0], trajectories.values[0])
+    partly.save_npz(tmp_path / "data.npz")
+    loaded = Trajectories.load_npz(tmp_path / "data.npz")
+    assert loaded.digest() == partly.digest() != trajectories.digest()
+    np.testing.assert_array_equal(loaded.known, known)
+    np.testing.assert_allclose(
+        loaded.in_units(loaded.values)[0], trajectories.values[0] * [2.0, 0.5] + [1.0, 0.0]
+    )
+    for change, complaint in (
+        ({"known": known * 0.5}, "known must be 1"),
+        ({"known": known[:2]}, r"known has the shape \(2, 2, 2\)"),
+        ({"scale": (1.0,)}, "scale is .* each of the 2 species"),
+        ({"scale": (1.0, 0.0)}, "positive"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            dataclasses.replace(trajectories, **change)
+
+
+def test_regular_times_have_unknown_snapshots_in_between(trajectories):
+    values = np.random.default_rng(1).normal(size=(3, 4, 4, 5, 2))
+    uneven = dataclasses.replace(trajectories, values=values, times=[2.0, 14.0, 20.0, 44.0])
+    even = uneven.regular()
+    np.testing.assert_allclose(even.times, np.arange(2.0, 45.0, 6.0))
+    np.testing.assert_array_equal(even.known[0, :, 1], [1, 0, 1, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(even.values[:, [0, 2, 3, 7]], uneven.values)
+    assert trajectories.regular() is trajectories
+    odd = dataclasses.replace(uneven, times=[0.0, 1.0, 2.0, 1.0 + np.sqrt(3.0)])
+    with pytest.raises(InputError, match="no multiples of one interval"):
+        odd.regular()

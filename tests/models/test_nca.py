@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from diffpattern import spectra
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.models import updates
 from diffpattern.models.finishing import Alive, Bounded
 from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.networks import ACTIVATIONS
@@ -265,6 +267,24 @@ def test_unknown_names_and_parts_that_do_not_fit_are_refused():
             automaton(grid, **parts).init(KEY, lattice(grid), KEY)
 
 
+@pytest.mark.parametrize("cells", [90, 77])  # of 360: as many in each block, and some to spare
+def test_radial_bases_in_blocks_of_cells_are_those_of_the_whole_lattice(cells, monkeypatch):
+    rule = automaton(GRIDS[2], update=KolmogorovArnold((4, 3)))
+    x, inputs = lattice(GRIDS[2]), Forcing(jnp.zeros(()), inputs=jnp.array([0.3, -1.0]))
+    parameters = trained(rule, x, inputs)
+
+    def loss(parameters, x):
+        return jnp.sum(rule.apply({"params": parameters}, x, KEY, inputs) ** 3)
+
+    derivatives = lambda: jax.jit(jax.value_and_grad(loss, (0, 1)))(parameters, x)
+    whole = derivatives()
+    monkeypatch.setattr(updates, "CELLS_OF_A_BLOCK", cells)
+    jax.clear_caches()
+    in_blocks = derivatives()
+    assert str(jax.make_jaxpr(loss)(parameters, x)).count("scan[") == 2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), whole, in_blocks)
+
+
 def test_activations_are_all_of_flax_that_act_on_each_number_alone():
     x = jnp.linspace(-2.0, 2.0, 6)
 
@@ -321,13 +341,6 @@ def activator_inhibitor():
     return {"update": {"network": {"hidden_0": layers[0], "output": layers[1]}}}
 
 
-def dominant_wavelength(u, spacing):
-    """2 pi over the mean wavenumber of a pattern's spectrum, in units of length."""
-    power = np.abs(np.fft.fft2(u - u.mean())) ** 2
-    wavenumbers = 2 * np.pi * np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, spacing) for n in u.shape)))
-    return 2 * np.pi * power.sum() / (power * wavenumbers).sum()
-
-
 def test_wavelength_of_a_rule_as_a_pde_stays_when_the_spacing_is_halved():
     with jax.enable_x64(False):
         jax.config.update("jax_disable_most_optimizations", False)  # many steps
@@ -351,6 +364,6 @@ def test_wavelength_of_a_rule_as_a_pde_stays_when_the_spacing_is_halved():
         for rule in (coarse, fine):
             u = pattern(rule, seed=0)[0]
             assert u.std() > 0.3  # a pattern, and no rest of the noise
-            lengths.append(dominant_wavelength(u, rule.grid.spacing[0]))
+            lengths.append(spectra.dominant_wavelength(u, rule.grid.spacing))
     assert max(lengths) < 9.6  # ten of them in the box
     assert lengths[1] == pytest.approx(lengths[0], rel=0.1)

@@ -31,6 +31,7 @@ def make_scores(error, **found):
     summary = scores.summarise(
         truth.values + error, truth, training_mean=[0.0, 0.0], floor=[0.05, 0.05], threshold=0.2
     )
+    summary |= scores.patterns(truth.values + error, truth, {"B": 0.5})
     nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
     return summary | {"step": 12} | nothing | found
 
@@ -74,3 +75,12 @@ def test_coefficients_end_with_the_digits_of_their_errors():
 )
 def test_digits_of_a_coefficient(value, error, shown):
     assert text._with_error(value, error) == shown
+
+
+def test_patterns_are_compared_whatever_their_place():
+    shown = text.table(make_scores(0.1))
+    length = r"(\d\.\d+)"
+    assert re.search(rf"\n  wavelength of A +{length} +\1\n", shown)  # an offset has no length
+    rule, truth = re.search(r"\n  cells with B > 0.5 +(0\.\d+) +(0\.\d+)\n?", shown).groups()
+    assert 0.2 < float(truth) < float(rule) < 0.5
+    assert re.search(r"\n  wavelength of A +none +\d", text.table(make_scores(np.inf)))

@@ -1,0 +1,38 @@
+"""One picture becomes another, and then a third that stays: three grey pictures of scikit-image.
+
+An automaton of 16 channels, of which one is seen, makes the moon out of the cameraman and gravel out
+of the moon, 48 steps each, and then holds it. It trains on a pool of what it has made before, whose
+slots stay at the last picture.
+"""
+
+from diffpattern.configs import default
+
+
+def get_config():
+    """See `default` for all fields."""
+    config = default.get_config()
+
+    config.data.name = "images"
+    images = config.data.images
+    images.train = (("skimage:camera", "skimage:moon", "skimage:gravel"),)
+    images.downsample, images.interval = 16, 48.0
+
+    config.model.name = "nca"
+    config.model.nca.channels = 16
+    config.model.nca.stencils.kernels = ("identity", "gradient", "laplacian")
+    config.model.nca.network.hidden = (96,)
+    config.model.nca.steps_per_interval = 48
+
+    config.training.starts = "pool"
+    config.training.pool.slots, config.training.pool.at_end = 8, "stay"
+    config.training.pool.replace_worst = 1
+    config.training.pool.reset = 0.1
+
+    config.optimiser.name = "adam"
+    optax = config.optimiser.optax
+    optax.learning_rate, optax.normalise_blocks, optax.clip_norm = 2e-3, True, 0.0
+    optax.warmup_steps, optax.decay_steps, optax.final_fraction = 10, 4000, 0.05
+
+    config.training.steps, config.training.batch = 4000, 8
+    config.training.checkpoint_every, config.training.log_every = 250, 10
+    return config

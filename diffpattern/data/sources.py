@@ -1,0 +1,251 @@
+"""Data that are read, not simulated: what `data.name` may name beside a system.
+
+Each source takes its own section of the config and gives trajectories by split. A split of which
+the section says nothing is that of training.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffpattern.data import images, panels
+from diffpattern.data.images import ImageSequence
+from diffpattern.data.preparation import (
+    BACKGROUNDS,
+    CENTRES,
+    CLOSED,
+    EXTERIORS,
+    NO_MASK,
+    NORMALISATIONS,
+    Preparation,
+    Prepared,
+    scaling,
+)
+from diffpattern.data.simulation import SPLITS
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
+
+# What some fields may be, by their names.
+CHOICES = {
+    "background": BACKGROUNDS,
+    "centre": CENTRES,
+    "normalisation": tuple(NORMALISATIONS),
+    "exterior": EXTERIORS,
+    "overlap": tuple(panels.OVERLAPS),
+}
+
+
+def read_images(fields: ConfigDict) -> dict[str, Trajectories]:
+    """Image sequences, each a trajectory.
+
+    Args:
+      fields: the section `data.images`, as configs/default.py explains it.
+
+    Raises:
+      InputError: naming the file or the field that cannot be used.
+    """
+    if not fields.train:
+        raise InputError("data.images.train names no images; give it a folder, pattern or file.")
+    prepare = _preparation("data.images", fields, select=fields.select)
+    sequences = {
+        split: [prepare(_named(images.read(where, fields.axes), fields)) for where in fields[split]]
+        for split in SPLITS
+        if fields[split]
+    }
+    if fields.seed:
+        sequences = {
+            split: [_seeded(one, fields.seed) for one in prepared]
+            for split, prepared in sequences.items()
+        }
+    first, *others = (one.sequence for prepared in sequences.values() for one in prepared)
+    alike = ["size", "channels", "length"]
+    alike += [] if fields.spacing else ["pixel size"]
+    alike += [] if fields.interval or fields.times else ["time step"]
+    for other in others:
+        images.require_alike(first, other, alike)
+    times = _times(first, fields)
+    gathered = {
+        split: _Gathered(
+            np.stack([one.sequence.frames for one in prepared]),
+            np.stack([one.seen for one in prepared])[:, None, ..., None],
+            np.stack([one.inside for one in prepared]),
+            times,
+        )
+        for split, prepared in sequences.items()
+    }
+    return _finished("data.images", fields, gathered, first.channels, first.pixel_size)
+
+
+def read_panels(fields: ConfigDict) -> dict[str, Trajectories]:
+    """Colonies in a table, those of a split merged into one trajectory.
+
+    Args:
+      fields: the section `data.panels`, as configs/default.py explains it.
+
+    Raises:
+      InputError: naming the file, the line or the field that cannot be used.
+    """
+    if not fields.table:
+        raise InputError("data.panels.table names no table; give it the path of a CSV file.")
+    rows, species = panels.read_table(fields.table), panels.species_by_panel(fields.species)
+    prepare = _preparation("data.panels", fields)
+    colonies = [panels.read_colony(row, species, prepare, fields.axes) for row in rows]
+    first = colonies[0].sequence
+    for other in colonies[1:]:
+        alike = ["size"] + ([] if fields.spacing else ["pixel size"])
+        images.require_alike(first, other.sequence, alike)
+    channels = tuple(dict.fromkeys(name for one in colonies for name in one.sequence.channels))
+    gathered = {}
+    for split in {row.split: None for row in rows}:
+        chosen = [row.split == split for row in rows]
+        merged = panels.merge(
+            [row.time for row in itertools.compress(rows, chosen)],
+            list(itertools.compress(colonies, chosen)),
+            channels,
+            fields.overlap,
+        )
+        gathered[split] = _Gathered(
+            merged.values[None],
+            merged.seen[None],
+            merged.inside[None],
+            merged.times,
+            merged.known[None],
+        )
+    return _finished("data.panels", fields, gathered, channels, first.pixel_size)
+
+
+# What `data.name` may be, beside a system: the section of the config -> trajectories by split.
+SOURCES: dict[str, Callable[[ConfigDict], dict[str, Trajectories]]] = {
+    "images": read_images,
+    "panels": read_panels,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """The trajectories of a split, as bright as they came.
+
+    Attributes:
+      values: [N, T, H, W, C].
+      seen: which of them are numbers of a camera, of a shape that broadcasts to theirs.
+      inside: their masks, [N, H, W].
+      times: [T].
+      known: as `Trajectories` has it.
+    """
+
+    values: np.ndarray
+    seen: np.ndarray
+    inside: np.ndarray
+    times: np.ndarray
+    known: np.ndarray | None = None
+
+
+def _finished(
+    section: str,
+    fields: ConfigDict,
+    splits: dict[str, _Gathered],
+    channels: tuple[str, ...],
+    cell: tuple[float, float] | None,
+) -> dict[str, Trajectories]:
+    """Normalises all splits by the training data, on their lattice; cells not seen become zero."""
+    train = splits[SPLITS[0]]
+    counted = train.seen & train.inside[:, None, ..., None]
+    offset, scale = scaling(train.values, counted, fields.normalisation)
+    grid = _grid(section, fields, train.values.shape[2:4], cell)
+    closed = fields.mask != NO_MASK and fields.exterior == CLOSED
+    data = {}
+    for split, one in splits.items():
+        normalised = (one.values - np.float32(offset)) / np.float32(scale)
+        data[split] = Trajectories(
+            normalised * one.seen,
+            one.times,
+            channels,
+            grid,
+            mask=one.inside if closed else None,
+            known=one.known,
+            offset=offset,
+            scale=scale,
+        )
+    return {split: data.get(split, data[SPLITS[0]]) for split in SPLITS}
+
+
+def _grid(
+    section: str, fields: ConfigDict, shape: tuple[int, int], cell: tuple[float, float] | None
+) -> Grid:
+    """The lattice; a cell is as large as the config says, else as the files do, else 1."""
+    if not 0 <= fields.spacing < np.inf:
+        raise InputError(f"{section}.spacing is {fields.spacing!r}; it must be 0 or more.")
+    boundary = fields.boundary[0] if len(fields.boundary) == 1 else fields.boundary
+    try:
+        return Grid(shape, fields.spacing or cell or 1.0, boundary)
+    except InputError as error:
+        raise InputError(f"{section}.{str(error).removeprefix('grid ')}") from error
+
+
+def _preparation(section: str, fields: ConfigDict, **further) -> Preparation:
+    names = ("downsample", "mask", "exterior", "centre", "turn", "crop", "padding")
+    _require_choices(section, fields)
+    _require_choices(f"{section}.foreground", fields.foreground)
+    chosen = {name: fields[name] for name in names}
+    return Preparation(section=section, **chosen, **fields.foreground, **further)
+
+
+def _require_choices(section: str, fields: ConfigDict) -> None:
+    for name in CHOICES.keys() & fields.keys():
+        if fields[name] not in CHOICES[name]:
+            raise InputError(
+                f"{section}.{name} is {fields[name]!r}; take one of {', '.join(CHOICES[name])}."
+            )
+
+
+def _named(sequence: ImageSequence, fields: ConfigDict) -> ImageSequence:
+    """The sequence with its channels called as the config says, if it does."""
+    if not fields.species:
+        return sequence
+    if len(fields.species) != len(sequence.channels):
+        raise InputError(
+            f"{sequence.path} has {len(sequence.channels)} channels, but data.images.species names "
+            f"{len(fields.species)}: {', '.join(fields.species)}."
+        )
+    return dataclasses.replace(sequence, channels=fields.species)
+
+
+def _seeded(prepared: Prepared, channel: str) -> Prepared:
+    """The sequence with a frame before it that has a seed and nothing else."""
+    sequence = prepared.sequence
+    if channel not in sequence.channels:
+        raise InputError(
+            f"data.images.seed is {channel!r}, but {sequence.path} has the channels "
+            f"{', '.join(sequence.channels)}."
+        )
+    seed = np.zeros_like(sequence.frames[:1])
+    middle = tuple(size // 2 for size in seed.shape[1:3])
+    seed[(0, *middle, sequence.channels.index(channel))] = 1.0
+    frames = np.concatenate([seed, sequence.frames])
+    return dataclasses.replace(prepared, sequence=dataclasses.replace(sequence, frames=frames))
+
+
+def _times(sequence: ImageSequence, fields: ConfigDict) -> np.ndarray:
+    """When the frames were taken: as the config says, else as the files do, else 1 apart."""
+    if not 0 <= fields.interval < np.inf:
+        raise InputError(f"data.images.interval is {fields.interval!r}; it must be 0 or more.")
+    count = len(sequence.frames)
+    if not fields.times:
+        return np.arange(count) * (fields.interval or sequence.time_step or 1.0)
+    if len(fields.times) != count:
+        raise InputError(
+            f"data.images.times has {len(fields.times)} entries, but {sequence.path} {count} "
+            "frames; give each one its time."
+        )
+    for before, after in itertools.pairwise(fields.times):
+        if not before < after:
+            raise InputError(
+                f"data.images.times goes from {before!r} to {after!r}, while frames of "
+                f"{sequence.path} must follow one another in time."
+            )
+    return np.array(fields.times, np.float64)

@@ -1,0 +1,190 @@
+"""The pool: lattices that training goes on from, instead of the data's snapshots.
+
+Each window of a batch has a trajectory and some slots of its own. A slot holds a lattice with all
+its channels, and knows at which of the trajectory's snapshots it stands. A train step takes one
+slot, runs the rule from there over a window, and puts back what it ends with: so a rule learns from
+the states that it leads to itself, hidden channels included, and is held to what it does in the
+long run.
+
+Slots are their window's and windows are spread over the devices, so that each device keeps its own
+part of the pool, and what is drawn does not depend on how many devices there are.
+
+Sources: Mordvintsev et al., "Growing neural cellular automata", Distill (2020), where the target
+is one image; Richardson et al., "Learning spatio-temporal patterns with neural cellular automata"
+(2024), whose states move on along a sequence of them.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffpattern.data.windows import Window
+from diffpattern.parallel.mesh import DATA
+
+BEGINNINGS = ("first", "uniform", "log")
+ENDS = ("begin", "stay")
+
+
+@flax.struct.dataclass
+class Slots:
+    """The slots of one window, or of all of a batch with a leading axis more.
+
+    Attributes:
+      lattice: [K, *space, channels].
+      position: index of the snapshot at which each stands, [K].
+      age: train steps that each has gone through since it began, [K].
+    """
+
+    lattice: Array
+    position: Array
+    age: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+    """How the slots are used.
+
+    A slot that begins stands at a snapshot with the data's channels as they were seen there. After
+    a step it may begin anew, or move on to the end of its window, or stay as it was to be tried
+    again.
+
+    Attributes:
+      slots: K, how many each window has; each step takes one of them at random.
+      begin: at which snapshot a slot begins: the "first", or one drawn, "uniform" in time or evenly
+        in "log" time.
+      reset: probability of beginning anew after a step.
+      advance: probability of moving on, otherwise.
+      at_end: what a slot does that stands where no whole window follows: "begin" anew, or "stay"
+        there with what the rule makes of it, so that the last snapshot becomes a state that lasts.
+      refresh_every: every so many trajectories' slots have the data's channels set to what was seen
+        as they move on; 1 all of them, 0 none.
+      replace_worst: how many slots of a batch, those with the highest losses, begin anew.
+      span: L, intervals of a window.
+      interval: between two snapshots, in units of time.
+      complete: (species [*space, C], key) -> the lattice with all its channels.
+    """
+
+    span: int
+    interval: float
+    complete: Callable[[Array, Array], Array]
+    slots: int = 1
+    begin: str = "first"
+    reset: float = 0.0
+    advance: float = 1.0
+    at_end: str = "begin"
+    refresh_every: int = 0
+    replace_worst: int = 0
+
+    def start(self, whole: Window, keys: Array) -> Slots:
+        """The slots of a batch, all at their beginning.
+
+        Args:
+          whole: the trajectories, one for each window [B, T, ...].
+          keys: of the windows, [B].
+        """
+
+        def of_window(values, key):
+            begin = lambda key: self._begin(values, key)
+            lattice, position = jax.vmap(begin)(jax.random.split(key, self.slots))
+            return Slots(lattice, position, jnp.zeros_like(position))
+
+        return jax.vmap(of_window)(whole.values, keys)
+
+    def take(self, slots: Slots, whole: Window, key: Array) -> tuple[Array, Window, Array]:
+        """One slot of a window.
+
+        Args:
+          slots: of this window.
+          whole: its trajectory, [T, ...].
+          key: of this window and step.
+
+        Returns:
+          Which one it is, the window that begins where it stands, and its age.
+        """
+        which = jax.random.randint(key, (), 0, self.slots)
+        position = slots.position[which]
+        cut = lambda array: jax.lax.dynamic_slice_in_dim(array, position, self.span + 1)
+        window = Window(
+            cut(whole.values),
+            whole.forcing.later(position * self.interval),
+            None if whole.known is None else cut(whole.known),
+            slots.lattice[which],
+        )
+        return which, window, slots.age[which]
+
+    def put_back(
+        self,
+        slots: Slots,
+        which: Array,
+        end: Array,
+        whole: Window,
+        key: Array,
+        index: Array,
+        lost: Array,
+    ) -> Slots:
+        """The slots after a train step.
+
+        Args:
+          slots: of this window.
+          which: the one that was taken.
+          end: the lattice that it came to, [*space, channels].
+          whole: its trajectory, [T, ...].
+          key: of this window and step.
+          index: of the window.
+          lost: whether it has to begin anew, see `lost`.
+        """
+        reset_key, advance_key, begin_key = jax.random.split(key, 3)
+        position, last = slots.position[which], len(whole.values) - 1 - self.span
+        moved = position + self.span
+        beyond = moved > last
+        anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~jnp.isfinite(end).all()
+        if self.at_end == "begin":
+            anew = anew | beyond
+        advances = jax.random.bernoulli(advance_key, self.advance)
+        moved = jnp.minimum(moved, last)
+        if self.refresh_every:
+            species = whole.values.shape[-1]
+            seen = whole.values[moved]
+            refreshed = jnp.concatenate([seen, end[..., species:]], axis=-1)
+            # Where a slot stays at the end, what it came to is not the snapshot it stands at.
+            end = jnp.where((index % self.refresh_every == 0) & ~beyond, refreshed, end)
+        first, where = self._begin(whole.values, begin_key)
+        lattice = jnp.where(advances, end, slots.lattice[which])
+        lattice = jnp.where(anew, first, lattice)
+        place = jnp.where(anew, where, jnp.where(advances, moved, position))
+        age = jnp.where(anew, 0, slots.age[which] + 1)
+        return Slots(
+            slots.lattice.at[which].set(lattice),
+            slots.position.at[which].set(place),
+            slots.age.at[which].set(age),
+        )
+
+    def lost(self, losses: Array, weights: Array) -> Array:
+        """Which of the losses of the windows on this device are the batch's worst.
+
+        Args:
+          losses: of the windows on this device.
+          weights: 0 for windows that only fill the batch up.
+        """
+        losses = jnp.where(weights > 0, jnp.nan_to_num(losses, nan=jnp.inf), -jnp.inf)
+        if not self.replace_worst:
+            return jnp.zeros(losses.shape, bool)
+        everybody = jax.lax.all_gather(losses, DATA, tiled=True)
+        return losses >= jnp.sort(everybody)[-self.replace_worst]
+
+    def _begin(self, values: Array, key: Array) -> tuple[Array, Array]:
+        """A lattice at its beginning in a trajectory [T, *space, C], and where that is."""
+        place_key, key = jax.random.split(key)
+        starts = len(values) - self.span
+        quantile = jax.random.uniform(place_key)
+        position = {
+            "first": jnp.zeros(()),
+            "uniform": quantile * starts,
+            "log": (starts + 1.0) ** quantile - 1,
+        }[self.begin]
+        position = jnp.minimum(position.astype(jnp.int32), starts - 1)
+        return self.complete(values[position], key), position

@@ -1,0 +1,71 @@
+"""What a config makes of its data: doses and environments; simulations are tested on their own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+
+from diffpattern import dataset
+from diffpattern.data.simulation import simulate
+from diffpattern.errors import InputError
+
+FIELDS = {
+    "data.shape": (8, 8), "data.interval": 2.0, "data.end_time": 4.0, "data.train": 2,
+    "data.validation": 1, "data.test": 1, "training.window": 1,
+}  # fmt: skip
+NCA = {
+    "model.name": "nca", "optimiser.name": "nadam", "model.nca.channels": 3,
+    "model.nca.network.hidden": (8,), "model.nca.steps_per_interval": 2, "model.nca.fire_rate": 1.0,
+}  # fmt: skip
+
+
+def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_path):
+    doses = ("alpha=0.0623,0.03", "gamma=0.05,0.055,0.07")
+    config = tiny.config(
+        **FIELDS | {"data.directory": str(tmp_path), "data.doses": doses, "data.mask": "ellipse"}
+    )
+    data = dataset.load(config)
+    train = data["train"]
+    assert len(train.values) == len(train.mask) == 12 and len(data["test"].values) == 6
+    np.testing.assert_allclose(train.inputs[::2, 0], [1, 1, 1, 0, 0, 0])
+    np.testing.assert_allclose(train.inputs[::2, 1], [0, 0.25, 1] * 2)
+    settings = dataset.simulation(config)
+    system = dataclasses.replace(settings.system, alpha=0.03, gamma=0.055)
+    alone = simulate(dataclasses.replace(settings, system=system))["train"]
+    np.testing.assert_allclose(train.values[8:10], alone.values, atol=1e-6)
+    times, expected = dataset.expected(config, (1,))
+    np.testing.assert_array_equal(times, train.times)
+    assert expected.inputs == 2 and expected.masked
+
+
+def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path):
+    config = tiny.config(
+        **FIELDS
+        | NCA
+        | {
+            "data.directory": str(tmp_path), "data.doses": ("alpha=0.01,0.06",),
+            "data.environment": ("coordinates",), "training.batch": 4,
+        }
+    )  # fmt: skip
+    run = tiny.Run(config, dataset.load(config)["train"], 2)
+    run.train(2)
+    # 3 channels and 4 coordinates, through the identity, two gradients and a Laplacian; one dose.
+    parameters = run.state.parameters["update"]["network"]["hidden_0"]
+    assert parameters["kernel"].shape == (4 * 7, 8) and parameters["inputs"].shape == (1, 8)
+    assert np.abs(parameters["inputs"]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("doses", "complaint"),
+    [
+        (("alpha",), "'alpha'; write NAME=VALUE,VALUE"),
+        (("alpha=0.1",), "two or more values"),
+        (("alpha=0.1,low",), "two or more values"),
+        (("beta=0.1,0.2",), "alpha, diffusion_a, diffusion_b, gamma"),
+        (("alpha=-0.1,0.2",), r"data\.doses: alpha is -0\.1"),
+    ],
+)
+def test_doses_that_are_none_are_refused(doses, complaint):
+    with pytest.raises(InputError, match=complaint):
+        dataset.expected(tiny.config(**FIELDS | {"data.doses": doses}), (1,))

@@ -1,0 +1,153 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from diffpattern.data.windows import Window
+from diffpattern.errors import InputError
+from diffpattern.grid.forcing import Forcing
+from diffpattern.parallel.mesh import SPREAD, make_mesh, on_mesh, put
+from diffpattern.training.pool import Pool
+
+KEY = jax.random.key(4)
+SNAPSHOTS, SPAN = 6, 2
+
+
+def whole(count=None):
+    """Trajectories whose snapshot t holds the number t, of one species on four cells."""
+    values = np.broadcast_to(np.arange(SNAPSHOTS, dtype=np.float32)[:, None, None], (6, 4, 1))
+    if count is None:
+        return Window(jnp.asarray(values), Forcing(time=jnp.float32(100.0)))
+    values = np.broadcast_to(values, (count, *values.shape))
+    return Window(jnp.asarray(values), Forcing(time=jnp.full(count, 100.0)))
+
+
+def complete(species, key):
+    """One hidden channel, which is -1 where a slot has just begun."""
+    return jnp.concatenate([species, jnp.full_like(species, -1.0)], axis=-1)
+
+
+def make(**fields):
+    return Pool(span=SPAN, interval=8.0, complete=complete, **fields)
+
+
+def started(pool, windows=3):
+    return pool.start(whole(windows), jax.random.split(KEY, windows))
+
+
+def slot(pool, window=0, windows=3):
+    return jax.tree.map(lambda x: x[window], started(pool, windows))
+
+
+def steps(pool, count, index=0, lost=False):
+    """The lattice's two numbers, position and age after each of some steps of a rule that adds
+    0.25 to the species and 10 to the hidden channel."""
+    slots, rows = slot(pool), []
+    for key in jax.random.split(KEY, count):
+        which, window, _ = pool.take(slots, whole(), key)
+        end = window.start + jnp.array([0.25, 10.0])
+        slots = pool.put_back(slots, which, end, whole(), key, index, jnp.array(lost))
+        rows.append([*slots.lattice[0, 0], slots.position[0], slots.age[0]])
+    return np.array(rows)
+
+
+def test_a_window_begins_where_its_slot_stands():
+    pool = make()
+    slots = slot(pool).replace(position=jnp.array([3]), age=jnp.array([7]))
+    which, window, age = pool.take(slots, whole(), KEY)
+    assert which == 0 and age == 7
+    np.testing.assert_array_equal(window.values[:, 0, 0], [3, 4, 5])
+    assert float(window.forcing.time) == 100.0 + 3 * 8.0
+    np.testing.assert_array_equal(window.start, slots.lattice[0])
+
+
+def test_slots_move_along_with_what_the_rule_makes_of_them_and_begin_anew_at_the_end():
+    # The last window of 2 intervals begins at 3; from there, 5 would be left.
+    np.testing.assert_allclose(
+        steps(make(), 4), [[0.25, 9, 2, 1], [0, -1, 0, 0], [0.25, 9, 2, 1], [0, -1, 0, 0]]
+    )
+
+
+def test_slots_may_stay_at_the_end():
+    np.testing.assert_allclose(
+        steps(make(at_end="stay"), 3), [[0.25, 9, 2, 1], [0.5, 19, 3, 2], [0.75, 29, 3, 3]]
+    )
+
+
+def test_the_species_of_every_other_trajectory_are_set_to_the_data():
+    pool = make(at_end="stay", refresh_every=2)
+    np.testing.assert_allclose(steps(pool, 2, index=4), [[2, 9, 2, 1], [2.25, 19, 3, 2]])
+    np.testing.assert_allclose(steps(pool, 2, index=3), [[0.25, 9, 2, 1], [0.5, 19, 3, 2]])
+
+
+def test_slots_stay_as_they_were_unless_they_advance():
+    np.testing.assert_allclose(steps(make(advance=0.0), 2), [[0, -1, 0, 1], [0, -1, 0, 2]])
+
+
+def test_those_that_are_lost_or_not_finite_begin_anew():
+    np.testing.assert_allclose(steps(make(at_end="stay"), 2, lost=True), [[0, -1, 0, 0]] * 2)
+    pool = make()
+    end = jnp.full((4, 2), jnp.nan)
+    after = pool.put_back(slot(pool), 0, end, whole(), KEY, 0, jnp.array(False))
+    assert jnp.isfinite(after.lattice).all() and after.age[0] == 0
+
+
+@pytest.mark.parametrize("begin", ["uniform", "log"])
+def test_where_slots_begin(begin):
+    slots = started(make(slots=200, begin=begin), 2)
+    np.testing.assert_array_equal(slots.lattice[..., 0, 0], slots.position)
+    counts = np.bincount(np.ravel(slots.position), minlength=4)
+    assert len(counts) == 4 and (counts > 0).all()  # the last begins 2 before the end
+    shares = counts / counts.sum()
+    edges = np.arange(5) / 4 if begin == "uniform" else np.log1p(np.arange(5)) / np.log(5)
+    np.testing.assert_allclose(shares, np.diff(edges), atol=0.08)
+
+
+def test_resets_come_with_their_probability():
+    ages = steps(make(at_end="stay", reset=0.3), 200)[:, 3]
+    assert np.mean(ages == 0) == pytest.approx(0.3, abs=0.1)
+
+
+def test_the_worst_of_the_whole_batch_are_lost_on_any_number_of_devices():
+    losses = jnp.array([3.0, 9.0, 1.0, jnp.nan, 7.0, 0.0, 2.0, 5.0])
+    pool = make(replace_worst=3)
+    for devices in (1, 8):
+        mesh = make_mesh(devices)
+        spread = jax.jit(on_mesh(pool.lost, mesh, (SPREAD, SPREAD), SPREAD))
+        lost = spread(put(losses, mesh, SPREAD), put(jnp.ones(8), mesh, SPREAD))
+        np.testing.assert_array_equal(np.flatnonzero(lost), [1, 3, 4])
+
+
+NCA = {
+    "model.name": "nca", "model.nca.channels": 4, "model.nca.network.hidden": (8,),
+    "model.nca.steps_per_interval": 3, "optimiser.name": "nadam", "training.batch": 8,
+    "training.starts": "pool", "training.pool.slots": 2, "training.pool.reset": 0.2,
+    "training.pool.replace_worst": 1, "training.pool.refresh_every": 2,
+    "training.pool.begin": "log", "training.windows": "apart",
+    "augmentation.damage": 0.5, "augmentation.noise": 0.01, "augmentation.shift": True,
+    "augmentation.turn": True, "optimiser.optax.learning_rate": 0.01,
+    "optimiser.optax.warmup_steps": 0,
+}  # fmt: skip
+
+
+def test_training_with_a_pool_is_the_same_on_every_number_of_devices():
+    runs = {devices: tiny.Run(tiny.config(**NCA), tiny.data(), devices) for devices in (1, 8)}
+    losses = {devices: run.train(12)["loss"] for devices, run in runs.items()}
+    np.testing.assert_allclose(losses[8], losses[1], atol=1e-5 * losses[1][0])
+    one, eight = (jax.device_get(run.state.pool) for run in runs.values())
+    np.testing.assert_array_equal(eight.position, one.position)
+    np.testing.assert_allclose(eight.lattice, one.lattice, atol=1e-4)
+    # Each device keeps the slots of its own windows, and slots have moved on.
+    shards = runs[8].state.pool.lattice.addressable_shards
+    assert {shard.data.shape for shard in shards} == {(1, 2, 8, 8, 4)} and len(shards) == 8
+    assert one.age.max() > 0 and np.abs(one.lattice[..., 2:]).max() > 0
+
+
+def test_a_pool_that_the_devices_cannot_share_is_refused():
+    config = tiny.config(**NCA | {"training.batch": 6})
+    with pytest.raises(InputError, match=r"training\.batch is 6, .* multiple of the 4 devices"):
+        tiny.Run(config, tiny.data(), 4)
+    config = tiny.config(**NCA | {"training.pool.replace_worst": 8})
+    with pytest.raises(InputError, match="less than training.batch, 8"):
+        tiny.Run(config, tiny.data(), 1)
