@@ -80,11 +80,12 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
     and keeps the gradient.
     """
     times = np.array([0.0, sought.statistics.interval])
-    mesh = make_mesh()
+    mesh, context = make_mesh(), losses.Context(sought.statistics.grid)
 
     def window_loss(parameters, window, key, _):
         predicted = sought.predict(parameters, window.values[0], times, key, window.forcing)
-        return losses.l2(predicted[1:], window.values[1:], sought.statistics.grid), predicted[-1]
+        error = losses.LOSSES["l2"](predicted[1:], window.values[1:], context)
+        return error, predicted[-1]
 
     keeper = optax.GradientTransformation(
         init=lambda parameters: jax.tree.map(jnp.zeros_like, parameters),

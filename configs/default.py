@@ -215,11 +215,53 @@ def get_config() -> ConfigDict:
     )
 
     # --- Loss: weights of its terms; 0 leaves a term out -----------------------------------------
-    # Least squares minimises l2 and takes no other.
-    config.loss = ConfigDict({"l2": 1.0, "l1": 0.0, "euclidean": 0.0, "spatial_gradient": 0.0})
-    # Regularisers, likewise: the mean of a trainable mask, and of what the rule leaves outside of
-    # the mask, squared.
-    config.regulariser = ConfigDict({"coverage": 0.0, "outside": 0.0})
+    # Least squares minimises l2 and takes no other. docs/losses.md says what each sees.
+    config.loss = loss = ConfigDict()
+    # Cell by cell: mean squares, mean absolute values, root mean squares of each channel of each
+    # snapshot, those of a random subset of cells, angles between fields, slopes, block means.
+    loss.l2 = 1.0
+    loss.l1 = 0.0
+    loss.euclidean = 0.0
+    loss.sampled_euclidean = 0.0
+    loss.cosine = 0.0
+    loss.spatial_gradient = 0.0
+    loss.multi_scale = 0.0
+    # Wave by wave: amplitudes, and phases; both with the same weight are l2.
+    loss.spectral = 0.0
+    loss.spectral_phase = 0.0
+    # As distributions, wherever things lie: sliced Wasserstein distances of the cells' values and
+    # of patches.
+    loss.colours = 0.0
+    loss.patches = 0.0
+    # As a trained network sees pictures: what features occur together, and which are where.
+    loss.vgg_gram = 0.0
+    loss.lpips = 0.0
+    # How much each channel of the data counts, and each snapshot of a window after the first; only
+    # their ratios matter. Empty: all alike.
+    loss.channel_weights = ()
+    loss.time_weights = ()
+    loss.settings = settings = ConfigDict()
+    # Fraction of the cells that is drawn in each step.
+    settings.sampled_euclidean = ConfigDict({"fraction": 0.1})
+    # The loss that is taken at each scale (l2, l1, euclidean, cosine, spatial_gradient, spectral or
+    # spectral_phase), and cells an axis of the blocks.
+    settings.multi_scale = ConfigDict({"of": "l2", "scales": (1, 2, 4)})
+    # Random lines onto which points are projected (at each scale); cells an axis of a patch, and of
+    # the blocks that the lattice is averaged over before patches are taken.
+    settings.colours = ConfigDict({"projections": 32})
+    settings.patches = ConfigDict({"projections": 32, "size": 5, "scales": (1, 2, 4)})
+    # Of vgg_gram and lpips: files of weights, .npz, .safetensors or .pth (docs/losses.md says which
+    # and where from), and the channels that are shown as red, green and blue.
+    settings.perceptual = ConfigDict({"files": (), "red_green_blue": (0, 1, 2)})
+
+    # --- Regularisers: likewise ------------------------------------------------------------------
+    config.regulariser = regulariser = ConfigDict()
+    # Mean of a trainable mask; mean square of what the rule leaves outside of the data's mask.
+    regulariser.coverage = 0.0
+    regulariser.outside = 0.0
+    # How far values of any channel lie outside of [0, 1]; mean absolute value of parameters.
+    regulariser.out_of_range = 0.0
+    regulariser.sparsity = 0.0
 
     # --- Optimiser -------------------------------------------------------------------------------
     config.optimiser = optimiser = ConfigDict()

@@ -35,6 +35,8 @@ from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
 from diffpattern.training import augmentation, optimisers, pool, schedules
+from diffpattern.training.losses import LOSSES
+from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
@@ -47,6 +49,7 @@ OPERATION = (
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
     "data.name": (*SYSTEMS, *SOURCES),
+    "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
@@ -77,6 +80,9 @@ _POSSIBLY_EMPTY = {
     "data.environment": environment.FIELDS,
 }
 
+# How much each of some things counts; empty: all alike.
+_RATIOS = ("channel_weights", "time_weights")
+
 # Positive whole numbers, as many as one likes.
 _COUNTS = ("hidden", "scales")
 
@@ -85,16 +91,19 @@ _POSITIVE = (
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
     "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
-    "evaluation.windows", "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
+    "evaluation.windows", "projections", "loss.settings.patches.size",
+    "loss.settings.sampled_euclidean.fraction",
+    "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
-    "solver.dt", "l2", "l1", "euclidean", "spatial_gradient", "coverage", "outside",
+    "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
     "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
+    *(f"loss.{name}" for name in LOSSES),
 )  # fmt: skip
 
 _BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity")
@@ -149,6 +158,8 @@ def _check_value(field: str, value: Any) -> None:
             )
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
+    if last in _RATIOS and not (value == () or _is_ratio(value)):
+        raise InputError(f"{field} is {value!r}; none may be negative and one must be positive.")
     # What the numbers of data may be, their simulation or their source says.
     if field.startswith("data.") and field != "data.seed":
         return
@@ -162,6 +173,12 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be below 1.")
     if last in _PROBABILITIES and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
+    if field == "loss.settings.sampled_euclidean.fraction" and value > 1:
+        raise InputError(f"{field} is {value}; a fraction is at most 1.")
+
+
+def _is_ratio(weights: Sequence[float]) -> bool:
+    return all(0 <= weight < math.inf for weight in weights) and any(weights)
 
 
 def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
@@ -335,6 +352,10 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
         yield from _unused_of_optax(optimiser)
+        for name in config.loss.settings:
+            users = ("vgg_gram", "lpips") if name == "perceptual" else (name,)
+            if not any(config.loss[user] for user in users):
+                yield f"loss.settings.{name}", f"{' and '.join(users)} have no weight under loss"
     if model.name != "nca":
         yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
         if not any(fields.position for fields in rules.sections(model) if "position" in fields):

@@ -11,14 +11,13 @@ from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from diffpattern import objective
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
-from diffpattern.grid.forcing import Forcing
 from diffpattern.problem import Problem, build
 from diffpattern.training import averaging, least_squares, optimisers
 from diffpattern.training.augmentation import Augmentation
 from diffpattern.training.checkpoints import Checkpoints
-from diffpattern.training.losses import weighted_sum
 from diffpattern.training.metrics import Metrics, Watch
 from diffpattern.training.pool import Pool, Slots
 from diffpattern.training.step import AUGMENTATION, Step, TrainState, make_gradient_step
@@ -172,16 +171,13 @@ def _window_loss(
     grid = augmentation.cropped(sought.statistics.grid)
     if augmentation.crop:
         sought = build(config, dataclasses.replace(sought.statistics, grid=grid))
-    loss, penalty = weighted_sum(config.loss), _penalty(config.regulariser, sought)
+    loss = objective.build(config, sought)
     inner = config.training.inner
 
     def fit(parameters, window, key):
-        truth = window.values[1:]
-        states = sought.states(parameters, window.start, times, key, window.forcing, training=True)[
-            1:
-        ]
-        error = loss(states[..., : truth.shape[-1]], truth, grid)
-        return error + penalty(parameters, states, window.forcing), states[-1]
+        start, forcing = window.start, window.forcing
+        states = sought.states(parameters, start, times, key, forcing, training=True)
+        return loss(states[1:], window, key, parameters), states[-1]
 
     def adapted(parameters, window, key):
         """The window with the hidden channels of its start fitted to what follows."""
@@ -217,21 +213,3 @@ def _window_loss(
         return error, undo(end)
 
     return window_loss
-
-
-def _penalty(
-    weights: ConfigDict, sought: Problem
-) -> Callable[[Any, Array, Forcing], Array | float]:
-    """What is added to the loss of a window, of (parameters, states [L, *space, C], forcing)."""
-
-    def penalty(parameters, states, forcing):
-        total = 0.0
-        if weights.coverage:
-            mask = sought.mask.apply({"params": parameters["mask"]}, method="coverage")
-            total = total + weights.coverage * jnp.mean(mask)
-        if weights.outside:
-            outside = 1.0 - forcing.mask
-            total = total + weights.outside * jnp.mean(outside[..., None] * states**2)
-        return total
-
-    return penalty

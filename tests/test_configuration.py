@@ -15,6 +15,7 @@ NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
 LBFGS = {"optimiser.name": "lbfgs"}
 CONSTANT = {"optimiser.optax.schedule": "constant"}
+FRACTION = {"loss.settings.sampled_euclidean.fraction": 1.5}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
@@ -121,6 +122,32 @@ def test_sound_configs_pass(changes):
         ({"data.mask": "disc"}, "data.mask", "none, ellipse"),
         (NADAM | {"regulariser.coverage": 1.0}, "regulariser.coverage", "model.mask"),
         (NADAM | {"regulariser.outside": 1.0}, "regulariser.outside", "data.mask is 'none'"),
+        (NADAM | {"loss.patches": -1.0}, "loss.patches", "0 or more"),
+        (NADAM | {"regulariser.sparsity": -1.0}, "regulariser.sparsity", "0 or more"),
+        (NADAM | {"loss.channel_weights": (1.0, -1.0)}, "loss.channel_weights", "negative"),
+        (NADAM | {"loss.time_weights": (0.0,)}, "loss.time_weights", "one must be positive"),
+        ({"loss.channel_weights": (1.0, 2.0)}, "loss.channel_weights", "minimises l2"),
+        (
+            NADAM | {"loss.settings.patches.size": 7},
+            "patches.size",
+            "patches have no weight under loss",
+        ),
+        (
+            NADAM | {"loss.settings.perceptual.files": ("vgg.pth",)},
+            "loss.settings.perceptual.files",
+            "vgg_gram and lpips have no weight under loss",
+        ),
+        (NADAM | FRACTION | {"loss.sampled_euclidean": 1.0}, "euclidean.fraction", "at most 1"),
+        (
+            NADAM | {"loss.multi_scale": 1.0, "loss.settings.multi_scale.of": "patches"},
+            "loss.settings.multi_scale.of",
+            "l2, l1",
+        ),
+        (
+            NADAM | {"loss.multi_scale": 1.0, "loss.settings.multi_scale.scales": (0,)},
+            "loss.settings.multi_scale.scales",
+            "positive whole number",
+        ),
         ({"model.rda.taxis.order": 2}, "model.rda.taxis.order", "no 'taxis'"),
         (
             {"model.rda.terms": ("taxis",), "model.rda.taxis.order": 2},

@@ -223,6 +223,7 @@ def test_what_is_trained_stays_above_its_bound_beside_what_is_frozen():
     assert (after["diffusion"]["coefficient"] == 0).any()
 
 
+@pytest.mark.slow
 def test_a_search_moves_nothing_that_is_frozen():
     fields = {
         "optimiser.name": "lbfgs",

@@ -275,6 +275,7 @@ def test_the_fire_mask_is_at_work():
     assert first[0] == second[0] and abs(first[3] - second[3]) > 1e-3 * first[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nadam", "levenberg_marquardt"])
 def test_windows_together_and_apart_train_alike(name):
     fields = {"nadam": AUTOMATON, "levenberg_marquardt": {}}[name]
@@ -287,6 +288,7 @@ def test_windows_together_and_apart_train_alike(name):
     assert np.abs(together - apart).max() <= 1e-5 * apart[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_gradients_through_adaptive_steps_are_the_same_on_two_devices():
     """Their loop cannot be checked for what is equal on all devices: the checks are off."""

@@ -1,0 +1,97 @@
+"""What training by gradients minimises, as a config asks for it: losses and regularisers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from diffpattern.data.windows import Window
+from diffpattern.grid.forcing import Forcing
+from diffpattern.problem import Problem
+from diffpattern.training import regularisers
+from diffpattern.training.losses import LOSSES, Context, Loss, perceptual, weighted_sum
+from diffpattern.training.weighting import field_weights
+
+Parameters = Any
+# Of (states [L, *space, channels], window, key, parameters); states follow the window's first.
+Objective = Callable[[Array, Window, Array, Parameters], Array]
+
+# What a window's key is folded with for what is random in a loss; `training.step` has others.
+_LOSS = 1_000_037
+
+
+def build(config: ConfigDict, sought: Problem) -> Objective:
+    """The loss of a window: the config's losses of its prediction, and its regularisers.
+
+    Raises:
+      InputError: weights do not fit the data, a file of weights is missing or bad, or a loss does
+        not suit the lattice.
+    """
+    fields, grid = config.loss, sought.statistics.grid
+    loss, penalty = _loss(fields), _penalty(config.regulariser, sought)
+
+    def fit(prediction, window, key):
+        context = Context(
+            grid,
+            key=jax.random.fold_in(key, _LOSS),
+            weight=field_weights(window, fields.channel_weights, fields.time_weights),
+            mask=window.forcing.mask,
+        )
+        return loss(prediction, window.values[1:], context)
+
+    def objective(states, window, key, parameters):
+        prediction = states[..., : window.values.shape[-1]]
+        return fit(prediction, window, key) + penalty(parameters, states, window.forcing)
+
+    _rehearse(fit, config.training.window, sought)
+    return objective
+
+
+def _loss(fields: ConfigDict) -> Loss:
+    """The weighted sum of losses, each with its settings."""
+    weights = {name: fields[name] for name in LOSSES}
+    settings = {name: dict(fields.settings[name]) for name in LOSSES if name in fields.settings}
+    for name in ("vgg_gram", "lpips"):
+        if weights[name]:
+            shared = fields.settings.perceptual
+            network = perceptual.load(shared.files, name)
+            settings[name] = {"network": network, "red_green_blue": shared.red_green_blue}
+    return weighted_sum(weights, settings)
+
+
+def _penalty(
+    weights: ConfigDict, sought: Problem
+) -> Callable[[Parameters, Array, Forcing], Array | float]:
+    """The weighted sum of the regularisers, of (parameters, states [L, *space, C], forcing)."""
+
+    def penalty(parameters, states, forcing):
+        total = 0.0
+        if weights.coverage:
+            mask = sought.mask.apply({"params": parameters["mask"]}, method="coverage")
+            total = total + weights.coverage * regularisers.coverage(mask)
+        if weights.outside:
+            total = total + weights.outside * regularisers.outside(states, forcing.mask)
+        if weights.out_of_range:
+            total = total + weights.out_of_range * regularisers.out_of_range(states)
+        if weights.sparsity:
+            rule = {name: leaf for name, leaf in parameters.items() if name != "mask"}
+            total = total + weights.sparsity * regularisers.sparsity(rule)
+        return total
+
+    return penalty
+
+
+def _rehearse(fit: Callable, length: int, sought: Problem) -> None:
+    """Goes through a loss on shapes alone, so that what does not fit is said at once."""
+    statistics = sought.statistics
+    shape = (length + 1, *statistics.grid.shape, len(statistics.species))
+    values = jax.ShapeDtypeStruct(shape, jnp.float32)
+    mask = None
+    if statistics.masked:
+        mask = jax.ShapeDtypeStruct(statistics.grid.shape, jnp.float32)
+    window = Window(values, Forcing(mask=mask))
+    prediction = jax.ShapeDtypeStruct((length, *shape[1:]), jnp.float32)
+    jax.eval_shape(fit, prediction, window, jax.random.key(0))
