@@ -294,7 +294,8 @@ def get_config() -> ConfigDict:
 
     # --- Optimiser -------------------------------------------------------------------------------
     config.optimiser = optimiser = ConfigDict()
-    # "levenberg_marquardt", or an Optax rule: "nadam", "adam", "adamw", "lion", "rmsprop", "sgd".
+    # "levenberg_marquardt", "lbfgs", or a rule of Optax such as "nadam", "adamw", "lion" or "sgd"
+    # (docs/optimisers.md has them all).
     optimiser.name = "levenberg_marquardt"
     # Steps of a fit of the right-hand side to difference quotients, before the first train step:
     # a start for a PDE with networks. 0 starts from the rule as it is initialised.
@@ -302,19 +303,38 @@ def get_config() -> ConfigDict:
     # First damping, relative to the squared norms of the Jacobian's columns.
     optimiser.levenberg_marquardt = ConfigDict({"damping": 1e-3})
     optimiser.optax = optax = ConfigDict()
-    # Learning rate at the top of its schedule.
+    # Learning rate at the top of its schedule, and steps of linear rise to it.
     optax.learning_rate = 1e-3
-    # Steps of linear rise to it; steps until the end of its cosine decay, rise included (0: none).
     optax.warmup_steps = 100
+    # How it goes on: "constant", "cosine", "exponential", "linear" or "piecewise".
+    optax.schedule = "cosine"
+    # Steps until the end of a decay, rise included, and the fraction of the learning rate that is
+    # left then.
     optax.decay_steps = 2000
-    # Fraction of the learning rate that is left after the decay.
     optax.final_fraction = 0.01
+    # Factors on a piecewise rate and the steps at which they come: ("1000=0.3", "2000=0.3").
+    optax.piecewise = ()
+    # Factors on the learning rate of groups of parameters, by how their paths begin:
+    # ("diffusion=0.1", "network/network/output=2"); the longest that fits holds.
+    optax.rates = ()
+    # Groups of parameters that stay as they are initialised: ("diffusion",).
+    optax.frozen = ()
+    # Decay of weights by rules that have one, relative to the learning rate.
+    optax.weight_decay = 1e-4
     # Largest norm of a gradient (0: any), and whether that of each array is first divided by its
     # own norm.
     optax.clip_norm = 1.0
     optax.normalise_blocks = False
     # Steps in a row whose gradient may be non-finite and is passed over; one more ends the run.
     optax.skip_nonfinite = 0
+    # Decay of a running average of the parameters, which is validated, kept for evaluation and
+    # scored in their place; 0 averages nothing.
+    optax.average_decay = 0.0
+    # Share of each kernel's weights, the smallest, that are zero in the end (0: none); the share
+    # rises between these steps.
+    optax.pruning = ConfigDict({"sparsity": 0.0, "first_step": 500, "last_step": 1500})
+    # L-BFGS: pairs of changes that it remembers, and most trials of a search along its direction.
+    optax.lbfgs = ConfigDict({"memory": 10, "search_steps": 20})
 
     # --- Training --------------------------------------------------------------------------------
     config.training = training = ConfigDict()

@@ -1,7 +1,7 @@
 """One picture becomes another, and then a third that stays: three grey pictures of scikit-image.
 
-An automaton of 16 channels, of which one is seen, makes the moon out of the cameraman and gravel
-out of the moon, 48 steps each, and then holds it. It trains on a pool of what it has made before,
+An automaton of 16 channels, of which one is seen, makes bricks out of the cameraman and the moon
+out of bricks, 48 steps each, and then holds it. It trains on a pool of what it has made before,
 whose slots stay at the last picture.
 """
 

@@ -36,7 +36,7 @@ from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import augmentation, optimisers, pool
+from diffpattern.training import augmentation, optimisers, pool, schedules
 from diffpattern.training.losses import LOSSES
 from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 
@@ -65,6 +65,7 @@ _CHOICES = {
     "model.nca.change": tuple(rules.UPDATES),
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
+    "optimiser.optax.schedule": schedules.NAMES,
     "training.sampling": SAMPLINGS,
     "training.starts": ("data", "pool"),
     "training.pool.begin": pool.BEGINNINGS,
@@ -102,6 +103,7 @@ _POSITIVE = (
     "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
     "evaluation.windows", "projections", "loss.settings.patches.size",
     "loss.settings.sampled_euclidean.fraction",
+    "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
@@ -110,9 +112,12 @@ _NOT_NEGATIVE = (
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
-    "refresh_every", "replace_worst", "training.inner.steps",
+    "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
+    "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
     *(f"loss.{name}" for name in LOSSES),
 )  # fmt: skip
+
+_BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity")
 
 _PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 
@@ -142,6 +147,8 @@ def check(config: ConfigDict) -> None:
             reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
         elif config.model.mask == "trainable":
             reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
+        elif frozen := config.optimiser.optax.frozen:
+            reason = f"optimiser.optax.frozen is {frozen!r}, and that fit moves all parameters"
         if reason:
             raise InputError(
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
@@ -173,6 +180,8 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
     if last == "seed" and value > _LARGEST_SEED:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if field in _BELOW_ONE and value >= 1:
+        raise InputError(f"{field} is {value!r}; it must be below 1.")
     if last in _PROBABILITIES and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
     if field == "loss.settings.sampled_euclidean.fraction" and value > 1:
@@ -353,13 +362,11 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield section, "optimiser.name is 'levenberg_marquardt', which takes data as they are"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
+        yield from _unused_of_optax(optimiser)
         for name in config.loss.settings:
             users = ("vgg_gram", "lpips") if name == "perceptual" else (name,)
             if not any(config.loss[user] for user in users):
                 yield f"loss.settings.{name}", f"{' and '.join(users)} have no weight under loss"
-        if not optimiser.optax.decay_steps:
-            reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
-            yield "optimiser.optax.final_fraction", reason
     if model.name != "nca":
         for field in ("data.doses", "data.the_well.inputs"):
             yield field, f"model.name is {model.name!r}, and only automata are told of them"
@@ -388,6 +395,31 @@ def _but_the_chosen(
     for name in names:
         if name != get(config, field):
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of `optimiser.optax` that its rule and its schedule leave unused."""
+    name, fields = optimiser.name, optimiser.optax
+    if name == optimisers.LBFGS:
+        for field in (
+            "learning_rate", "warmup_steps", "schedule", "decay_steps", "final_fraction",
+            "piecewise", "rates", "clip_norm", "normalise_blocks",
+        ):  # fmt: skip
+            reason = f"optimiser.name is {name!r}, which takes gradients as they are"
+            yield f"optimiser.optax.{field}", f"{reason} and finds the length of a step itself"
+    else:
+        yield "optimiser.optax.lbfgs", f"optimiser.name is {name!r}"
+        reason = f"optimiser.optax.schedule is {fields.schedule!r}"
+        if fields.schedule not in schedules.DECAYING:
+            yield "optimiser.optax.decay_steps", reason
+            yield "optimiser.optax.final_fraction", reason
+        if fields.schedule != "piecewise":
+            yield "optimiser.optax.piecewise", reason
+    if name not in optimisers.WITH_WEIGHT_DECAY:
+        yield "optimiser.optax.weight_decay", f"optimiser.name is {name!r}, which has none"
+    if not fields.pruning.sparsity:
+        for field in ("first_step", "last_step"):
+            yield f"optimiser.optax.pruning.{field}", "optimiser.optax.pruning.sparsity is 0"
 
 
 def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,7 @@ from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import least_squares
+from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
 from diffpattern.training.step import TrainState, compiled, prefers_together, put_state
@@ -83,6 +83,7 @@ def train_and_evaluate(
         if restored:
             step, optimiser_state, pool = restored.training_state
             state = TrainState(step, restored.parameters, optimiser_state, pool)
+            state = averaging.exchanged(state)
             began -= restored.metadata["seconds"]
             batches.restore(restored.metadata.get("batches", {}))
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
@@ -114,7 +115,7 @@ def train_and_evaluate(
                     row = averages.take() | training.schedule(step)
                     if saves:
                         watch.settle()
-                        row["validation"] = validate(state.parameters)
+                        row["validation"] = validate(averaging.evaluated_parameters(state))
                     writer.write(step, row)
                     progress.tell(step, row)
                     if saves:
@@ -214,6 +215,7 @@ def save(
     Raises:
       TrainingError: they are not, or it cannot be written.
     """
+    state = averaging.exchanged(state)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.parameters):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")

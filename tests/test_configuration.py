@@ -13,6 +13,8 @@ from diffpattern.errors import InputError
 
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
+LBFGS = {"optimiser.name": "lbfgs"}
+CONSTANT = {"optimiser.optax.schedule": "constant"}
 FRACTION = {"loss.settings.sampled_euclidean.fraction": 1.5}
 WELL, RUN = {"data.name": "the_well"}, {"data.name": "run", "data.directory": "data"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
@@ -27,7 +29,17 @@ def assert_one_sentence(message: str, *words: str):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, NCA, NADAM, NETWORK, WELL, RUN, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}],
+    [
+        {},
+        NCA,
+        NADAM,
+        LBFGS,
+        NADAM | CONSTANT,
+        NETWORK,
+        WELL,
+        RUN,
+        {"solver.dt": 0.0, "solver.adaptive.max_steps": 9},
+    ],
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -44,7 +56,7 @@ def test_sound_configs_pass(changes):
         ({"model.rda.advection.scheme": "weno"}, "model.rda.advection.scheme", "upwind"),
         ({"training.sampling": "linear"}, "training.sampling", "uniform"),
         ({"training.windows": "apar"}, "training.windows", "apart"),
-        ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, nadam"),
+        ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, ada"),
         ({"model.rda.terms": ()}, "model.rda.terms", "polynomial"),
         ({"model.rda.terms": ("network", "network")}, "model.rda.terms", "each once"),
         ({"model.rda.terms": ("network", "decay")}, "model.rda.terms", "advection"),
@@ -59,6 +71,11 @@ def test_sound_configs_pass(changes):
         ({"training.batch": -4}, "training.batch", "positive"),
         ({"optimiser.optax.learning_rate": float("inf")}, "learning_rate", "positive"),
         ({"optimiser.optax.skip_nonfinite": -1}, "skip_nonfinite", "0 or more"),
+        (NADAM | {"optimiser.optax.schedule": "cosin"}, "optimiser.optax.schedule", "piecewise"),
+        (NADAM | {"optimiser.optax.average_decay": 1.0}, "average_decay", "below 1"),
+        (NADAM | {"optimiser.optax.pruning.sparsity": 1.0}, "pruning.sparsity", "below 1"),
+        (LBFGS | {"optimiser.optax.lbfgs.memory": 0}, "lbfgs.memory", "positive"),
+        (LBFGS | {"optimiser.optax.lbfgs.search_steps": 0}, "lbfgs.search_steps", "positive"),
         ({"loss.l1": -1.0}, "loss.l1", "0 or more"),
         ({"model.nca.fire_rate": 1.5}, "model.nca.fire_rate", "at most 1"),
         ({"seed": -1}, "seed", "0 or more"),
@@ -71,6 +88,22 @@ def test_sound_configs_pass(changes):
         ({"loss.l2": 0.5}, "loss.l2", "minimises l2"),
         ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
         (NADAM | {"optimiser.levenberg_marquardt.damping": 1.0}, "damping", "nadam"),
+        ({"optimiser.optax.frozen": ("diffusion",)}, "optimiser.optax.frozen", "levenberg"),
+        (NADAM | {"optimiser.optax.lbfgs.memory": 5}, "lbfgs.memory", "nadam"),
+        (NADAM | {"optimiser.optax.weight_decay": 0.1}, "weight_decay", "nadam"),
+        (NADAM | {"optimiser.optax.piecewise": ("9=0.1",)}, "optax.piecewise", "'cosine'"),
+        (NADAM | CONSTANT | {"optimiser.optax.decay_steps": 9}, "decay_steps", "'constant'"),
+        (NADAM | CONSTANT | {"optimiser.optax.final_fraction": 0.1}, "final_fraction", "constant"),
+        (NADAM | {"optimiser.optax.pruning.last_step": 9}, "pruning.last_step", "sparsity is 0"),
+        (NADAM | {"optimiser.optax.pruning.first_step": 9}, "first_step", "sparsity is 0"),
+        (LBFGS | {"optimiser.optax.learning_rate": 0.1}, "optax.learning_rate", "lbfgs"),
+        (LBFGS | {"optimiser.optax.rates": ("diffusion=2",)}, "optax.rates", "lbfgs"),
+        (LBFGS | {"optimiser.optax.clip_norm": 2.0}, "optax.clip_norm", "lbfgs"),
+        (
+            NADAM | {"optimiser.optax.frozen": ("diffusion",), "optimiser.derivative_steps": 5},
+            "optimiser.derivative_steps",
+            "optimiser.optax.frozen is ('diffusion',)",
+        ),
         ({"model.nca.network.hidden": (64,)}, "model.nca.network.hidden", "model.name is 'rda'"),
         (NCA | {"solver.dt": 0.5}, "solver.dt", "model.name is 'nca'"),
         ({"model.rda.network.hidden": (8,)}, "model.rda.network.hidden", "no 'network'"),

@@ -213,7 +213,7 @@ def test_what_cannot_be_written_is_told_in_a_sentence(diffpattern, trained, tmp_
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(diffpattern, tmp_path):
-    sgd = {"learning_rate": 1e20, "clip_norm": 0, "warmup_steps": 0, "decay_steps": 0}
+    sgd = {"learning_rate": 1e20, "clip_norm": 0, "warmup_steps": 0, "schedule": "constant"}
     huge = [f"--config.optimiser.optax.{field}={value}" for field, value in sgd.items()]
     run = tmp_path / "run"
     result = diffpattern(*TINY, "--config.optimiser.name=sgd", *huge, f"--workdir={run}")

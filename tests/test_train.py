@@ -246,7 +246,7 @@ def test_a_huge_learning_rate_ends_a_run(directory, tmp_path, learning_rate):
         "optimiser.name": "sgd",
         "optimiser.optax.learning_rate": learning_rate,
         "optimiser.optax.warmup_steps": 0,
-        "optimiser.optax.decay_steps": 0,
+        "optimiser.optax.schedule": "constant",
         "optimiser.optax.clip_norm": 0.0,
         "loss.l2": 1e6,
         "training.checkpoint_every": 1,
