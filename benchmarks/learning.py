@@ -87,11 +87,12 @@ def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem
     sought = problem.build(config, summarise(data, problem.whitened_degrees(config)))
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together=False)
-    state = train.first_state(config, training, initial, data, mesh)
+    batches = train.make_batches(config, data)
+    state = train.first_state(config, training, initial, batches, mesh)
     state = train.fit_derivatives(config, sought, state, data, mesh, together=False)
     step = compiled(training.step, mesh)
     for index in range(config.training.steps):
-        state, _ = step(state, train.draw_batch(config, data, index, mesh))
+        state, _ = step(state, train.draw_batch(batches, index, mesh))
     return sought, jax.device_get(state.parameters)
 
 

@@ -1,11 +1,11 @@
 """The phase field behind demixing: Cahn-Hilliard from its snapshots, by Levenberg-Marquardt.
 
-Four parameters: a potential of third order, mu(u), and the stiffness kappa, in lap(mu(u)) - kappa lap
-lap u. The data are made by Heun's method in steps of 0.04; the rule is fitted and run by an exponential
-solver in steps twelve times as long.
+Four parameters: a potential of third order, mu(u), and the stiffness kappa, in lap(mu(u)) - kappa
+lap lap u. The data are made by Heun's method in steps of 0.04; the rule is fitted and run by an
+exponential solver in steps twelve times as long.
 
-NRMSE on unseen starts at t = 256: 0.012 (persistence: 0.99), wavelength 17.5 where the truth has 17.4;
-60 s from the command to the report on two busy cores.
+NRMSE on unseen starts at t = 256: 0.012 (persistence: 0.99), wavelength 17.5 where the truth has
+17.4; 60 s from the command to the report on two busy cores.
 """
 
 from diffpattern.configs import systems

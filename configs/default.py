@@ -33,8 +33,9 @@ def get_config() -> ConfigDict:
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
-    # settings that suit each), or what they are read from: "images" or "panels". What is read has a
-    # section of its own, below; all other fields of data are those of a simulation.
+    # settings that suit each), or what they are read from: "images", "panels", "the_well",
+    # "pdebench", or another "run", whose rule makes them. What is read has a section of its own,
+    # below; most other fields of data are those of a simulation.
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""
@@ -82,12 +83,40 @@ def get_config() -> ConfigDict:
     # the files say, else 1). A channel of a first frame to be added, with nothing but a seed in it:
     # 1 in the middle cell (empty: none).
     data.images = pictures(
-        train=(), validation=(), test=(), species=(), select=(), seed="", times=(), interval=0.0
+        train=(),
+        validation=(),
+        test=(),
+        species=(),
+        select=(),
+        seed_channel="",
+        times=(),
+        interval=0.0,
     )
     # Colonies in a CSV table with the columns file, time, panel, colony and possibly split, merged
     # into one trajectory. Names of channels by panel, "A: DAPI,SOX2; B: DAPI,-,CDX2", where - is
     # left out (empty: as the files say). Inside is where most masks are ("mean") or any ("union").
     data.panels = pictures(table="", species="", overlap="mean")
+    # HDF5 files as The Well has them (docs/data.md). Scalar fields that are the species (empty:
+    # all), scalars that the rule is told, and walls as in data.boundary (empty: as the files say).
+    data.the_well = hdf5(fields=(), inputs=(), boundary=())
+    # HDF5 files as PDEBench has them, a group for each trajectory. Names of the channels; walls.
+    data.pdebench = hdf5(species=("u", "v"), boundary=("symmetric",))
+    # What the rule of a run makes: the run's folder; step of the checkpoint (0: the best); how many
+    # trajectories each split has, from the starts of the run's test data and, for more, from new
+    # ones of its system; times between two snapshots and of the last, counted from the first (0: as
+    # in the test data); seed of the rule's noise and of new starts.
+    data.run = ConfigDict(
+        {
+            "folder": "",
+            "step": 0,
+            "train": 16,
+            "validation": 4,
+            "test": 8,
+            "interval": 0.0,
+            "end_time": 0.0,
+            "seed": 0,
+        }
+    )
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
@@ -265,7 +294,8 @@ def get_config() -> ConfigDict:
 
     # --- Optimiser -------------------------------------------------------------------------------
     config.optimiser = optimiser = ConfigDict()
-    # "levenberg_marquardt", or an Optax rule: "nadam", "adam", "adamw", "lion", "rmsprop", "sgd".
+    # "levenberg_marquardt", "lbfgs", or a rule of Optax such as "nadam", "adamw", "lion" or "sgd"
+    # (docs/optimisers.md has them all).
     optimiser.name = "levenberg_marquardt"
     # Steps of a fit of the right-hand side to difference quotients, before the first train step:
     # a start for a PDE with networks. 0 starts from the rule as it is initialised.
@@ -273,19 +303,38 @@ def get_config() -> ConfigDict:
     # First damping, relative to the squared norms of the Jacobian's columns.
     optimiser.levenberg_marquardt = ConfigDict({"damping": 1e-3})
     optimiser.optax = optax = ConfigDict()
-    # Learning rate at the top of its schedule.
+    # Learning rate at the top of its schedule, and steps of linear rise to it.
     optax.learning_rate = 1e-3
-    # Steps of linear rise to it; steps until the end of its cosine decay, rise included (0: none).
     optax.warmup_steps = 100
+    # How it goes on: "constant", "cosine", "exponential", "linear" or "piecewise".
+    optax.schedule = "cosine"
+    # Steps until the end of a decay, rise included, and the fraction of the learning rate that is
+    # left then.
     optax.decay_steps = 2000
-    # Fraction of the learning rate that is left after the decay.
     optax.final_fraction = 0.01
+    # Factors on a piecewise rate and the steps at which they come: ("1000=0.3", "2000=0.3").
+    optax.piecewise = ()
+    # Factors on the learning rate of groups of parameters, by how their paths begin:
+    # ("diffusion=0.1", "network/network/output=2"); the longest that fits holds.
+    optax.rates = ()
+    # Groups of parameters that stay as they are initialised: ("diffusion",).
+    optax.frozen = ()
+    # Decay of weights by rules that have one, relative to the learning rate.
+    optax.weight_decay = 1e-4
     # Largest norm of a gradient (0: any), and whether that of each array is first divided by its
     # own norm.
     optax.clip_norm = 1.0
     optax.normalise_blocks = False
     # Steps in a row whose gradient may be non-finite and is passed over; one more ends the run.
     optax.skip_nonfinite = 0
+    # Decay of a running average of the parameters, which is validated, kept for evaluation and
+    # scored in their place; 0 averages nothing.
+    optax.average_decay = 0.0
+    # Share of each kernel's weights, the smallest, that are zero in the end (0: none); the share
+    # rises between these steps.
+    optax.pruning = ConfigDict({"sparsity": 0.0, "first_step": 500, "last_step": 1500})
+    # L-BFGS: pairs of changes that it remembers, and most trials of a search along its direction.
+    optax.lbfgs = ConfigDict({"memory": 10, "search_steps": 20})
 
     # --- Training --------------------------------------------------------------------------------
     config.training = training = ConfigDict()
@@ -391,6 +440,35 @@ def pictures(**further) -> ConfigDict:
             "normalisation": "none",
             "spacing": 0.0,
             "boundary": ("symmetric",),
+        }
+        | further
+    )
+
+
+def hdf5(**further) -> ConfigDict:
+    """Trajectories in HDF5 files, and the layout's other fields.
+
+    train, validation and test each name a file, a folder of .h5 or .hdf5 files, or a pattern. Where
+    validation or test is empty, its trajectories are taken out of the training files, evenly among
+    them. So many trajectories of each are read into memory, with so many of their first snapshots
+    (0: all). Every how many-th snapshot counts.
+
+    With `stream` those to train on stay in their files, and only the windows of a step are read;
+    statistics are then taken from so many sample windows, and `scan` looks through everything once
+    before training, so that a NaN is told then and not when it is drawn.
+    """
+    return ConfigDict(
+        {
+            "train": "",
+            "validation": "",
+            "test": "",
+            "validation_trajectories": 4,
+            "test_trajectories": 8,
+            "snapshots": 0,
+            "every": 1,
+            "stream": True,
+            "statistics_windows": 64,
+            "scan": True,
         }
         | further
     )

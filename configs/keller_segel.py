@@ -1,7 +1,7 @@
 """Chemotaxis from its snapshots: Keller-Segel cells that climb their own signal, by least squares.
 
-A polynomial reaction of second order, diffusion, and taxis with constant sensitivities, 16 parameters,
-by Levenberg-Marquardt. Peaks of cells merge and arise anew without end.
+A polynomial reaction of second order, diffusion, and taxis with constant sensitivities, 16
+parameters, by Levenberg-Marquardt. Peaks of cells merge and arise anew without end.
 
 NRMSE on unseen starts at t = 64: 8e-6 for the cells and 6e-6 for the signal (persistence: 1.1 and
 1.4), wavelengths as of the truth to three digits; 92 s from the command to the report on two busy

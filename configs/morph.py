@@ -1,8 +1,8 @@
 """One picture becomes another, and then a third that stays: three grey pictures of scikit-image.
 
-An automaton of 16 channels, of which one is seen, makes the moon out of the cameraman and gravel out
-of the moon, 48 steps each, and then holds it. It trains on a pool of what it has made before, whose
-slots stay at the last picture.
+An automaton of 16 channels, of which one is seen, makes bricks out of the cameraman and the moon
+out of bricks, 48 steps each, and then holds it. It trains on a pool of what it has made before,
+whose slots stay at the last picture.
 """
 
 from diffpattern.configs import default
@@ -14,7 +14,7 @@ def get_config():
 
     config.data.name = "images"
     images = config.data.images
-    images.train = (("skimage:camera", "skimage:moon", "skimage:gravel"),)
+    images.train = (("skimage:camera", "skimage:brick", "skimage:moon"),)
     images.downsample, images.interval = 16, 48.0
 
     config.model.name = "nca"

@@ -5,6 +5,7 @@ make sense together. What a field's own builder checks (a stencil's name, a dt t
 is not said twice.
 """
 
+import dataclasses
 import difflib
 import json
 import math
@@ -22,6 +23,7 @@ from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
+from diffpattern.data.simulation import Simulation
 from diffpattern.data.sources import CHOICES as SOURCES_CHOICES
 from diffpattern.data.sources import SOURCES
 from diffpattern.data.windows import SAMPLINGS
@@ -34,7 +36,7 @@ from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
-from diffpattern.training import augmentation, optimisers, pool
+from diffpattern.training import augmentation, optimisers, pool, schedules
 from diffpattern.training.losses import LOSSES
 from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 
@@ -43,12 +45,18 @@ OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
     "evaluation.covered", "data.directory",
+    "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
+    "data.pdebench.train", "data.pdebench.validation", "data.pdebench.test", "data.pdebench.scan",
+    "data.run.folder",
 )  # fmt: skip
+
+# Sections of data that are not those of a system.
+_READ = (*SOURCES, "run")
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": (*SYSTEMS, *SOURCES),
+    "data.name": (*SYSTEMS, *_READ),
     "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
     "data.mask": SIMULATED_MASKS,
     "model.name": ("rda", "chemotaxis", "nca"),
@@ -57,6 +65,7 @@ _CHOICES = {
     "model.nca.change": tuple(rules.UPDATES),
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
+    "optimiser.optax.schedule": schedules.NAMES,
     "training.sampling": SAMPLINGS,
     "training.starts": ("data", "pool"),
     "training.pool.begin": pool.BEGINNINGS,
@@ -86,22 +95,29 @@ _RATIOS = ("channel_weights", "time_weights")
 _COUNTS = ("hidden", "scales")
 
 _POSITIVE = (
+    "validation_trajectories", "test_trajectories", "every", "statistics_windows",
+    "data.run.train", "data.run.validation", "data.run.test",
     "order", "degree", "cells", "count", "heads", "tokens", "length", "bases", "reach", "channels",
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
     "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
     "evaluation.windows", "projections", "loss.settings.patches.size",
     "loss.settings.sampled_euclidean.fraction",
+    "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
+    "snapshots", "data.run.step", "interval", "end_time",
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
-    "refresh_every", "replace_worst", "training.inner.steps",
+    "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
+    "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
     *(f"loss.{name}" for name in LOSSES),
 )  # fmt: skip
+
+_BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity")
 
 _PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 
@@ -131,6 +147,8 @@ def check(config: ConfigDict) -> None:
             reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
         elif config.model.mask == "trainable":
             reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
+        elif frozen := config.optimiser.optax.frozen:
+            reason = f"optimiser.optax.frozen is {frozen!r}, and that fit moves all parameters"
         if reason:
             raise InputError(
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
@@ -154,7 +172,7 @@ def _check_value(field: str, value: Any) -> None:
     if last in _RATIOS and not (value == () or _is_ratio(value)):
         raise InputError(f"{field} is {value!r}; none may be negative and one must be positive.")
     # What the numbers of data may be, their simulation or their source says.
-    if field.startswith("data.") and field != "data.seed":
+    if field.startswith("data.") and field != "data.seed" and field.split(".")[1] not in _READ:
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be positive.")
@@ -162,6 +180,8 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
     if last == "seed" and value > _LARGEST_SEED:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if field in _BELOW_ONE and value >= 1:
+        raise InputError(f"{field} is {value!r}; it must be below 1.")
     if last in _PROBABILITIES and value > 1:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
     if field == "loss.settings.sampled_euclidean.fraction" and value > 1:
@@ -315,7 +335,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
     Fields, where a choice leaves a part of a section unused.
     """
-    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *SOURCES))
+    yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *_READ))
     yield from _unused_of_data(config.data)
     yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
@@ -342,15 +362,14 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield section, "optimiser.name is 'levenberg_marquardt', which takes data as they are"
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
+        yield from _unused_of_optax(optimiser)
         for name in config.loss.settings:
             users = ("vgg_gram", "lpips") if name == "perceptual" else (name,)
             if not any(config.loss[user] for user in users):
                 yield f"loss.settings.{name}", f"{' and '.join(users)} have no weight under loss"
-        if not optimiser.optax.decay_steps:
-            reason = "optimiser.optax.decay_steps is 0, so the learning rate does not decay"
-            yield "optimiser.optax.final_fraction", reason
     if model.name != "nca":
-        yield "data.doses", f"model.name is {model.name!r}, and only automata are told of them"
+        for field in ("data.doses", "data.the_well.inputs"):
+            yield field, f"model.name is {model.name!r}, and only automata are told of them"
         if not any(fields.position for fields in rules.sections(model) if "position" in fields):
             yield "data.environment", "no part of the rule has position=True"
     if config.training.starts == "data":
@@ -378,13 +397,39 @@ def _but_the_chosen(
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
 
 
+def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of `optimiser.optax` that its rule and its schedule leave unused."""
+    name, fields = optimiser.name, optimiser.optax
+    if name == optimisers.LBFGS:
+        for field in (
+            "learning_rate", "warmup_steps", "schedule", "decay_steps", "final_fraction",
+            "piecewise", "rates", "clip_norm", "normalise_blocks",
+        ):  # fmt: skip
+            reason = f"optimiser.name is {name!r}, which takes gradients as they are"
+            yield f"optimiser.optax.{field}", f"{reason} and finds the length of a step itself"
+    else:
+        yield "optimiser.optax.lbfgs", f"optimiser.name is {name!r}"
+        reason = f"optimiser.optax.schedule is {fields.schedule!r}"
+        if fields.schedule not in schedules.DECAYING:
+            yield "optimiser.optax.decay_steps", reason
+            yield "optimiser.optax.final_fraction", reason
+        if fields.schedule != "piecewise":
+            yield "optimiser.optax.piecewise", reason
+    if name not in optimisers.WITH_WEIGHT_DECAY:
+        yield "optimiser.optax.weight_decay", f"optimiser.name is {name!r}, which has none"
+    if not fields.pruning.sparsity:
+        for field in ("first_step", "last_step"):
+            yield f"optimiser.optax.pruning.{field}", "optimiser.optax.pruning.sparsity is 0"
+
+
 def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
-    """The fields of a simulation where data are read, and those of images that others overrule."""
-    if data.name not in SOURCES:
+    """The fields of simulations where data are read, and those of sections that others overrule."""
+    if data.name in SYSTEMS:
         return
-    for field, value in data.items():
-        if field not in ("name", "environment") and not isinstance(value, ConfigDict):
-            yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"
+    unused = {"directory", "doses", *(field.name for field in dataclasses.fields(Simulation))}
+    # What a run's rule makes is kept as simulations are.
+    for field in sorted(unused - {"system"} - ({"directory"} if data.name == "run" else set())):
+        yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"
     section, fields = f"data.{data.name}", data[data.name]
     if "mask" in fields and fields.mask not in FOUND_MASKS:
         yield f"{section}.foreground", f"{section}.mask is {fields.mask!r} and not found in images"
@@ -394,13 +439,18 @@ def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
                 yield f"{section}.{field}", f"{section}.mask is 'none'"
     if fields.get("times"):
         yield f"{section}.interval", f"{section}.times gives every frame its time"
+    if not fields.get("stream", True):
+        for field in ("statistics_windows", "scan"):
+            yield f"{section}.{field}", f"{section}.stream is False"
 
 
 def _unmasked(data: ConfigDict) -> str:
-    """Why the rule meets no mask of the data; empty where it does."""
+    """Why the rule meets no mask of the data; empty where it does, or may."""
     section, fields = "data", data
-    if data.name in SOURCES:
+    if data.name in _READ:
         section, fields = f"data.{data.name}", data[data.name]
+    if data.name == "run":
+        return ""
     if fields.get("mask", NO_MASK) == NO_MASK:
         return f"{section}.mask is 'none'"
     exterior = fields.get("exterior", CLOSED)

@@ -1,4 +1,4 @@
-"""The data that a config asks for: simulated, or read by one of `data.sources`.
+"""The data that a config asks for: simulated, read by one of `data.sources`, or made by a run.
 
 Whatever the source, trajectories come with what the config has made of them: environments, and
 inputs that differ from one trajectory to another.
@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffpattern import restored
 from diffpattern.data import builders, environment
+from diffpattern.data.hdf5 import StoredTrajectories
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import SOURCES
-from diffpattern.data.statistics import Statistics, summarise
+from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.models import monomials
@@ -22,21 +24,36 @@ from diffpattern.models.monomials import Whitening
 from diffpattern.systems import SYSTEMS
 
 
-def load(config: ConfigDict) -> dict[str, Trajectories]:
-    """Trajectories by split, simulated on first use.
+def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
+    """Trajectories by split: simulated on first use, or read. Those to train on may stay in files.
 
     Raises:
       InputError: naming the field or file that cannot work.
     """
-    data = _read(config) if config.data.name in SOURCES else _simulated(config)
+    name, fields = config.data.name, config.data.environment
+    if name in SOURCES:
+        data = SOURCES[name](config.data[name])
+    elif name == "run":
+        data = restored.rollouts(config, simulate=_simulated)
+    else:
+        data = _simulated(config)
     return {
-        split: environment.added(trajectories, config.data.environment).regular()
+        split: trajectories.seeing(fields)
+        if isinstance(trajectories, StoredTrajectories)
+        else environment.added(trajectories, fields).regular()
         for split, trajectories in data.items()
     }
 
 
+def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
+    """The trajectories of all doses."""
+    doses, simulations = _doses(config), list(_simulations(config))
+    runs = [builders.load(settings, config.data.directory or None) for settings in simulations]
+    return {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
+
+
 def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, Statistics]:
-    """Times and statistics as those of the data will be, in shape, before there are any.
+    """Times and statistics as simulated data will have them, in shape, before there are any.
 
     Args:
       config: of the run.
@@ -45,9 +62,6 @@ def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, 
     Raises:
       InputError: the data cannot be made.
     """
-    if config.data.name in SOURCES:
-        train = load(config)["train"]
-        return train.times, summarise(train, degrees)
     settings = list(_simulations(config))
     for one in settings:
         require_stable(one)
@@ -74,8 +88,8 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses", *SOURCES):
-        del fields[other]
+    for other in ("directory", "environment", "doses", "run", *SOURCES):
+        fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])
     parameters = {system: fields.pop(system) for system in SYSTEMS}
@@ -84,17 +98,6 @@ def simulation(config: ConfigDict) -> Simulation:
     except InputError as error:
         raise InputError(f"data.{name}.{error}") from error
     return Simulation(system=system, **fields)
-
-
-def _read(config: ConfigDict) -> dict[str, Trajectories]:
-    return SOURCES[config.data.name](config.data[config.data.name])
-
-
-def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
-    doses = _doses(config)
-    directory = config.data.directory or None
-    runs = [builders.load(settings, directory) for settings in _simulations(config)]
-    return {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
 
 
 def _simulations(config: ConfigDict) -> Iterator[Simulation]:

@@ -8,15 +8,14 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, findings, problem, scores
+from diffpattern import configuration, findings, restored, scores
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.errors import InputError
 from diffpattern.files import npz
 from diffpattern.parallel.mesh import ALONE, make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
 from diffpattern.run_folder import RunFolder
-from diffpattern.training.checkpoints import Checkpoints, Restored
+from diffpattern.training.checkpoints import Restored
 from diffpattern.training.metrics import read_scalars
 from diffpattern.training.step import prefers_together
 
@@ -37,19 +36,17 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
     """
     # The rule, as it was trained.
-    config, facts = folder.config(), folder.facts()
-    truth, summary = folder.data()
-    sought = problem.build(config, summary)
-    template = jax.eval_shape(lambda: sought.initialise(config.seed))
-    restored = _restore(folder, template, step)
+    facts, rule = folder.facts(), restored.restore(folder, step)
+    config, sought, checkpoint = rule.config, rule.problem, rule.checkpoint
+    truth, summary = rule.truth, rule.statistics
 
-    logging.info("Evaluating step %d of %s on %s", restored.step, folder.path, jax.devices())
+    logging.info("Evaluating step %d of %s on %s", checkpoint.step, folder.path, jax.devices())
 
     # Its predictions, and what they are worth.
     mesh = make_mesh(1 if sought.running == ALONE else -1)
     together = prefers_together(config.training.windows)
     prediction = make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
-        restored.parameters
+        checkpoint.parameters
     )
     result = scores.summarise(
         prediction,
@@ -65,7 +62,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     # What it says.
     found = findings.read(
         sought,
-        restored.parameters,
+        checkpoint.parameters,
         truth,
         mesh,
         together=together,
@@ -75,26 +72,16 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
         window=config.training.window,
         sampling=config.training.sampling,
     )
-    result |= {"step": restored.step, "floor_fraction": config.evaluation.floor} | found
+    result |= {"step": checkpoint.step, "floor_fraction": config.evaluation.floor} | found
 
     # On disk and on screen.
     folder.write("eval/scores.json", json.dumps(result, indent=1))
     folder.write("eval/predictions.npz", _to_npz(prediction, truth))
-    report = _report(folder, config, facts, result, truth, prediction, restored)
+    report = _report(folder, config, facts, result, truth, prediction, checkpoint)
     folder.write("report.html", page.render(report))
     print(text.table(result))
     print(f"\nScores: {folder.scores}\nReport: {folder.report}")
     return result
-
-
-def _restore(folder: RunFolder, template: Any, step: int | None) -> Restored:
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        if step is None and (best := checkpoints.best) is not None:
-            try:
-                return checkpoints.restore(template, step=best)
-            except InputError as error:
-                logging.warning("The best checkpoint cannot be used, taking the newest: %s", error)
-        return checkpoints.restore(template, step=step)
 
 
 def _to_npz(prediction: np.ndarray, truth: Trajectories) -> bytes:
@@ -110,14 +97,14 @@ def _report(
     result: dict[str, Any],
     truth: Trajectories,
     prediction: np.ndarray,
-    restored: Restored,
+    checkpoint: Restored,
 ) -> page.RunReport:
     sessions = facts.get("sessions") or [{}]
     first, last = sessions[0], sessions[-1]
     versions = last.get("versions", {})
     shown = {
-        "Checkpoint": f"step {restored.step}",
-        "Time": f"{restored.metadata['seconds']:.0f} s until this checkpoint",
+        "Checkpoint": f"step {checkpoint.step}",
+        "Time": f"{checkpoint.metadata['seconds']:.0f} s until this checkpoint",
         "Devices": ", ".join(last.get("devices", [])),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "Commit": last.get("commit") or "not known",

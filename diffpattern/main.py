@@ -2,6 +2,7 @@
 
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
+python -m diffpattern.main --mode=data --config=configs/pde.py
 """
 
 import os
@@ -18,9 +19,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from diffpattern import configuration, evaluate, train
+from diffpattern import configuration, evaluate, preview, train
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
@@ -35,10 +36,14 @@ _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "The run's folder: training goes on with the run in it, or begins one there. Without it, "
-    "training makes runs/<config>-<time>.",
+    "training makes runs/<config>-<time>. With --mode=data, where the picture goes; without it, "
+    "into the current folder.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval"], "Train and score a rule, or score a trained one again."
+    "mode",
+    "train",
+    ["train", "eval", "data"],
+    "Train and score a rule, score a trained one again, or show what a config would train on.",
 )
 _STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint that eval takes; without it, the best by its validation score."
@@ -50,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1:
             raise InputError(f"{argv[1]!r} is not a flag; flags are given as --name=value.")
-        (_evaluate if _MODE.value == "eval" else _train)()
+        {"train": _train, "eval": _evaluate, "data": _show_data}[_MODE.value]()
     except (InputError, TrainingError) as error:
         _stop(error)
     except KeyboardInterrupt:
@@ -58,17 +63,26 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _train() -> None:
+    config, path = _prepared(), flags.FLAGS["config"].config_filename
+    folder = RunFolder(Path(_WORKDIR.value)) if _WORKDIR.value else new_folder(path)
+    logging.info("Training in %s on %s", folder.path, jax.devices())
+    train.train_and_evaluate(config, folder, config_path=path)
+    logging.info("Run folder: %s", folder.path)
+
+
+def _show_data() -> None:
+    preview.show(_prepared(), Path(_WORKDIR.value or "."))
+
+
+def _prepared() -> ConfigDict:
+    """The config, checked, once the process is ready for it."""
     if _CONFIG.value is None:
-        raise InputError("--mode=train needs --config, such as --config=configs/pde.py.")
+        raise InputError(f"--mode={_MODE.value} needs --config, such as --config=configs/pde.py.")
     if _STEP.value is not None:
         raise InputError("--step is for --mode=eval; training goes on from the newest checkpoint.")
     configuration.check(_CONFIG.value)
     start_up(_CONFIG.value)
-    path = flags.FLAGS["config"].config_filename
-    folder = RunFolder(Path(_WORKDIR.value)) if _WORKDIR.value else new_folder(path)
-    logging.info("Training in %s on %s", folder.path, jax.devices())
-    train.train_and_evaluate(_CONFIG.value, folder, config_path=path)
-    logging.info("Run folder: %s", folder.path)
+    return _CONFIG.value
 
 
 def _evaluate() -> None:

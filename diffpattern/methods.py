@@ -15,7 +15,7 @@ from diffpattern import objective
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.problem import Problem, build
-from diffpattern.training import least_squares, optimisers
+from diffpattern.training import averaging, least_squares, optimisers
 from diffpattern.training.augmentation import Augmentation
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Metrics, Watch
@@ -96,8 +96,10 @@ def make_training(
             lost_in_a_row=lambda damping: 0,
             schedule=lambda step: {},
         )
-    chain = optimisers.Chain(config.optimiser.name, **config.optimiser.optax)
-    optimiser, learning_rate = chain.build(), chain.schedule()
+    chain = optimisers.Chain.of(config.optimiser.name, config.optimiser.optax.to_dict())
+    optimiser, frozen = chain.build(initial), chain.are_frozen(initial)
+    of_all = _window_loss(config, sought, times)
+    window_loss = lambda parameters, *window: of_all(optimisers.held(parameters, frozen), *window)
     pool = make_pool(config, sought, mesh.size)
 
     def start_pool(whole: Window) -> Slots | None:
@@ -107,23 +109,24 @@ def make_training(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(config.seed), count)
         return jax.jit(pool.start)(whole, keys)
 
+    step = make_gradient_step(window_loss, optimiser, lower, **options, pool=pool)
+    start = lambda: optimiser.init(initial)
+    if chain.average_decay:
+        step = averaging.averaged(step, chain.average_decay)
+        start = lambda: averaging.start(initial, optimiser.init(initial))
+
     return Training(
-        make_gradient_step(
-            _window_loss(config, sought, times),
-            optimiser,
-            lower,
-            **options,
-            pool=pool,
-        ),
-        lambda: optimiser.init(initial),
+        step,
+        # Copies, since a compiled step takes over the memory of its state, in which some of Optax's
+        # rules begin with the same array twice.
+        lambda: jax.tree.map(jnp.copy, start()),
         start_pool=start_pool,
         is_lost=lambda metrics: not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all(),
         patience=chain.skip_nonfinite,
         nature="The loss or its gradient is not finite",
         limit="optimiser.optax.skip_nonfinite",
         lost_in_a_row=lambda state: int(optimisers.nonfinite_in_a_row(state)),
-        # The rate of the step that led to `step`, if none before was passed over.
-        schedule=lambda step: {"learning_rate": float(learning_rate(step - 1))},
+        schedule=chain.scheduled,
     )
 
 

@@ -7,6 +7,7 @@
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
     RUN/eval/               scores.json and predictions.npz
     RUN/report.html
+    RUN/data.png            what it trains on, if --mode=data was asked for it
 
 Files appear complete or not at all: written beside, then renamed.
 """
@@ -35,6 +36,9 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
+
+# The picture of a run's data, which may be there before the run.
+PREVIEW = "data.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +105,7 @@ class RunFolder:
         if self.is_run:
             configuration.agree(config, self.config(), str(self.path))
             self.facts()
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or self._holds_other_things()):
             raise InputError(
                 f"{self.path} exists and is not the folder of a run; --workdir takes a new or "
                 "empty folder, or one that training has made."
@@ -112,6 +116,10 @@ class RunFolder:
                 f"{self.path} cannot be written, since {present} is not a folder that you may "
                 "write to; --workdir takes another."
             )
+
+    def _holds_other_things(self) -> bool:
+        """Whether there is more than the picture that `--mode=data` leaves before training."""
+        return any(entry.name != PREVIEW for entry in self.path.iterdir())
 
     def record(self, config: ConfigDict, config_path: str, data_digest: Mapping[str, str]) -> None:
         """Writes the config, and adds this session to those that run.json tells of.

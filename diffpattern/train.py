@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, dataset, evaluate, problem, scores
-from diffpattern.data import statistics, windows
+from diffpattern.data import statistics, streams
+from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data.streams import Batches, Sampling
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import TrainingError
 from diffpattern.methods import Training, make_training
@@ -22,7 +25,8 @@ from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
-from diffpattern.training import least_squares
+from diffpattern.systems import SYSTEMS
+from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
 from diffpattern.training.step import TrainState, compiled, prefers_together, put_state
@@ -53,13 +57,18 @@ def train_and_evaluate(
     configuration.check(config)
     mesh, together = make_mesh(config.mesh.data), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
-    rehearse(config, *dataset.expected(config, degrees), mesh)
+    simulated = config.data.name in SYSTEMS
+    if simulated:
+        rehearse(config, *dataset.expected(config, degrees), mesh)
     folder.check(config)
 
     # The data; the rule, and how it is trained.
     data = dataset.load(config)
     digest = {split: trajectories.digest() for split, trajectories in data.items()}
-    summary = statistics.summarise(data["train"], degrees)
+    summary = statistics.summarise(streams.sample(data["train"]), degrees)
+    if not simulated:
+        rehearse(config, data["train"].times, summary, mesh)
+    batches = make_batches(config, data["train"])
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -69,12 +78,14 @@ def train_and_evaluate(
         folder.check(config)
 
         # A checkpoint to go on from, or a first state.
-        state = first_state(config, training, initial, data["train"], mesh)
+        state = first_state(config, training, initial, batches, mesh)
         restored = checkpoints.resume(state.parameters, (state.step, state.optimiser, state.pool))
         if restored:
             step, optimiser_state, pool = restored.training_state
             state = TrainState(step, restored.parameters, optimiser_state, pool)
+            state = averaging.exchanged(state)
             began -= restored.metadata["seconds"]
+            batches.restore(restored.metadata.get("batches", {}))
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
         else:
             logging.info("Rule:\n%s", parameter_overview.get_parameter_overview(initial))
@@ -94,8 +105,7 @@ def train_and_evaluate(
                 Progress(first, last) as progress,
             ):
                 for step in range(first + 1, last + 1):
-                    batch = draw_batch(config, data["train"], step - 1, mesh)
-                    state, metrics = train_step(state, batch)
+                    state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
                     averages.add(metrics)
                     watch.add(step, metrics)
                     saves = step % config.training.checkpoint_every == 0 or step == last
@@ -105,21 +115,26 @@ def train_and_evaluate(
                     row = averages.take() | training.schedule(step)
                     if saves:
                         watch.settle()
-                        row["validation"] = validate(state.parameters)
+                        row["validation"] = validate(averaging.evaluated_parameters(state))
                     writer.write(step, row)
                     progress.tell(step, row)
                     if saves:
-                        save(checkpoints, state, time.monotonic() - began, row["validation"])
+                        metadata = {
+                            "seconds": time.monotonic() - began,
+                            "batches": batches.state(),
+                        }
+                        save(checkpoints, state, metadata, row["validation"])
 
     # What came of it.
     return evaluate.evaluate(folder)
 
 
 def first_state(
-    config: ConfigDict, training: Training, initial: Any, train: Trajectories, mesh: Mesh
+    config: ConfigDict, training: Training, initial: Any, batches: Batches, mesh: Mesh
 ) -> TrainState:
     """The state before the first step, on the mesh."""
-    pool = training.start_pool(windows.whole(train, config.training.batch)["window"])
+    pooled = config.training.starts == "pool"
+    pool = training.start_pool(batches.draw(0)["window"]) if pooled else None
     return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
 
 
@@ -127,7 +142,7 @@ def fit_derivatives(
     config: ConfigDict,
     sought: Problem,
     state: TrainState,
-    train: Trajectories,
+    train: Trajectories | StoredTrajectories,
     mesh: Mesh,
     together: bool,
 ) -> TrainState:
@@ -153,28 +168,27 @@ def fit_derivatives(
     damping = put(least_squares.Damping.start(1e-3), mesh)
     # Copies, because a compiled step takes over the memory of what it is given.
     fit = jax.tree.map(jnp.copy, TrainState(state.step, state.parameters, damping))
+    pairs = make_batches(config, train, window=1)
     for index in range(steps):
-        fit, metrics = step(fit, draw_batch(config, train, index, mesh, window=1))
+        fit, metrics = step(fit, draw_batch(pairs, index, mesh))
     logging.info("Derivative fit: %d steps, loss %.3g", steps, metrics["loss"])
     return dataclasses.replace(state, parameters=fit.parameters)
 
 
-def draw_batch(
-    config: ConfigDict, train: Trajectories, step: int, mesh: Mesh, window: int | None = None
-) -> dict[str, Any]:
-    """The windows of a step, on the mesh; whole trajectories for a pool."""
-    if config.training.starts == "pool" and window is None:
-        batch = windows.whole(train, config.training.batch)
-    else:
-        batch = windows.draw(
-            train,
-            step,
-            seed=config.seed,
-            count=config.training.batch,
-            window=window or config.training.window,
-            sampling=config.training.sampling,
-        )
-    return put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
+def make_batches(
+    config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None = None
+) -> Batches:
+    """What gives the train steps their windows: whole trajectories for a pool."""
+    training = config.training
+    if training.starts == "pool" and window is None:
+        return streams.Whole(train, training.batch)
+    sampling = Sampling(config.seed, training.batch, window or training.window, training.sampling)
+    return streams.batches(train, sampling)
+
+
+def draw_batch(batches: Batches, step: int, mesh: Mesh) -> dict[str, Any]:
+    """The windows of a step, on the mesh."""
+    return put(fill_up(batches.draw(step), mesh.shape[DATA]), mesh, SPREAD)
 
 
 def make_validation(config, sought, validation, summary, mesh, together):
@@ -193,12 +207,15 @@ def make_validation(config, sought, validation, summary, mesh, together):
     return validate
 
 
-def save(checkpoints: Checkpoints, state: TrainState, seconds: float, score: float) -> None:
+def save(
+    checkpoints: Checkpoints, state: TrainState, metadata: Mapping[str, Any], score: float
+) -> None:
     """Saves a checkpoint, whose parameters are finite: what is not would spoil every later step.
 
     Raises:
       TrainingError: they are not, or it cannot be written.
     """
+    state = averaging.exchanged(state)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.parameters):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -210,7 +227,7 @@ def save(checkpoints: Checkpoints, state: TrainState, seconds: float, score: flo
         int(state.step),
         state.parameters,
         (state.step, state.optimiser, state.pool),
-        metadata={"seconds": seconds},
+        metadata=metadata,
         score=score,
     )
 

@@ -19,6 +19,7 @@ def pair(ours, theirs, **changes):
     return dataclasses.replace(made, **changes)
 
 
+@pytest.mark.slow
 def test_rda_has_the_loss_and_gradient_of_diffrax():
     tiny = rda(batch=3, shape=(5, 4), species=3, hidden=(4, 4), steps=3)
     loss, gradient = tiny.ours()

@@ -13,7 +13,10 @@ from diffpattern.errors import InputError
 
 NCA = {"model.name": "nca"}
 NADAM = {"optimiser.name": "nadam"}
+LBFGS = {"optimiser.name": "lbfgs"}
+CONSTANT = {"optimiser.optax.schedule": "constant"}
 FRACTION = {"loss.settings.sampled_euclidean.fraction": 1.5}
+WELL, RUN = {"data.name": "the_well"}, {"data.name": "run", "data.directory": "data"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
 
 
@@ -25,7 +28,18 @@ def assert_one_sentence(message: str, *words: str):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, NCA, NADAM, NETWORK, {"solver.dt": 0.0, "solver.adaptive.max_steps": 9}]
+    "changes",
+    [
+        {},
+        NCA,
+        NADAM,
+        LBFGS,
+        NADAM | CONSTANT,
+        NETWORK,
+        WELL,
+        RUN,
+        {"solver.dt": 0.0, "solver.adaptive.max_steps": 9},
+    ],
 )
 def test_sound_configs_pass(changes):
     configuration.check(tiny.config(**changes))
@@ -42,7 +56,7 @@ def test_sound_configs_pass(changes):
         ({"model.rda.advection.scheme": "weno"}, "model.rda.advection.scheme", "upwind"),
         ({"training.sampling": "linear"}, "training.sampling", "uniform"),
         ({"training.windows": "apar"}, "training.windows", "apart"),
-        ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, nadam"),
+        ({"optimiser.name": "adamm"}, "optimiser.name", "levenberg_marquardt, ada"),
         ({"model.rda.terms": ()}, "model.rda.terms", "polynomial"),
         ({"model.rda.terms": ("network", "network")}, "model.rda.terms", "each once"),
         ({"model.rda.terms": ("network", "decay")}, "model.rda.terms", "advection"),
@@ -57,6 +71,11 @@ def test_sound_configs_pass(changes):
         ({"training.batch": -4}, "training.batch", "positive"),
         ({"optimiser.optax.learning_rate": float("inf")}, "learning_rate", "positive"),
         ({"optimiser.optax.skip_nonfinite": -1}, "skip_nonfinite", "0 or more"),
+        (NADAM | {"optimiser.optax.schedule": "cosin"}, "optimiser.optax.schedule", "piecewise"),
+        (NADAM | {"optimiser.optax.average_decay": 1.0}, "average_decay", "below 1"),
+        (NADAM | {"optimiser.optax.pruning.sparsity": 1.0}, "pruning.sparsity", "below 1"),
+        (LBFGS | {"optimiser.optax.lbfgs.memory": 0}, "lbfgs.memory", "positive"),
+        (LBFGS | {"optimiser.optax.lbfgs.search_steps": 0}, "lbfgs.search_steps", "positive"),
         ({"loss.l1": -1.0}, "loss.l1", "0 or more"),
         ({"model.nca.fire_rate": 1.5}, "model.nca.fire_rate", "at most 1"),
         ({"seed": -1}, "seed", "0 or more"),
@@ -69,6 +88,22 @@ def test_sound_configs_pass(changes):
         ({"loss.l2": 0.5}, "loss.l2", "minimises l2"),
         ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
         (NADAM | {"optimiser.levenberg_marquardt.damping": 1.0}, "damping", "nadam"),
+        ({"optimiser.optax.frozen": ("diffusion",)}, "optimiser.optax.frozen", "levenberg"),
+        (NADAM | {"optimiser.optax.lbfgs.memory": 5}, "lbfgs.memory", "nadam"),
+        (NADAM | {"optimiser.optax.weight_decay": 0.1}, "weight_decay", "nadam"),
+        (NADAM | {"optimiser.optax.piecewise": ("9=0.1",)}, "optax.piecewise", "'cosine'"),
+        (NADAM | CONSTANT | {"optimiser.optax.decay_steps": 9}, "decay_steps", "'constant'"),
+        (NADAM | CONSTANT | {"optimiser.optax.final_fraction": 0.1}, "final_fraction", "constant"),
+        (NADAM | {"optimiser.optax.pruning.last_step": 9}, "pruning.last_step", "sparsity is 0"),
+        (NADAM | {"optimiser.optax.pruning.first_step": 9}, "first_step", "sparsity is 0"),
+        (LBFGS | {"optimiser.optax.learning_rate": 0.1}, "optax.learning_rate", "lbfgs"),
+        (LBFGS | {"optimiser.optax.rates": ("diffusion=2",)}, "optax.rates", "lbfgs"),
+        (LBFGS | {"optimiser.optax.clip_norm": 2.0}, "optax.clip_norm", "lbfgs"),
+        (
+            NADAM | {"optimiser.optax.frozen": ("diffusion",), "optimiser.derivative_steps": 5},
+            "optimiser.derivative_steps",
+            "optimiser.optax.frozen is ('diffusion',)",
+        ),
         ({"model.nca.network.hidden": (64,)}, "model.nca.network.hidden", "model.name is 'rda'"),
         (NCA | {"solver.dt": 0.5}, "solver.dt", "model.name is 'nca'"),
         ({"model.rda.network.hidden": (8,)}, "model.rda.network.hidden", "no 'network'"),
@@ -126,6 +161,23 @@ def test_sound_configs_pass(changes):
         ({"data.doses": ("alpha=0.1,0.2",)}, "data.doses", "only automata"),
         ({"data.environment": ("edges",)}, "data.environment", "coordinates, edge"),
         ({"data.environment": ("edge",)}, "data.environment", "position=True"),
+        ({"data.the_well.every": 2}, "data.the_well.every", "data.name is 'gray_scott'"),
+        (WELL | {"data.pdebench.every": 2}, "data.pdebench.every", "data.name is 'the_well'"),
+        (WELL | {"data.shape": (8, 8)}, "data.shape", "read and not simulated"),
+        (WELL | {"data.the_well.inputs": ("F",)}, "data.the_well.inputs", "only automata"),
+        (WELL | {"data.doses": ("alpha=1,2",)}, "data.doses", "read and not simulated"),
+        (WELL | {"data.directory": "data"}, "data.directory", "read and not simulated"),
+        (RUN | {"data.run.train": 0}, "data.run.train", "positive"),
+        (RUN | {"data.run.interval": -1.0}, "data.run.interval", "0 or more"),
+        (RUN | {"data.end_time": 64.0}, "data.end_time", "read and not simulated"),
+        ({"data.run.seed": 1}, "data.run.seed", "data.name is 'gray_scott'"),
+        (WELL | {"data.the_well.every": 0}, "data.the_well.every", "positive"),
+        (WELL | {"data.the_well.snapshots": -1}, "data.the_well.snapshots", "0 or more"),
+        (
+            WELL | {"data.the_well.stream": False, "data.the_well.scan": False},
+            "data.the_well.scan",
+            "data.the_well.stream is False",
+        ),
     ],
     ids=str,
 )
@@ -195,7 +247,10 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
             assert_one_sentence(str(error), field, "runs/a", repr(value))
             strict.append(field)
     free = {field for field, _ in configuration.leaves(defaults)} - set(strict)
+    files = [f"data.{name}" for name in ("the_well", "pdebench")]
     assert free == {
+        *(f"{name}.{field}" for name in files for field in ("train", "validation", "test", "scan")),
+        "data.run.folder",
         "data.directory",
         "evaluation.covered",
         "evaluation.threshold",

@@ -176,6 +176,10 @@ def assert_refused(result, *words):
         (["--config=configs/pde.py", "extra"], ["extra"]),
         (["--config.seed=3"], ["--config=FILE"]),
         ([], ["--config"]),
+        (["--mode=data"], ["--mode=data", "--config"]),
+        (["--mode=data", "--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
+        (["--mode=data", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+        (["--mode=data", *TINY, "--workdir=/proc/run"], ["/proc/run"]),
         (["--mode=eval"], ["--workdir"]),
         (["--mode=eval", "--step=a", "--workdir=runs"], ["--step", "a"]),
         (["--mode=eval", "--workdir=WORK", "--config=configs/pde.py"], ["--config"]),
@@ -209,7 +213,7 @@ def test_what_cannot_be_written_is_told_in_a_sentence(diffpattern, trained, tmp_
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(diffpattern, tmp_path):
-    sgd = {"learning_rate": 1e20, "clip_norm": 0, "warmup_steps": 0, "decay_steps": 0}
+    sgd = {"learning_rate": 1e20, "clip_norm": 0, "warmup_steps": 0, "schedule": "constant"}
     huge = [f"--config.optimiser.optax.{field}={value}" for field, value in sgd.items()]
     run = tmp_path / "run"
     result = diffpattern(*TINY, "--config.optimiser.name=sgd", *huge, f"--workdir={run}")
@@ -257,6 +261,16 @@ def test_evaluation_needs_the_folder_alone_and_no_tensorflow(diffpattern, traine
     assert code == 0, error
     assert "SPY False" in out
     assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
+
+
+def test_data_are_shown_before_training(diffpattern, tmp_path):
+    code, out, error = diffpattern("--mode=data", *TINY, f"--workdir={tmp_path / 'run'}")
+    assert code == 0, error
+    assert "A, B on 8 x 8 cells" in out
+    assert "train: 2 trajectories of 5 snapshots, from t = 0 to 8" in out
+    assert f"Picture: {tmp_path / 'run' / 'data.png'}" in out
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.png"]
+    assert "SPY False" in out  # TensorFlow is not needed
 
 
 def test_a_terminal_gets_a_bar_and_the_run_goes_on(trained, tmp_path, data):

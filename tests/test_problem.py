@@ -18,6 +18,7 @@ from diffpattern.rollout import Adaptive, Stepped
 from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott
 
+SLOW_TO_COMPILE = ("dopri8", "kencarp3", "kvaerno3")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NCA = {
@@ -190,7 +191,13 @@ def under(solver):
     return build(**SMALL_STEPS | {"solver.name": solver, "solver.dt": 0.0})
 
 
-@pytest.mark.parametrize("solver", problem.solver_names())
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ())
+        for name in problem.solver_names()
+    ],
+)
 def test_every_solver_gives_gradients_that_are_finite_differences(solver):
     with jax.enable_x64(True):
         sought = under(solver)

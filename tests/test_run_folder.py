@@ -52,6 +52,13 @@ def test_other_data_than_those_of_the_run_are_refused(folder):
     assert_refused(folder.data, folder.path / "data" / "test.npz", "run.json", "--workdir")
 
 
+def test_a_picture_of_the_data_may_be_there_before_the_run(tmp_path):
+    (tmp_path / "data.png").write_text("of --mode=data")
+    RunFolder(tmp_path).check(tiny.config())
+    (tmp_path / "thesis.tex").write_text("all of it")
+    assert_refused(lambda: RunFolder(tmp_path).check(tiny.config()), tmp_path, "--workdir")
+
+
 def test_every_session_is_recorded(folder):
     config = tiny.config(**{"training.steps": 99})
     folder.check(config)

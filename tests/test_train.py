@@ -4,14 +4,17 @@ import itertools
 import json
 import shutil
 
+import hdf5_files
 import jax
 import numpy as np
 import pytest
+import tiny
 from absl import logging
-from tiny_runs import LEAST_SQUARES, NCA, POOL, compiled_once, run  # noqa: F401
+from tiny_runs import FIELDS, LEAST_SQUARES, NCA, POOL, compiled_once, run  # noqa: F401
 
 from diffpattern import evaluate, methods, train
 from diffpattern.errors import InputError, TrainingError
+from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import read_scalars
 
@@ -103,10 +106,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 def test_a_killed_run_goes_on_bit_for_bit(method, whole, directory, tmp_path, monkeypatch):
     draw = train.draw_batch
 
-    def kill(config, data, step, mesh, **options):
-        if step == 4 and not options:
+    def kill(batches, step, mesh):
+        if step == 4:
             raise KeyboardInterrupt
-        return draw(config, data, step, mesh, **options)
+        return draw(batches, step, mesh)
 
     monkeypatch.setattr(train, "draw_batch", kill)
     with pytest.raises(KeyboardInterrupt):
@@ -114,6 +117,36 @@ def test_a_killed_run_goes_on_bit_for_bit(method, whole, directory, tmp_path, mo
     monkeypatch.setattr(train, "draw_batch", draw)
     run(directory, tmp_path, **method)
     assert_same_end(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_a_run_on_data_that_stay_in_files_goes_on_bit_for_bit(tmp_path):
+    simulated = tiny.data(shape=(5, 6), interval=2.0, end_time=8.0, train=6).values
+    path = hdf5_files.the_well(
+        tmp_path / "set.hdf5",
+        {name: simulated[..., n].swapaxes(2, 3) for n, name in enumerate("AB")},
+        times=2.0 * np.arange(5),
+        spacings={"x": 1.0, "y": 1.0},
+    )
+    changes = LEAST_SQUARES | {
+        "data.name": "the_well",
+        "data.the_well.train": path,
+        "data.the_well.validation_trajectories": 1,
+        "data.the_well.test_trajectories": 2,
+        "data.the_well.statistics_windows": 12,
+    }
+    changes |= {name: value for name, value in FIELDS.items() if not name.startswith("data.")}
+
+    def advance(folder, steps):
+        config = tiny.config(**changes | {"training.steps": steps})
+        train.train_and_evaluate(config, RunFolder(tmp_path / folder), config_path="tiny.py")
+
+    advance("whole", 6)
+    advance("stopped", 3)
+    advance("stopped", 6)
+    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
+    metadata = {step: kept.metadata for step, kept in checkpoints(tmp_path / "stopped").items()}
+    assert metadata[3]["batches"] == {"next_index": 3}
 
 
 @pytest.mark.slow
@@ -164,8 +197,8 @@ def poison(monkeypatch):
     draw = train.draw_batch
 
     def spoil(*steps):
-        def poisoned(config, data, step, mesh, **options):
-            batch = draw(config, data, step, mesh, **options)
+        def poisoned(batches, step, mesh):
+            batch = draw(batches, step, mesh)
             if step + 1 not in steps:
                 return batch
             window = batch["window"]
@@ -213,7 +246,7 @@ def test_a_huge_learning_rate_ends_a_run(directory, tmp_path, learning_rate):
         "optimiser.name": "sgd",
         "optimiser.optax.learning_rate": learning_rate,
         "optimiser.optax.warmup_steps": 0,
-        "optimiser.optax.decay_steps": 0,
+        "optimiser.optax.schedule": "constant",
         "optimiser.optax.clip_norm": 0.0,
         "loss.l2": 1e6,
         "training.checkpoint_every": 1,
@@ -274,7 +307,7 @@ def test_least_squares_passes_over_what_is_not_finite_but_not_for_ever(
 def test_what_cannot_work_is_refused_before_anything_is_simulated_or_written(
     changes, words, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "load_data", None)
+    monkeypatch.setattr(train.dataset, "load", None)
     with pytest.raises(InputError) as error:
         run(tmp_path / "data", tmp_path / "run", **changes)
     assert "\n" not in str(error.value)

@@ -41,16 +41,17 @@ class Run:
         configuration.check(config)
         summary = statistics.summarise(trajectories, problem.whitened_degrees(config))
         self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
+        self.batches = train.make_batches(config, trajectories)
         self.sought = problem.build(config, summary, devices)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)
         training = make_training(config, self.sought, initial, self.mesh, together)
         self.step = compiled(training.step, self.mesh)
-        self.state = train.first_state(config, training, initial, trajectories, self.mesh)
+        self.state = train.first_state(config, training, initial, self.batches, self.mesh)
 
     def advance(self) -> dict[str, float]:
         """Makes one train step; returns its metrics."""
-        batch = train.draw_batch(self.config, self.trajectories, int(self.state.step), self.mesh)
+        batch = train.draw_batch(self.batches, int(self.state.step), self.mesh)
         self.state, metrics = self.step(self.state, batch)
         return {name: float(value) for name, value in metrics.items()}
 

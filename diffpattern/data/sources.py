@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern.data import images, panels
+from diffpattern.data import hdf5, images, panels
+from diffpattern.data.hdf5 import StoredTrajectories
 from diffpattern.data.images import ImageSequence
 from diffpattern.data.preparation import (
     BACKGROUNDS,
@@ -57,9 +58,9 @@ def read_images(fields: ConfigDict) -> dict[str, Trajectories]:
         for split in SPLITS
         if fields[split]
     }
-    if fields.seed:
+    if fields.seed_channel:
         sequences = {
-            split: [_seeded(one, fields.seed) for one in prepared]
+            split: [_seeded(one, fields.seed_channel) for one in prepared]
             for split, prepared in sequences.items()
         }
     first, *others = (one.sequence for prepared in sequences.values() for one in prepared)
@@ -120,9 +121,11 @@ def read_panels(fields: ConfigDict) -> dict[str, Trajectories]:
 
 
 # What `data.name` may be, beside a system: the section of the config -> trajectories by split.
-SOURCES: dict[str, Callable[[ConfigDict], dict[str, Trajectories]]] = {
+SOURCES: dict[str, Callable[[ConfigDict], dict[str, Trajectories | StoredTrajectories]]] = {
     "images": read_images,
     "panels": read_panels,
+    "the_well": hdf5.load_the_well,
+    "pdebench": hdf5.load_pdebench,
 }
 
 
@@ -220,7 +223,7 @@ def _seeded(prepared: Prepared, channel: str) -> Prepared:
     sequence = prepared.sequence
     if channel not in sequence.channels:
         raise InputError(
-            f"data.images.seed is {channel!r}, but {sequence.path} has the channels "
+            f"data.images.seed_channel is {channel!r}, but {sequence.path} has the channels "
             f"{', '.join(sequence.channels)}."
         )
     seed = np.zeros_like(sequence.frames[:1])

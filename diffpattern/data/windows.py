@@ -52,16 +52,24 @@ def check(times: np.ndarray, window: int, sampling: str) -> None:
         raise InputError(f"training.sampling is {sampling!r}; take one of {', '.join(SAMPLINGS)}.")
 
 
-def draw(
-    trajectories: Trajectories, step: int, *, seed: int, count: int, window: int, sampling: str
-) -> dict[str, Any]:
-    """The windows of one train step.
+def places(
+    trajectories: int,
+    snapshots: int,
+    step: int,
+    *,
+    seed: int,
+    count: int,
+    window: int,
+    sampling: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the windows of one train step lie.
 
     Their starts are stratified: one in each of `count` equal parts of time, or of the logarithm of
     time counted from the first snapshot as 1, so that a small batch covers both ends.
 
     Args:
-      trajectories: the training data, N of them with T snapshots.
+      trajectories: N, how many there are.
+      snapshots: T, how many each has.
       step: of training.
       seed: of the run.
       count: B, how many windows.
@@ -69,16 +77,35 @@ def draw(
       sampling: "uniform" or "log".
 
     Returns:
-      "window", a batch of B windows, and "index" [B], each window's place in the batch.
+      Of each window, the trajectory [B] and its first snapshot [B].
     """
     random = np.random.default_rng((seed, step))
-    starts = len(trajectories.times) - window
+    starts = snapshots - window
     quantile = (np.arange(count) + random.random(count)) / count
     first = quantile * starts if sampling == "uniform" else (starts + 1) ** quantile - 1
     first = np.minimum(first.astype(int), starts - 1)
-    which = random.permutation(np.arange(count) % len(trajectories.values))
+    which = random.permutation(np.arange(count) % trajectories)
     # Fewer windows than trajectories: the permutation alone would never show the last ones.
-    which = (which + random.integers(len(trajectories.values))) % len(trajectories.values)
+    which = (which + random.integers(trajectories)) % trajectories
+    return which, first
+
+
+def draw(
+    trajectories: Trajectories, step: int, *, seed: int, count: int, window: int, sampling: str
+) -> dict[str, Any]:
+    """The windows of one train step; the arguments are those of `places`.
+
+    Returns:
+      "window", a batch of B windows, and "index" [B], each window's place in the batch.
+    """
+    which, first = places(
+        *trajectories.values.shape[:2],
+        step,
+        seed=seed,
+        count=count,
+        window=window,
+        sampling=sampling,
+    )
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(np.float32)

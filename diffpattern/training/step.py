@@ -105,7 +105,8 @@ def make_gradient_step(
     Args:
       window_loss: (parameters, window, key, whether the window's start is an old one of the pool)
         -> its loss, and the lattice that it ends with.
-      optimiser: Optax's transformation of the gradients.
+      optimiser: Optax's transformation of the gradients; may ask for the loss over these windows
+        as a function of the parameters, `value_fn`.
       lower: smallest values of the parameters; after each update they are projected onto them.
       mesh: over whose "data" axis the windows lie.
       seed: of this run.
@@ -141,11 +142,23 @@ def make_gradient_step(
         total = jax.lax.psum(weights.sum(), DATA)
         return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA)), slots
 
+    optimiser = optax.with_extra_args_support(optimiser)
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         specs = EVERYWHERE, EVERYWHERE, SPREAD, SPREAD
         spread = on_mesh(loss_and_gradient, mesh, specs, (EVERYWHERE, SPREAD), running)
         (loss, gradient), slots = spread(state.parameters, state.step, state.pool, batch)
-        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.parameters)
+
+        def projected(trial: Parameters) -> tuple[Array, Parameters]:
+            inside = jax.tree.map(jnp.maximum, trial, lower)
+            (loss, gradient), _ = spread(inside, state.step, state.pool, batch)
+            return loss, jax.tree.map(
+                lambda g, x, y: jnp.where(x < y, 0.0, g), gradient, trial, lower
+            )
+
+        updates, optimiser_state = optimiser.update(
+            gradient, state.optimiser, state.parameters, value=loss, value_fn=_value_of(projected)
+        )
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
@@ -161,3 +174,15 @@ def pool_keys(key: Array) -> Array:
 
 # What a window's key is folded with for each use of its own.
 _POOL, AUGMENTATION = 1_000_003, 1_000_033
+
+
+def _value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:
+    """The value alone, as a function that is differentiated by that gradient."""
+
+    @jax.custom_vjp
+    def value(parameters: Parameters) -> Array:
+        return value_and_gradient(parameters)[0]
+
+    scaled = lambda gradient, by: (jax.tree.map(lambda g: by * g, gradient),)
+    value.defvjp(value_and_gradient, scaled)
+    return value

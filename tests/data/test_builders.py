@@ -119,6 +119,7 @@ def test_another_dt_is_simulated_beside_the_first(tmp_path):
     np.testing.assert_allclose(first["test"].values, second["test"].values, atol=0.02)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_simulates_and_both_read(tmp_path):
     script = """
         simulate = builders.simulate

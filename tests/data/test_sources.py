@@ -357,9 +357,11 @@ def test_files_of_a_config_come_back_out_of_json():
 
 def test_a_seed_comes_before_the_frames(tmp_path):
     path = save(tmp_path / "frames.npy", np.full((2, 5, 7, 2), 0.25, np.float32))
-    train = read("images", train=(path,), species=("A", "B"), seed="B", interval=8.0)["train"]
+    train = read("images", train=(path,), species=("A", "B"), seed_channel="B", interval=8.0)[
+        "train"
+    ]
     np.testing.assert_array_equal(train.times, [0.0, 8.0, 16.0])
     assert train.values[0, 0].sum() == 1.0 and train.values[0, 0, 2, 3, 1] == 1.0
     np.testing.assert_array_equal(train.values[0, 1:], 0.25)
     with pytest.raises(InputError, match=r"frames\.npy has the channels channel1, channel2"):
-        read("images", train=(path,), seed="alpha")
+        read("images", train=(path,), seed_channel="alpha")

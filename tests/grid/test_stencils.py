@@ -491,6 +491,7 @@ def test_every_operator_differentiates_and_batches(name):
     np.testing.assert_allclose(*products, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_every_operator_works_inside_shard_map():
     grid = Grid((5, 4), 0.5, ("symmetric", Boundary("value", 0.5)))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))

@@ -144,6 +144,7 @@ def test_explicit_solvers_fail_at_a_stiff_problem_with_few_steps():
     assert np.isnan(jax.jit(functools.partial(stiff, "tsit5"))(DIFFUSION)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMPLICIT)
 def test_implicit_solvers_solve_a_stiff_problem_and_are_differentiable_both_ways(name, truth):
     solution, slopes = truth

@@ -13,7 +13,16 @@ from diffpattern.data.windows import Window
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.diffusion import LinearDiffusion
-from diffpattern.parallel.mesh import CHECKED, DATA, SPREAD, UNCHECKED, fill_up, make_mesh, put
+from diffpattern.parallel.mesh import (
+    ALONE,
+    CHECKED,
+    DATA,
+    SPREAD,
+    UNCHECKED,
+    fill_up,
+    make_mesh,
+    put,
+)
 from diffpattern.rollout import rollout, runge_kutta
 from diffpattern.training.step import (
     TrainState,
@@ -36,6 +45,13 @@ AUTOMATON = NADAM | {
     "model.nca.network.hidden": (12,),
     "model.nca.steps_per_interval": 3,
 }
+AVERAGED_AND_PRUNED = {
+    "optimiser.optax.average_decay": 0.9,
+    "optimiser.optax.pruning.sparsity": 0.5,
+    "optimiser.optax.pruning.first_step": 5,
+    "optimiser.optax.pruning.last_step": 15,
+    "optimiser.optax.rates": ("update/network/output=0.5",),
+}
 SIX = {"training.batch": 6}  # which neither 4 nor 8 divides
 
 
@@ -43,6 +59,7 @@ SIX = {"training.batch": 6}  # which neither 4 nor 8 divides
 
 # Of numpy, because a step takes over the memory of arrays that are on a device already.
 PARAMETERS = {"scale": np.array([0.5, 2.0], np.float32), "offset": np.float32(0.3)}
+DESCENT = optax.sgd(1.0)
 UNBOUNDED = {"scale": np.full(2, -np.inf), "offset": np.array(-np.inf)}
 
 
@@ -60,26 +77,32 @@ def toy_batch(count=6):
 
 
 def toy_step(
-    devices, *, lower=UNBOUNDED, together=False, running=CHECKED, loss=toy_loss, batch=None
+    devices,
+    *,
+    lower=UNBOUNDED,
+    together=False,
+    running=CHECKED,
+    batch=None,
+    optimiser=DESCENT,
 ):
-    """The state and metrics after a step of plain descent, and the state that was handed in."""
-    mesh, optimiser = make_mesh(devices), optax.sgd(1.0)
+    """The state and metrics after a step, and the state that was handed in."""
+    mesh = make_mesh(devices)
     step = make_gradient_step(
-        loss, optimiser, lower, mesh, seed=5, together=together, running=running
+        toy_loss, optimiser, lower, mesh, seed=5, together=together, running=running
     )
     first = put(TrainState(jnp.int32(3), PARAMETERS, optimiser.init(PARAMETERS)), mesh)
     batch = put(fill_up(batch or toy_batch(), devices), mesh, SPREAD)
     return *compiled(step, mesh)(first, batch), first
 
 
-def toy_answer():
+def toy_answer(parameters=PARAMETERS):
     """Loss and gradient of the mean over the windows, without a mesh."""
     batch = toy_batch()
     keys = window_keys(5, jnp.int32(3), batch)
     mean = lambda parameters: jnp.mean(
         jax.vmap(toy_loss, (None, 0, 0))(parameters, batch["window"], keys)[0]
     )
-    return jax.value_and_grad(mean)(PARAMETERS)
+    return jax.value_and_grad(mean)(jax.tree.map(jnp.asarray, parameters))
 
 
 @pytest.mark.usefixtures("quick_compilation")
@@ -121,6 +144,48 @@ def test_one_bad_window_is_seen_in_the_loss():
     assert np.isnan(metrics["loss"]) and np.isnan(metrics["gradient_norm"])
 
 
+TRIAL = {"scale": np.array([-0.5, 1.0], np.float32), "offset": np.float32(0.7)}
+
+
+def spy():
+    """An optimiser whose updates are the slope, at `TRIAL`, of the loss that it is given as a
+    function, and whose state becomes the loss there and where the step began."""
+
+    def update(gradient, state, parameters, *, value, value_fn):
+        there, slope = jax.value_and_grad(value_fn)(jax.tree.map(jnp.asarray, TRIAL))
+        # In a loop, as a search has it.
+        again = jax.lax.fori_loop(0, 2, lambda _, total: total + value_fn(TRIAL) / 2, 0.0)
+        return slope, {"here": value, "there": there, "again": again}
+
+    nothing = lambda _: {name: jnp.zeros(()) for name in ("here", "there", "again")}
+    return optax.GradientTransformationExtraArgs(nothing, update)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize(
+    ("devices", "running"), [(1, CHECKED), (8, CHECKED), (2, UNCHECKED), (1, ALONE)]
+)
+def test_an_optimiser_may_ask_for_the_loss_elsewhere_over_the_same_windows(devices, running):
+    state, _, _ = toy_step(devices, running=running, optimiser=spy())
+    here, (there, slope) = toy_answer()[0], toy_answer(TRIAL)
+    for name, expected in {"here": here, "there": there, "again": there}.items():
+        np.testing.assert_allclose(state.optimiser[name], expected, rtol=1e-5)
+    for name, value in state.parameters.items():
+        np.testing.assert_allclose(value - PARAMETERS[name], slope[name], rtol=1e-4)
+
+
+def test_elsewhere_ends_at_the_bounds():
+    lower = UNBOUNDED | {"scale": np.array([0.0, -np.inf], np.float32)}
+    state, _, _ = toy_step(2, lower=lower, optimiser=spy())
+    inside = TRIAL | {"scale": np.array([0.0, 1.0], np.float32)}
+    loss, slope = toy_answer(inside)
+    assert float(state.optimiser["there"]) == pytest.approx(float(loss), rel=1e-5)
+    assert state.parameters["scale"][0] == PARAMETERS["scale"][0]
+    np.testing.assert_allclose(
+        state.parameters["scale"][1] - PARAMETERS["scale"][1], slope["scale"][1], rtol=1e-4
+    )
+
+
 def test_keys_are_of_seed_step_and_window():
     batch = toy_batch()
     data = lambda seed, step: np.asarray(jax.random.key_data(window_keys(seed, step, batch)))
@@ -151,7 +216,11 @@ def test_a_cpu_takes_windows_apart_unless_told_otherwise():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
-    [AUTOMATON, NADAM, {"optimiser.name": "levenberg_marquardt"}],
+    [
+        AUTOMATON,
+        NADAM,
+        {"optimiser.name": "levenberg_marquardt"},
+    ],
     ids=["nca-nadam", "rda-nadam", "rda-levenberg_marquardt"],
 )
 def test_twenty_steps_are_the_same_on_one_two_four_and_eight_devices(fields):
@@ -173,6 +242,27 @@ def test_twenty_steps_are_the_same_on_one_two_four_and_eight_devices(fields):
             )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [{"optimiser.name": "lbfgs"}, AUTOMATON | AVERAGED_AND_PRUNED],
+    ids=["rda-lbfgs", "nca-pruned"],
+)
+def test_searches_averages_and_pruning_are_the_same_on_one_and_eight_devices(fields):
+    one, eight = (tiny.Run(tiny.config(**SIX | fields), tiny.data(), count) for count in (1, 8))
+    expected, found = one.train(20)["loss"], eight.train(20)["loss"]
+    assert expected[-3:].mean() < 0.6 * expected[0]
+    assert np.abs(found - expected).max() <= 1e-5 * expected[0]
+    for a, b in zip(*(jax.tree.leaves(run.state.parameters) for run in (one, eight)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    if "optimiser.optax.average_decay" in fields:
+        kernel = lambda tree: np.asarray(tree["update"]["network"]["hidden_0"]["kernel"])
+        for run in (one, eight):
+            zeros = kernel(run.state.parameters) == 0
+            assert zeros.mean() == 0.5
+            np.testing.assert_array_equal(kernel(run.state.optimiser.average) == 0, zeros)
+
+
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_fire_mask_is_at_work():
     masked, free = (
@@ -185,6 +275,7 @@ def test_the_fire_mask_is_at_work():
     assert first[0] == second[0] and abs(first[3] - second[3]) > 1e-3 * first[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nadam", "levenberg_marquardt"])
 def test_windows_together_and_apart_train_alike(name):
     fields = {"nadam": AUTOMATON, "levenberg_marquardt": {}}[name]
@@ -197,6 +288,7 @@ def test_windows_together_and_apart_train_alike(name):
     assert np.abs(together - apart).max() <= 1e-5 * apart[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_gradients_through_adaptive_steps_are_the_same_on_two_devices():
     """Their loop cannot be checked for what is equal on all devices: the checks are off."""
@@ -270,6 +362,6 @@ def test_diffusion_coefficients_do_not_fall_below_zero(name, truth, monkeypatch)
 
 def test_a_batch_is_drawn_for_its_step():
     run = tiny.Run(tiny.config(**SIX), tiny.data(), 4)
-    batch = train.draw_batch(run.config, run.trajectories, 3, run.mesh)
+    batch = train.draw_batch(run.batches, 3, run.mesh)
     assert batch["window"].values.shape[0] == 8 and float(batch["weight"].sum()) == 6
     assert len(batch["window"].values.sharding.device_set) == 4

@@ -1,0 +1,142 @@
+"""What gives a train step its windows, whether the data are in memory or stay in their files.
+
+Where windows lie is the same function of seed and step for both (`windows.places`), so data give
+the same batches whichever way they are held. Windows in files are read ahead by Grain in a thread,
+while the step before is computed; where its iterator stands goes into the checkpoint.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from diffpattern.data import windows
+from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.windows import Window
+
+# Batches read ahead: one that the next step takes, and one on its way.
+_READ_AHEAD = 2
+
+
+class Batches(Protocol):
+    """The windows of one train step after another."""
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """The windows of a step, as `windows.draw` gives them; steps are drawn in their order."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to keep, as JSON takes it."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where `state` was asked for."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which windows are drawn; the attributes are arguments of `windows.places`."""
+
+    seed: int
+    count: int
+    window: int
+    sampling: str
+
+
+class InMemory:
+    """Batches of trajectories in memory: functions of the step alone."""
+
+    def __init__(self, trajectories: Trajectories, sampling: Sampling):
+        self._trajectories, self._sampling = trajectories, sampling
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """See `Batches`; any step may be asked for."""
+        return windows.draw(self._trajectories, step, **vars(self._sampling))
+
+    def state(self) -> dict[str, Any]:
+        """See `Batches`."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Batches`."""
+
+
+class Stream:
+    """Batches of trajectories that stay in files: a Grain iterator.
+
+    What cannot be read raises InputError from `draw`, for the step that would have needed it.
+    """
+
+    def __init__(self, trajectories: StoredTrajectories, sampling: Sampling):
+        steps = grain.MapDataset.source(_Steps(trajectories, sampling))
+        # HDF5 reads in one thread at a time, so more of them would only wait.
+        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READ_AHEAD)
+        self._iterator = iter(steps.to_iter_dataset(ahead))
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """See `Batches`.
+
+        Raises:
+          ValueError: another step than `step` is next.
+        """
+        drawn, batch = next(self._iterator)
+        if drawn != step:
+            raise ValueError(f"step {step} was asked for, but the stream stands at {drawn}")
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """See `Batches`."""
+        return self._iterator.get_state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Batches`."""
+        self._iterator.set_state(dict(state))
+
+
+class Whole(InMemory):
+    """The same trajectories from end to end at every step, for a pool; in memory in any case."""
+
+    def __init__(self, trajectories: Trajectories | StoredTrajectories, count: int):
+        if isinstance(trajectories, StoredTrajectories):
+            first = np.arange(min(count, len(trajectories)))
+            trajectories = trajectories.chosen(first).read()
+        self._batch = windows.whole(trajectories, count)
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """See `Batches`; any step may be asked for."""
+        return self._batch
+
+
+class _Steps:
+    """Grain's random access source: step -> (step, its windows, read from the files)."""
+
+    def __init__(self, trajectories: StoredTrajectories, sampling: Sampling):
+        self._trajectories, self._sampling = trajectories, sampling
+
+    def __len__(self) -> int:
+        return sys.maxsize  # training says when it ends
+
+    def __getitem__(self, step: int) -> tuple[int, dict[str, Any]]:
+        stored, sampling = self._trajectories, self._sampling
+        which, first = windows.places(len(stored), len(stored.times), step, **vars(sampling))
+        values = [
+            stored.snapshots(*place, sampling.window + 1)
+            for place in zip(which, first, strict=True)
+        ]
+        window = Window(np.stack(values), stored.forcing(which, first))
+        return step, {"window": window, "index": np.arange(sampling.count, dtype=np.int32)}
+
+
+def batches(trajectories: Trajectories | StoredTrajectories, sampling: Sampling) -> Batches:
+    """What gives train steps their windows, from wherever the trajectories are."""
+    kind = Stream if isinstance(trajectories, StoredTrajectories) else InMemory
+    return kind(trajectories, sampling)
+
+
+def sample(trajectories: Trajectories | StoredTrajectories) -> Trajectories:
+    """What statistics are taken from: all that is in memory, or a sample of what is in files."""
+    if isinstance(trajectories, StoredTrajectories):
+        return trajectories.sample
+    return trajectories

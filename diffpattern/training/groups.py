@@ -1,0 +1,85 @@
+"""Groups of parameters, named by the first components of their paths.
+
+"network" names everything of the term `network`, "network/hidden_0" its first layer,
+"network/hidden_0/bias" one array of that. Where several names fit an array, the longest holds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from diffpattern.errors import InputError
+
+PyTree = Any
+
+
+def paths(parameters: PyTree) -> PyTree:
+    """The path of each array, such as "network/hidden_0/kernel", in its place."""
+    name = lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/")
+    return jax.tree_util.tree_map_with_path(name, parameters)
+
+
+def spread_out(
+    named: Mapping[str, Any], otherwise: Any, parameters: PyTree, *, field: str
+) -> PyTree:
+    """What each array gets, of what is given to groups.
+
+    Args:
+      named: value by the name of a group.
+      otherwise: value of arrays that are in none.
+      parameters: arrays, or their shapes.
+      field: of the config, which the names come from.
+
+    Returns:
+      A pytree like `parameters`, of the values.
+
+    Raises:
+      InputError: there are no parameters of some name.
+    """
+    every = paths(parameters)
+    for name in named:
+        if not any(_within(path, name) for path in jax.tree.leaves(every)):
+            raise InputError(
+                f"{field} names {name!r}, but the parameters of the rule are "
+                f"{', '.join(jax.tree.leaves(every))}; give one of these paths, or how it begins."
+            )
+
+    def value(path: str) -> Any:
+        fitting = [name for name in named if _within(path, name)]
+        return named[max(fitting, key=len)] if fitting else otherwise
+
+    return jax.tree.map(value, every)
+
+
+def factors(entries: Sequence[str], *, field: str, example: str) -> dict[str, float]:
+    """Numbers by name, out of entries such as "diffusion=0.1".
+
+    Args:
+      entries: each a name, "=" and a positive number.
+      field: of the config, which they come from.
+      example: of an entry, for who got one wrong.
+
+    Raises:
+      InputError: an entry is not of this form, or a name comes twice.
+    """
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, number = str(entry).partition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if not name or not 0 < factor < float("inf"):
+            raise InputError(
+                f"{field} has the entry {entry!r}; each is a name, '=' and a positive number, "
+                f"such as {example!r}."
+            )
+        if name in found:
+            raise InputError(f"{field} names {name!r} twice; give it one number.")
+        found[name] = factor
+    return found
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}/")

@@ -1,0 +1,152 @@
+"""Batches of windows: the same from files as from memory, and the same again after a stop."""
+
+import json
+import threading
+
+import h5py
+import hdf5_files
+import jax
+import numpy as np
+import pytest
+
+from diffpattern.data import environment, hdf5, streams
+from diffpattern.data.hdf5 import PDEBench, StoredTrajectories, TheWell
+from diffpattern.data.streams import Sampling
+from diffpattern.errors import InputError
+
+N, T = 6, 17
+VALUES = hdf5_files.numbered(N, T)
+
+
+def stored_the_well(tmp_path, **options):
+    scalars = {"F": np.arange(float(N))}
+    fields = {"A": VALUES, "B": -VALUES}
+    path = hdf5_files.the_well(tmp_path / "well.hdf5", fields, scalars=scalars)
+    return hdf5.index([path], TheWell(inputs=("F",)), **options)
+
+
+def stored_pdebench(tmp_path, **options):
+    path = hdf5_files.pdebench(tmp_path / "bench.h5", VALUES.transpose(0, 1, 3, 2)[..., None])
+    return hdf5.index([path], PDEBench(("u",)), **options)
+
+
+def sampling(**changes):
+    return Sampling(**{"seed": 3, "count": 5, "window": 2, "sampling": "log"} | changes)
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("store", [stored_the_well, stored_pdebench])
+@pytest.mark.parametrize("options", [{}, {"every": 3}])
+def test_files_and_memory_give_the_same_batches(tmp_path, store, options):
+    stored = store(tmp_path, **options)
+    for chosen in (sampling(), sampling(sampling="uniform", window=1, count=9)):
+        stream, memory = (streams.batches(source, chosen) for source in (stored, stored.read()))
+        drawn = [stream.draw(step) for step in range(8)]
+        for step, batch in enumerate(drawn):
+            assert_same(batch, memory.draw(step))
+    assert len({batch["window"].values.tobytes() for batch in drawn}) == 8
+
+
+def test_what_cells_see_is_the_same_too(tmp_path):
+    stored = stored_the_well(tmp_path)
+    stream = streams.batches(stored.seeing(("coordinates",)), sampling())
+    memory = streams.batches(environment.added(stored.read(), ("coordinates",)), sampling())
+    assert stream.draw(0)["window"].forcing.environment.shape == (5, 4, 5, 6)
+    for step in range(1, 3):
+        assert_same(stream.draw(step), memory.draw(step))
+
+
+def test_a_pool_has_whole_trajectories_in_memory(tmp_path):
+    stored = stored_the_well(tmp_path)
+    for count in (2, 8):
+        whole, memory = (streams.Whole(source, count) for source in (stored, stored.read()))
+        assert_same(whole.draw(0), memory.draw(0))
+        assert_same(whole.draw(3), whole.draw(0))
+        assert whole.draw(0)["window"].values.shape == (count, T, 5, 6, 2)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4])
+def test_a_stream_goes_on_where_its_state_was_kept(tmp_path, stop):
+    stored = stored_the_well(tmp_path)
+    whole, first = (streams.batches(stored, sampling()) for _ in range(2))
+    expected = [whole.draw(step) for step in range(7)]
+    for step in range(stop):
+        first.draw(step)
+    kept = json.loads(json.dumps(first.state()))
+    first.draw(stop)  # what came after the checkpoint is lost
+    second = streams.batches(stored, sampling())
+    second.restore(kept)
+    for step in range(stop, 7):
+        assert_same(second.draw(step), expected[step])
+
+
+def test_what_was_read_ahead_is_no_part_of_the_state(tmp_path):
+    stored = stored_the_well(tmp_path)
+    stream = streams.batches(stored, sampling())
+    started, drawn = stream.state(), stream.draw(0)
+    stream.restore(started)
+    assert_same(stream.draw(0), drawn)
+
+
+def test_memory_has_no_state(tmp_path):
+    memory = streams.batches(stored_the_well(tmp_path).read(), sampling())
+    later = memory.draw(5)
+    assert memory.state() == {}
+    memory.restore({})
+    assert_same(memory.draw(5), later)
+
+
+def test_steps_come_in_their_order(tmp_path):
+    stream = streams.batches(stored_the_well(tmp_path), sampling())
+    stream.draw(0)
+    with pytest.raises(ValueError, match="step 2 was asked for, but the stream stands at 1"):
+        stream.draw(2)
+
+
+def test_windows_are_read_ahead_in_another_thread_and_only_a_few(tmp_path, monkeypatch):
+    stored = stored_the_well(tmp_path)
+    read, seen = StoredTrajectories.snapshots, []
+    ahead = threading.Event()
+
+    def spy(self, *place):
+        seen.append(threading.current_thread().name)
+        if len(seen) == 3 * 5:
+            ahead.set()
+        return read(self, *place)
+
+    monkeypatch.setattr(StoredTrajectories, "snapshots", spy)
+    stream = streams.batches(stored, sampling())
+    assert not seen
+    stream.draw(0)
+    assert ahead.wait(timeout=30)
+    assert len(seen) <= (1 + streams._READ_AHEAD) * 5
+    assert threading.current_thread().name not in seen
+
+
+def test_not_a_number_is_told_by_the_step_that_would_take_it(tmp_path):
+    stored = stored_the_well(tmp_path)
+    with h5py.File(stored.places[0][0], "r+") as file:
+        file["t0_fields/A"][:, 9:] = np.nan
+    stream = streams.batches(stored, sampling(sampling="uniform", count=2))
+    with pytest.raises(InputError, match=r"well\.hdf5 has NaN or infinite values in trajectory"):
+        stream.draw(0)
+
+
+def test_a_file_that_is_gone_is_told(tmp_path):
+    stored = stored_the_well(tmp_path)
+    (tmp_path / "well.hdf5").unlink()
+    with pytest.raises(InputError, match=r"well\.hdf5 cannot be read"):
+        streams.batches(stored, sampling()).draw(0)
+
+
+def test_statistics_are_taken_from_the_sample_or_from_everything(tmp_path):
+    stored = stored_the_well(tmp_path)
+    assert streams.sample(stored) is stored.sample
+    everything = stored.read()
+    assert streams.sample(everything) is everything

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from diffpattern.errors import InputError
+from diffpattern.training import groups
+
+LAYER = {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}
+PARAMETERS = {
+    "diffusion": {"coefficient": np.zeros(2)},
+    "network": {"hidden_0": LAYER, "out": LAYER},
+}
+
+
+def spread_out(**named):
+    named = {name.replace("__", "/"): value for name, value in named.items()}
+    return groups.spread_out(named, 1.0, PARAMETERS, field="a.field")
+
+
+def test_the_longest_name_that_fits_holds():
+    assert spread_out(network=2.0, network__hidden_0=3.0, network__hidden_0__bias=4.0) == {
+        "diffusion": {"coefficient": 1.0},
+        "network": {"hidden_0": {"kernel": 3.0, "bias": 4.0}, "out": {"kernel": 2.0, "bias": 2.0}},
+    }
+
+
+def test_the_order_of_names_does_not_matter():
+    assert spread_out(network__out=3.0, network=2.0) == spread_out(network=2.0, network__out=3.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["netw", "network/hidden", "kernel", "network/", "/network", "", 3]
+)
+def test_a_name_is_made_of_whole_components_from_the_first_on(name):
+    with pytest.raises(InputError) as error:
+        groups.spread_out({name: 2.0}, 1.0, PARAMETERS, field="a.field")
+    message = str(error.value)
+    assert message.startswith(f"a.field names {name!r}") and message.endswith(".")
+    assert "diffusion/coefficient" in message and "network/hidden_0/bias" in message
+
+
+def test_factors_are_read():
+    found = groups.factors(("network/out=2", "diffusion=1e-1"), field="f", example="a=1")
+    assert found == {"network/out": 2.0, "diffusion": 0.1}
+
+
+@pytest.mark.parametrize(
+    "entry", ["network", "network=", "=2", "network=two", "network=0", "a=-1", "a=nan", "a=inf", 3]
+)
+def test_what_is_no_factor_is_refused(entry):
+    with pytest.raises(InputError) as error:
+        groups.factors(("b=2", entry), field="a.field", example="diffusion=0.1")
+    message = str(error.value)
+    assert "a.field" in message and repr(entry) in message and "'diffusion=0.1'" in message
+
+
+def test_a_name_that_comes_twice_is_refused():
+    with pytest.raises(InputError, match="a.field names 'b' twice"):
+        groups.factors(("b=2", "b=3"), field="a.field", example="a=1")
