@@ -28,8 +28,11 @@ def error_of(pattern):
     return TRUTH.at[2, :, :, 1].add(jnp.asarray(pattern, jnp.float32))
 
 
+COMPILED = {name: jax.jit(loss) for name, loss in POINTWISE.items()}
+
+
 def value(name, prediction, truth=TRUTH, context=CONTEXT):
-    return float(POINTWISE[name](prediction, truth, context))
+    return float(COMPILED[name](prediction, truth, context))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +123,9 @@ def test_at_least_one_cell_is_drawn():
 @pytest.mark.parametrize("shape", [(6,), (4, 4), (3, 4, 5)])
 def test_gradients_are_finite_even_without_error(name, shape):
     truth, context = jnp.ones((2, *shape, 2)), Context(Grid(shape), key=jax.random.key(0))
+    gradient = jax.jit(jax.grad(POINTWISE[name]))
     for field in (truth, 0 * truth):
-        assert np.isfinite(jax.jit(jax.grad(POINTWISE[name]))(field, field, context)).all()
+        assert np.isfinite(gradient(field, field, context)).all()
 
 
 def test_the_pull_of_euclidean_does_not_fade():
