@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from diffpattern import restored
 from diffpattern.data import builders, environment
-from diffpattern.data.hdf5 import StoredTrajectories
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import SOURCES
 from diffpattern.data.statistics import Statistics
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.models import monomials

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import dataset
 from diffpattern.data import streams
-from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import write_whole
 from diffpattern.report import images

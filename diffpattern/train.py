@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import configuration, dataset, evaluate, problem, scores
 from diffpattern.data import statistics, streams
-from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.streams import Batches, Sampling
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import TrainingError

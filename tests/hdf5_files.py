@@ -76,3 +76,19 @@ def pdebench(path: Path, values: np.ndarray, times: np.ndarray | None = None) ->
                 coordinates = np.float32(COORDINATES[axis])
                 group.create_dataset(f"grid/{axis}", data=coordinates, compression="lzf")
     return str(path)
+
+
+# A small set, as either layout has it: 5 trajectories of 9 snapshots of 2 species.
+VALUES = numbered(5, 9)  # [N, T, X, Y]
+CHANNELS_LAST = np.stack([VALUES, -VALUES], axis=-1).transpose(0, 1, 3, 2, 4)  # [N, T, Y, X, C]
+
+
+def small_the_well(folder: Path, **options) -> str:
+    """The small set in `folder`, with some arguments of `the_well` changed."""
+    fields = {"A": VALUES, "B": -VALUES}
+    return the_well(folder / "well.hdf5", **{"fields": fields} | options)
+
+
+def small_pdebench(folder: Path, **options) -> str:
+    """The small set in `folder`, with some arguments of `pdebench` changed."""
+    return pdebench(folder / "bench.h5", **{"values": CHANNELS_LAST} | options)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern.data import hdf5, images, panels
-from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data import images, panels, stored
 from diffpattern.data.images import ImageSequence
 from diffpattern.data.preparation import (
     BACKGROUNDS,
@@ -27,6 +26,7 @@ from diffpattern.data.preparation import (
     scaling,
 )
 from diffpattern.data.simulation import SPLITS
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
@@ -124,8 +124,8 @@ def read_panels(fields: ConfigDict) -> dict[str, Trajectories]:
 SOURCES: dict[str, Callable[[ConfigDict], dict[str, Trajectories | StoredTrajectories]]] = {
     "images": read_images,
     "panels": read_panels,
-    "the_well": hdf5.load_the_well,
-    "pdebench": hdf5.load_pdebench,
+    "the_well": stored.load_the_well,
+    "pdebench": stored.load_pdebench,
 }
 
 

@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from diffpattern.data import windows
-from diffpattern.data.hdf5 import StoredTrajectories
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import Window
 

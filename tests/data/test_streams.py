@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from diffpattern.data import environment, hdf5, streams
-from diffpattern.data.hdf5 import PDEBench, StoredTrajectories, TheWell
+from diffpattern.data import environment, streams
+from diffpattern.data.hdf5 import PDEBench, TheWell
+from diffpattern.data.stored import StoredTrajectories, index
 from diffpattern.data.streams import Sampling
 from diffpattern.errors import InputError
 
@@ -22,12 +23,12 @@ def stored_the_well(tmp_path, **options):
     scalars = {"F": np.arange(float(N))}
     fields = {"A": VALUES, "B": -VALUES}
     path = hdf5_files.the_well(tmp_path / "well.hdf5", fields, scalars=scalars)
-    return hdf5.index([path], TheWell(inputs=("F",)), **options)
+    return index([path], TheWell(inputs=("F",)), **options)
 
 
 def stored_pdebench(tmp_path, **options):
     path = hdf5_files.pdebench(tmp_path / "bench.h5", VALUES.transpose(0, 1, 3, 2)[..., None])
-    return hdf5.index([path], PDEBench(("u",)), **options)
+    return index([path], PDEBench(("u",)), **options)
 
 
 def sampling(**changes):
