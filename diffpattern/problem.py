@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import rules
 from diffpattern.data.statistics import Statistics
-from diffpattern.data.windows import Window
+from diffpattern.data.windows import Window, seen
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.masks import MASKS
@@ -120,7 +120,7 @@ class Problem:
 
         def residuals(parameters: Parameters, window: Window, key: Array) -> Array:
             predicted = self.predict(parameters, window.values[0], times, key, window.forcing)
-            return (predicted[1:] - window.values[1:]).reshape(-1)
+            return (seen(window) * (predicted[1:] - window.values[1:])).reshape(-1)
 
         return residuals
 

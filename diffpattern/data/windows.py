@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import flax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -34,6 +35,15 @@ class Window:
     forcing: Forcing
     known: Array | None = None
     start: Array | None = None
+
+
+def seen(window: Window) -> Array | float:
+    """What multiplies errors at the snapshots after the first, [L, 1 ..., C]: 0 where nothing was
+    seen, so that it does not count, else 1."""
+    if window.known is None:
+        return 1.0
+    space = tuple(range(1, window.values.ndim - 1))
+    return jnp.expand_dims(window.known[1:], space)
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:
@@ -95,6 +105,9 @@ def draw(
 ) -> dict[str, Any]:
     """The windows of one train step; the arguments are those of `places`.
 
+    A window that would begin with a snapshot of which nothing was seen begins with the last one
+    before it of which something was.
+
     Returns:
       "window", a batch of B windows, and "index" [B], each window's place in the batch.
     """
@@ -106,6 +119,8 @@ def draw(
         window=window,
         sampling=sampling,
     )
+    if trajectories.known is not None:
+        first = _seen_before(trajectories.known, which, first)
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(np.float32)
@@ -117,6 +132,15 @@ def draw(
         ),
         "index": np.arange(count, dtype=np.int32),
     }
+
+
+def _seen_before(known: np.ndarray, which: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The last snapshot up to `first` of which anything was seen, else the first one ever; [B]."""
+    seen = known.any(axis=-1)
+    place = np.arange(seen.shape[1])
+    latest = np.maximum.accumulate(np.where(seen, place, -1), axis=1)
+    latest = np.where(latest < 0, seen.argmax(axis=1)[:, None], latest)
+    return latest[which, first]
 
 
 def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from diffpattern.data.windows import Window
+from diffpattern.data.windows import Window, seen
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
@@ -105,8 +105,14 @@ def by_sensitivities(
         states, sensitivities = snapshots(pair, parameters, start, times, key, forcing)
         # Each channel's are [L, P, *space].
         by_channel = jnp.stack(sensitivities, axis=2)
+        if window.known is not None:
+            counted = jnp.moveaxis(seen(window), -1, 1)
+            states, truth = counted * states, counted * truth[1:]
+            by_channel = counted[:, None] * by_channel
+        else:
+            truth = truth[1:]
         jacobian = jnp.moveaxis(by_channel, 1, 0).reshape(count, -1).T
-        return (states - truth[1:]).reshape(-1), jacobian
+        return (states - truth).reshape(-1), jacobian
 
     return linearise
 
@@ -121,27 +127,28 @@ def derivative_fit(
         r = f((x_0 + x_1) / 2) - (x_1 - x_0) / interval
 
     Far too rough to find a rule from snapshots that lie apart, but a good start for a fit through
-    the solver, and nearly free.
+    the solver, and nearly free. Pairs of which anything was not seen do not count.
     """
 
     def midpoint(window):
         first, second = jnp.moveaxis(window.values, -1, 1)
         middle = acting(window.forcing).later(interval / 2)
-        return (first + second) / 2, (second - first) / interval, middle
+        counted = 1.0 if window.known is None else window.known.min()
+        return (first + second) / 2, (second - first) / interval, middle, counted
 
     def residuals(parameters, window, key):
         del key
-        x, slope, forcing = midpoint(window)
-        return (rule.apply({"params": parameters}, x, forcing) - slope).reshape(-1)
+        x, slope, forcing, counted = midpoint(window)
+        return counted * (rule.apply({"params": parameters}, x, forcing) - slope).reshape(-1)
 
     def linearise(parameters, window, key):
         del key
-        x, slope, forcing = midpoint(window)
+        x, slope, forcing, counted = midpoint(window)
         count = ravel_pytree(parameters)[0].size
         pair = x, _no_changes(x, count)
         value, by_parameters = rule.with_sensitivities(parameters, pair, forcing)
         jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
-        return (value - slope).reshape(-1), jacobian
+        return counted * (value - slope).reshape(-1), counted * jacobian
 
     return residuals, linearise
 

@@ -87,12 +87,12 @@ class Pool:
           keys: of the windows, [B].
         """
 
-        def of_window(values, key):
-            begin = lambda key: self._begin(values, key)
+        def of_window(whole, key):
+            begin = lambda key: self._begin(whole, key)
             lattice, position = jax.vmap(begin)(jax.random.split(key, self.slots))
             return Slots(lattice, position, jnp.zeros_like(position))
 
-        return jax.vmap(of_window)(whole.values, keys)
+        return jax.vmap(of_window)(whole, keys)
 
     def take(self, slots: Slots, whole: Window, key: Array) -> tuple[Array, Window, Array]:
         """One slot of a window.
@@ -152,7 +152,7 @@ class Pool:
             refreshed = jnp.concatenate([seen, end[..., species:]], axis=-1)
             # Where a slot stays at the end, what it came to is not the snapshot it stands at.
             end = jnp.where((index % self.refresh_every == 0) & ~beyond, refreshed, end)
-        first, where = self._begin(whole.values, begin_key)
+        first, where = self._begin(whole, begin_key)
         lattice = jnp.where(advances, end, slots.lattice[which])
         lattice = jnp.where(anew, first, lattice)
         place = jnp.where(anew, where, jnp.where(advances, moved, position))
@@ -176,10 +176,10 @@ class Pool:
         everybody = jax.lax.all_gather(losses, DATA, tiled=True)
         return losses >= jnp.sort(everybody)[-self.replace_worst]
 
-    def _begin(self, values: Array, key: Array) -> tuple[Array, Array]:
+    def _begin(self, whole: Window, key: Array) -> tuple[Array, Array]:
         """A lattice at its beginning in a trajectory [T, *space, C], and where that is."""
         place_key, key = jax.random.split(key)
-        starts = len(values) - self.span
+        values, starts = whole.values, len(whole.values) - self.span
         quantile = jax.random.uniform(place_key)
         position = {
             "first": jnp.zeros(()),
@@ -187,4 +187,10 @@ class Pool:
             "log": (starts + 1.0) ** quantile - 1,
         }[self.begin]
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
+        if whole.known is not None:
+            # As windows of data: with the last snapshot before of which anything was seen.
+            seen = whole.known.any(-1)
+            places = jnp.where(seen, jnp.arange(len(seen)), -1)
+            latest = jax.lax.cummax(places)[position]
+            position = jnp.where(latest < 0, jnp.argmax(seen), latest)
         return self.complete(values[position], key), position

@@ -132,3 +132,29 @@ def test_the_interval():
     assert windows.interval(DATA) == 2.0
     with pytest.raises(InputError, match="equal intervals, but .* from 1 to 3"):
         windows.interval(numbered(snapshots=3, times=[0.0, 1.0, 4.0]))
+
+
+def test_windows_begin_with_something_that_was_seen():
+    known = np.ones((2, 9, 1))
+    known[0, [0, 2, 3]] = 0
+    data = Trajectories(
+        np.arange(18.0).reshape(2, 9, 1, 1) + np.zeros((1, 1, 4, 1)),
+        np.arange(9.0),
+        ("A",),
+        Grid((4,)),
+        known=known,
+    )
+    starts = {0: set(), 1: set()}
+    for step in range(40):
+        batch = windows.draw(data, step, seed=0, count=4, window=2, sampling="uniform")
+        for time, seen, value in zip(
+            batch["window"].forcing.time,
+            batch["window"].known,
+            batch["window"].values[:, 0, 0, 0],
+            strict=True,
+        ):
+            which = int(value >= 9)
+            starts[which].add(int(time))
+            assert seen[0, 0] == 1 and value == 9 * which + time
+            np.testing.assert_array_equal(seen, known[which, int(time) : int(time) + 3])
+    assert starts == {0: {1, 4, 5, 6}, 1: {0, 1, 2, 3, 4, 5, 6}}

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -334,6 +335,29 @@ def test_carried_sensitivities_are_the_jacobian(fields):
     reorder = np.arange(r.size).reshape(2, 2, 20).swapaxes(1, 2).reshape(-1)
     np.testing.assert_allclose(r[reorder], expected_r, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(jacobian[reorder], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_what_was_not_seen_has_no_residual():
+    sought = polynomial_problem()
+    times, known = np.array([0.0, 0.5, 1.0]), jnp.array([[1.0], [0.0], [1.0]])
+    whole = window_of(sought, 3)
+    window = dataclasses.replace(whole, known=known)
+    parameters, key = moved(sought), jax.random.key(0)
+    for linearise in (
+        sought.linearisation(times),
+        least_squares.by_forward_mode(sought.residuals(times)),
+    ):
+        (r, jacobian), (all_r, all_jacobian) = (
+            jax.jit(linearise)(parameters, one, key) for one in (window, whole)
+        )
+        unseen = len(r) // 2
+        assert not r[:unseen].any() and not jacobian[:unseen].any() and all_r[:unseen].any()
+        np.testing.assert_allclose(r[unseen:], all_r[unseen:], rtol=1e-5)
+        np.testing.assert_allclose(jacobian[unseen:], all_jacobian[unseen:], rtol=1e-4, atol=1e-6)
+    residuals, linearise = least_squares.derivative_fit(sought.rule, 0.5)
+    pair = jax.tree.map(lambda x: x[:2] if x.ndim else x, window)
+    assert not residuals(parameters, pair, key).any()
+    assert not linearise(parameters, pair, key)[1].any()
 
 
 def test_the_derivative_fit_compares_with_the_difference_quotient():

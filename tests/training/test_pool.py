@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,3 +153,13 @@ def test_a_pool_that_the_devices_cannot_share_is_refused():
     config = tiny.config(**NCA | {"training.pool.replace_worst": 8})
     with pytest.raises(InputError, match="less than training.batch, 8"):
         tiny.Run(config, tiny.data(), 1)
+
+
+def test_slots_begin_with_something_that_was_seen():
+    known = jnp.ones((2, SNAPSHOTS, 1)).at[0, jnp.array([0, 2])].set(0)
+    windows = dataclasses.replace(whole(2), known=known)
+    slots = make(slots=60, begin="uniform").start(windows, jax.random.split(KEY, 2))
+    assert set(np.ravel(slots.position[0])) == {1, 3}
+    assert set(np.ravel(slots.position[1])) == {0, 1, 2, 3}
+    first = make().start(windows, jax.random.split(KEY, 2))
+    np.testing.assert_array_equal(first.position[:, 0], [1, 0])
