@@ -80,15 +80,15 @@ def get_config() -> ConfigDict:
     # several of these in parentheses (docs/data.md). Where no validation or test is named, the
     # training data are taken. Names of the files' channels (empty: as they say) and those to keep,
     # by name or number (empty: all). Times of the frames, or the time between two of them (0: as
-    # the files say, else 1). A channel of a first frame to be added, with nothing but a seed in it:
-    # 1 in the middle cell (empty: none).
+    # the files say, else 1). A first frame to be added: "mean", every channel its own throughout, or a
+    # seed, 1 in the middle cell of the channel that is named (empty: none).
     data.images = pictures(
         train=(),
         validation=(),
         test=(),
         species=(),
         select=(),
-        seed_channel="",
+        first_frame="",
         times=(),
         interval=0.0,
     )

@@ -19,7 +19,7 @@ def get_config():
     images.train = ("skimage:logo",)
     images.mask, images.exterior = "ellipse", "cleared"
     images.downsample, images.crop = 13, 48
-    images.seed_channel, images.interval = "alpha", 80.0
+    images.first_frame, images.interval = "alpha", 80.0
     images.boundary = ("zero",)
 
     config.model.name = "nca"

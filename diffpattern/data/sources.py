@@ -58,9 +58,9 @@ def read_images(fields: ConfigDict) -> dict[str, Trajectories]:
         for split in SPLITS
         if fields[split]
     }
-    if fields.seed_channel:
+    if fields.first_frame:
         sequences = {
-            split: [_seeded(one, fields.seed_channel) for one in prepared]
+            split: [_begun(one, fields.first_frame) for one in prepared]
             for split, prepared in sequences.items()
         }
     first, *others = (one.sequence for prepared in sequences.values() for one in prepared)
@@ -218,18 +218,21 @@ def _named(sequence: ImageSequence, fields: ConfigDict) -> ImageSequence:
     return dataclasses.replace(sequence, channels=fields.species)
 
 
-def _seeded(prepared: Prepared, channel: str) -> Prepared:
-    """The sequence with a frame before it that has a seed and nothing else."""
+def _begun(prepared: Prepared, begin: str) -> Prepared:
+    """The sequence with a frame before it: flat, or with a seed and nothing else."""
     sequence = prepared.sequence
-    if channel not in sequence.channels:
+    first = np.zeros_like(sequence.frames[:1])
+    if begin == "mean":
+        first += sequence.frames.mean((0, 1, 2))
+    elif begin in sequence.channels:
+        middle = tuple(size // 2 for size in first.shape[1:3])
+        first[(0, *middle, sequence.channels.index(begin))] = 1.0
+    else:
         raise InputError(
-            f"data.images.seed_channel is {channel!r}, but {sequence.path} has the channels "
-            f"{', '.join(sequence.channels)}."
+            f"data.images.first_frame is {begin!r}, but must be 'mean' or one of the channels of "
+            f"{sequence.path}: {', '.join(sequence.channels)}."
         )
-    seed = np.zeros_like(sequence.frames[:1])
-    middle = tuple(size // 2 for size in seed.shape[1:3])
-    seed[(0, *middle, sequence.channels.index(channel))] = 1.0
-    frames = np.concatenate([seed, sequence.frames])
+    frames = np.concatenate([first, sequence.frames])
     return dataclasses.replace(prepared, sequence=dataclasses.replace(sequence, frames=frames))
 
 

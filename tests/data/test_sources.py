@@ -355,13 +355,14 @@ def test_files_of_a_config_come_back_out_of_json():
         configuration.agree(other, config, "runs/a")
 
 
-def test_a_seed_comes_before_the_frames(tmp_path):
-    path = save(tmp_path / "frames.npy", np.full((2, 5, 7, 2), 0.25, np.float32))
-    train = read("images", train=(path,), species=("A", "B"), seed_channel="B", interval=8.0)[
-        "train"
-    ]
+def test_a_first_frame_is_a_seed_or_flat(tmp_path):
+    film = np.stack([np.full((2, 5, 7), 0.25), np.full((2, 5, 7), 0.5)], -1)
+    fields = {"train": (save(tmp_path / "frames.npy", film),), "species": ("A", "B")}
+    train = read("images", **fields, first_frame="B", interval=8.0)["train"]
     np.testing.assert_array_equal(train.times, [0.0, 8.0, 16.0])
     assert train.values[0, 0].sum() == 1.0 and train.values[0, 0, 2, 3, 1] == 1.0
-    np.testing.assert_array_equal(train.values[0, 1:], 0.25)
-    with pytest.raises(InputError, match=r"frames\.npy has the channels channel1, channel2"):
-        read("images", train=(path,), seed_channel="alpha")
+    np.testing.assert_array_equal(train.values[0, 1:], film)
+    flat = read("images", **fields, first_frame="mean")["train"]
+    np.testing.assert_array_equal(flat.values[0, 0], film[0])
+    with pytest.raises(InputError, match=r"'mean' or one of the channels of .*frames\.npy: A, B"):
+        read("images", **fields, first_frame="alpha")
