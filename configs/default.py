@@ -80,8 +80,8 @@ def get_config() -> ConfigDict:
     # several of these in parentheses (docs/data.md). Where no validation or test is named, the
     # training data are taken. Names of the files' channels (empty: as they say) and those to keep,
     # by name or number (empty: all). Times of the frames, or the time between two of them (0: as
-    # the files say, else 1). A first frame to be added: "mean", every channel its own throughout, or a
-    # seed, 1 in the middle cell of the channel that is named (empty: none).
+    # the files say, else 1). A first frame to be added: "mean", that of each channel throughout, or
+    # a seed, 1 in the middle cell of the channel that is named (empty: none).
     data.images = pictures(
         train=(),
         validation=(),
