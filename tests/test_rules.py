@@ -55,6 +55,7 @@ def test_an_unknown_rule_is_refused_with_a_list_of_all():
         rules.get_config("plane")
 
 
+@pytest.mark.slow
 @NAMES
 @pytest.mark.usefixtures("quick_compilation")
 def test_its_gradient_is_a_finite_difference_and_finite_where_all_is_flat(name):
@@ -105,6 +106,7 @@ def test_it_runs_on_lattices_of_one_and_three_axes_or_says_why_not(name, shape):
         assert traced().shape == (3, *shape, 2)
 
 
+@pytest.mark.slow
 @NAMES
 @pytest.mark.usefixtures("quick_compilation")
 def test_it_predicts_the_same_on_one_and_eight_devices_and_when_restored(name, tmp_path):

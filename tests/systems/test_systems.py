@@ -114,6 +114,7 @@ def test_a_system_runs_on_one_two_and_three_axes(name, shape, boundary, quick_co
     assert np.abs(derivative).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_its_gradient_is_a_finite_difference_and_finite_where_all_is_flat(name, quick_compilation):
     system, grid = SYSTEMS[name](), Grid((8, 8))
@@ -188,6 +189,7 @@ def test_a_small_wave_grows_as_the_dispersion_relation_says(name, quick_compilat
     assert np.log(grown) / (steps * settings.dt) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_recommended_settings_form_patterns(name):
     """In half of their time, on half of their cells."""

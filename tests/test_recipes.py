@@ -1,0 +1,119 @@
+"""Every recipe goes its real way, on small data and with a stated budget, and beats its baseline.
+
+What recipes reach with their own budgets stands in their docstrings.
+"""
+
+import importlib
+import json
+
+import pytest
+from tiny_runs import FIELDS, NCA, compiled_once, run  # noqa: F401
+
+from benchmarks import recipes
+from diffpattern import restored, train
+from diffpattern.run_folder import RunFolder
+from diffpattern.training.metrics import read_scalars
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
+
+SIMULATED = {
+    "data.shape": (16, 16), "data.train": 3, "data.validation": 1, "data.test": 2,
+    "training.batch": 4, "mesh.data": 2,
+}  # fmt: skip
+SMALL_CELLS = {
+    "model.nca.channels": 8, "model.nca.network.hidden": (16,),
+    "training.checkpoint_every": 1000, "training.log_every": 5,
+}  # fmt: skip
+
+# By its error on unseen starts: fields of the small task, then how many times the error of the rule
+# at the last time goes into that of persistence.
+FITTED = {
+    "pde": (SIMULATED | {"data.end_time": 64.0, "training.steps": 10}, 100.0),
+    "pde_neural": (SIMULATED | {"data.end_time": 64.0, "training.steps": 8}, 3.0),
+    "cahn_hilliard": (SIMULATED | {"data.end_time": 16.0, "training.steps": 8}, 20.0),
+    "keller_segel": (SIMULATED | {"data.end_time": 8.0, "training.steps": 8}, 100.0),
+}
+
+# By its loss: fields of the small task, then how many times the last loss goes into that of the
+# untrained rule.
+GROWN = {
+    "pde_nadam": (SIMULATED | {"data.end_time": 64.0, "training.steps": 60}, 1.5),
+    "nca_gray_scott": (
+        SIMULATED
+        | {
+            "data.end_time": 64.0, "model.nca.network.hidden": (16,),
+            "model.nca.steps_per_interval": 4, "training.steps": 60,
+        },
+        1.5,
+    ),
+    "grow": (
+        SMALL_CELLS
+        | {
+            "data.images.downsample": 42, "data.images.crop": 12, "training.steps": 80,
+            "model.nca.steps_per_interval": 12, "model.nca.step_jitter": 2,
+        },
+        1.5,
+    ),
+    "morph": (
+        SMALL_CELLS
+        | {
+            "data.images.downsample": 64, "model.nca.steps_per_interval": 8, "training.steps": 60,
+        },
+        1.5,
+    ),
+    "texture": (
+        SMALL_CELLS
+        | {
+            "data.images.downsample": 16, "data.images.crop": 16, "training.steps": 60,
+            "model.nca.steps_per_interval": 8, "loss.settings.patches.scales": (1,),
+        },
+        1.5,
+    ),
+}  # fmt: skip
+
+
+def follow(name, folder, directory, fields):
+    """Trains a recipe with some fields changed; returns the scores."""
+    config = importlib.import_module(f"diffpattern.configs.{name}").get_config()
+    if config.data.name != "images":
+        config.data.directory = str(directory)
+    config.update_from_flattened_dict(fields)
+    return train.train_and_evaluate(config, RunFolder(folder), config_path=f"configs/{name}.py")
+
+
+def against_persistence(scores):
+    """How many times the rule's error goes into that of persistence, at the end, at worst."""
+    unchanged = scores["baselines"]["persistence"]["nrmse"]
+    return min(unchanged[name][-1] / errors[-1] for name, errors in scores["nrmse"].items())
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_what_is_fitted_beats_persistence(name, tmp_path):
+    fields, times = FITTED[name]
+    assert against_persistence(follow(name, tmp_path / "run", tmp_path, fields)) > times
+
+
+@pytest.mark.parametrize("name", GROWN)
+def test_what_is_trained_by_gradients_beats_the_untrained_rule(name, tmp_path):
+    fields, times = GROWN[name]
+    follow(name, tmp_path / "run", tmp_path, fields)
+    rows = read_scalars(tmp_path / "run" / "metrics" / "scalars.jsonl")
+    assert rows[0]["loss"] > times * rows[-1]["loss"]
+    if name in recipes.RECIPES:
+        rule = restored.restore(RunFolder(tmp_path / "run"))
+        for what, measured, most in recipes.RECIPES[name](rule):
+            assert measured >= 0 and what and (most is None or most > 0)
+
+
+def test_a_pde_learns_from_an_automaton(tmp_path):
+    """From the rule of a run; its few steps only have to do something."""
+    run(tmp_path, tmp_path / "automaton", **NCA | {"optimiser.optax.learning_rate": 0.02})
+    fields = {
+        "data.run.folder": str(tmp_path / "automaton"), "data.run.end_time": 4.0,
+        "data.run.train": 4, "data.run.validation": 1, "data.run.test": 1, "training.steps": 6,
+        "training.batch": 4, "mesh.data": 2, "solver.dt": 0.5,
+    }  # fmt: skip
+    scores = follow("nca_to_pde", tmp_path / "run", tmp_path, fields)
+    assert against_persistence(scores) > 1.5
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["name"] == "run" and FIELDS["data.test"] == 3
