@@ -32,13 +32,14 @@ def grow(rule: RestoredRule) -> Iterator[Row]:
     """A picture out of a seed: how well it is made, kept, and healed."""
     target = rule.truth.values[0, -1]
     seed = jnp.asarray(rule.truth.values[0, 0])
-    grown, kept = _run(rule, seed, [96.0, 1000.0])
+    step = rule.problem.dynamics.dt
+    grown, kept = _run(rule, seed, [96 * step, 1000 * step])
     yield "mean square error at step 96", _error(grown, target), 0.005
     yield "at step 1000", _error(kept, target), 0.01
     left = np.arange(target.shape[1]) < target.shape[1] // 2
     half = jnp.where(left[None, :, None], 0.0, kept)
     yield "with its left half erased", _error(half, target), None
-    (healed,) = _run(rule, half, [200.0])
+    (healed,) = _run(rule, half, [200 * step])
     yield "200 steps later", _error(healed, target), 0.01
     yield "of nothing at all", _error(jnp.zeros_like(target), target), None
 

@@ -391,7 +391,8 @@ def get_config() -> ConfigDict:
 
     # --- Mesh ------------------------------------------------------------------------------------
     config.mesh = mesh = ConfigDict()
-    # Devices over which windows and trajectories are spread; -1: all.
+    # Devices over which windows and trajectories are spread; -1: all, and with a pool as many as
+    # divide the batch.
     mesh.data = -1
     # Virtual devices that a machine without accelerators makes of its cores; 0: one for each.
     mesh.cpu_devices = 0

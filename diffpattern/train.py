@@ -55,7 +55,9 @@ def train_and_evaluate(
 
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
-    mesh, together = make_mesh(config.mesh.data), prefers_together(config.training.windows)
+    # A pool is shared out evenly.
+    shared = config.training.batch if config.training.starts == "pool" else 0
+    mesh, together = make_mesh(config.mesh.data, shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
     simulated = config.data.name in SYSTEMS
     if simulated:

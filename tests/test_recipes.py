@@ -6,6 +6,7 @@ What recipes reach with their own budgets stands in their docstrings.
 import importlib
 import json
 
+import numpy as np
 import pytest
 from tiny_runs import FIELDS, NCA, compiled_once, run  # noqa: F401
 
@@ -22,7 +23,12 @@ SIMULATED = {
 }  # fmt: skip
 SMALL_CELLS = {
     "model.nca.channels": 8, "model.nca.network.hidden": (16,),
-    "training.checkpoint_every": 1000, "training.log_every": 5,
+    "training.checkpoint_every": 1000, "training.log_every": 1,
+}  # fmt: skip
+
+QUICK = {
+    "optimiser.optax.warmup_steps": 0, "optimiser.optax.learning_rate": 0.01,
+    "training.log_every": 1, "training.checkpoint_every": 1000,
 }  # fmt: skip
 
 # By its error on unseen starts: fields of the small task, then how many times the error of the rule
@@ -30,6 +36,7 @@ SMALL_CELLS = {
 FITTED = {
     "pde": (SIMULATED | {"data.end_time": 64.0, "training.steps": 10}, 100.0),
     "pde_neural": (SIMULATED | {"data.end_time": 64.0, "training.steps": 8}, 3.0),
+    "pde_nadam": (SIMULATED | {"data.end_time": 64.0, "training.steps": 40}, 1.5),
     "cahn_hilliard": (SIMULATED | {"data.end_time": 16.0, "training.steps": 8}, 20.0),
     "keller_segel": (SIMULATED | {"data.end_time": 8.0, "training.steps": 8}, 100.0),
 }
@@ -37,19 +44,19 @@ FITTED = {
 # By its loss: fields of the small task, then how many times the last loss goes into that of the
 # untrained rule.
 GROWN = {
-    "pde_nadam": (SIMULATED | {"data.end_time": 64.0, "training.steps": 60}, 1.5),
     "nca_gray_scott": (
         SIMULATED
+        | QUICK
         | {
             "data.end_time": 64.0, "model.nca.network.hidden": (16,),
-            "model.nca.steps_per_interval": 4, "training.steps": 60,
+            "model.nca.steps_per_interval": 4, "training.steps": 80,
         },
         1.5,
     ),
     "grow": (
         SMALL_CELLS
         | {
-            "data.images.downsample": 42, "data.images.crop": 12, "training.steps": 80,
+            "data.images.downsample": 42, "data.images.crop": 12, "training.steps": 160,
             "model.nca.steps_per_interval": 12, "model.nca.step_jitter": 2,
         },
         1.5,
@@ -64,8 +71,9 @@ GROWN = {
     "texture": (
         SMALL_CELLS
         | {
-            "data.images.downsample": 16, "data.images.crop": 16, "training.steps": 60,
-            "model.nca.steps_per_interval": 8, "loss.settings.patches.scales": (1,),
+            "data.images.downsample": 16, "data.images.crop": 16, "training.steps": 120,
+            "optimiser.optax.learning_rate": 1e-3, "training.pool.reset": 0.7,
+            "model.nca.steps_per_interval": 16, "loss.settings.patches.scales": (1,),
         },
         1.5,
     ),
@@ -90,15 +98,16 @@ def against_persistence(scores):
 @pytest.mark.parametrize("name", FITTED)
 def test_what_is_fitted_beats_persistence(name, tmp_path):
     fields, times = FITTED[name]
-    assert against_persistence(follow(name, tmp_path / "run", tmp_path, fields)) > times
+    assert against_persistence(follow(name, tmp_path / "run", tmp_path / "data", fields)) > times
 
 
 @pytest.mark.parametrize("name", GROWN)
 def test_what_is_trained_by_gradients_beats_the_untrained_rule(name, tmp_path):
     fields, times = GROWN[name]
-    follow(name, tmp_path / "run", tmp_path, fields)
+    follow(name, tmp_path / "run", tmp_path / "data", fields)
     rows = read_scalars(tmp_path / "run" / "metrics" / "scalars.jsonl")
-    assert rows[0]["loss"] > times * rows[-1]["loss"]
+    losses = np.array([row["loss"] for row in rows])
+    assert losses[0] > times * np.median(losses[-10:]), losses
     if name in recipes.RECIPES:
         rule = restored.restore(RunFolder(tmp_path / "run"))
         for what, measured, most in recipes.RECIPES[name](rule):
@@ -113,7 +122,7 @@ def test_a_pde_learns_from_an_automaton(tmp_path):
         "data.run.train": 4, "data.run.validation": 1, "data.run.test": 1, "training.steps": 6,
         "training.batch": 4, "mesh.data": 2, "solver.dt": 0.5,
     }  # fmt: skip
-    scores = follow("nca_to_pde", tmp_path / "run", tmp_path, fields)
+    scores = follow("nca_to_pde", tmp_path / "run", tmp_path / "data", fields)
     assert against_persistence(scores) > 1.5
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"]["name"] == "run" and FIELDS["data.test"] == 3

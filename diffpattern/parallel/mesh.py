@@ -21,14 +21,20 @@ SPREAD = PartitionSpec(DATA)
 EVERYWHERE = PartitionSpec()
 
 
-def make_mesh(data: int = -1) -> Mesh:
+def make_mesh(data: int = -1, shared: int = 0) -> Mesh:
     """A mesh of the first `data` devices; -1 takes all that there are.
+
+    Args:
+      data: how many.
+      shared: what all devices must have equal shares of; of -1 as many are taken as divide it.
 
     Raises:
       InputError: more devices are asked for than there are, or none.
     """
     available = jax.device_count()
     count = available if data == -1 else data
+    while data == -1 and shared % count:
+        count -= 1
     if not 1 <= count <= available:
         raise InputError(
             f"mesh.data is {data}; this machine has {available} devices, so it may be 1 to "

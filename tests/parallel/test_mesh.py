@@ -7,6 +7,11 @@ from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
+def test_devices_that_share_evenly():
+    assert [make_mesh(-1, shared).size for shared in (0, 16, 12, 7, 3)] == [8, 8, 6, 7, 3]
+    assert make_mesh(4, 6).size == 4
+
+
 def test_a_mesh_has_the_devices_that_were_asked_for(count):
     mesh = make_mesh(count)
     assert mesh.shape == {DATA: count}
