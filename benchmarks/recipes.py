@@ -66,12 +66,11 @@ def texture(rule: RestoredRule) -> Iterator[Row]:
     unseen = whole[:margin, :margin]
     context = Context(rule.truth.grid, key=_KEY)
 
+    settings = rule.config.loss.settings.patches.to_dict() | {"projections": 256}
+
     def distance(one: Array, other: Array) -> float:
-        patches = LOSSES["patches"]
-        squared = patches(
-            jnp.asarray(one)[None], jnp.asarray(other)[None], context, projections=256
-        )
-        return float(jnp.sqrt(squared))
+        prediction, truth = jnp.asarray(one)[None], jnp.asarray(other)[None]
+        return float(jnp.sqrt(LOSSES["patches"](prediction, truth, context, **settings)))
 
     apart = distance(trained_on, unseen)
     interval = float(rule.truth.times[-1] - rule.truth.times[0])
