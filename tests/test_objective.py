@@ -134,6 +134,7 @@ def test_chance_in_a_loss_comes_from_the_window_s_key_and_not_from_the_rollout_s
     assert value(KEY) not in [float(with_key(context(key))) for key in jax.random.split(KEY)]
 
 
+@pytest.mark.slow
 def test_a_train_step_is_the_same_on_one_and_on_eight_devices():
     """With all losses that need no files, and windows in one batch or one after the other."""
     weights = {f"loss.{name}": 1.0 for name in LOSSES if name not in ("vgg_gram", "lpips")}
@@ -149,6 +150,7 @@ def test_a_train_step_is_the_same_on_one_and_on_eight_devices():
     np.testing.assert_allclose(eight["gradient_norm"], one["gradient_norm"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_trained_network_s_eyes_in_a_train_step(tmp_path):
     """Its weights are constants of the step, the same on every device."""
     path = str(tmp_path / "vgg.npz")

@@ -7,11 +7,6 @@ from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_devices_that_share_evenly():
-    assert [make_mesh(-1, shared).size for shared in (0, 16, 12, 7, 3)] == [8, 8, 6, 7, 3]
-    assert make_mesh(4, 6).size == 4
-
-
 def test_a_mesh_has_the_devices_that_were_asked_for(count):
     mesh = make_mesh(count)
     assert mesh.shape == {DATA: count}
@@ -51,3 +46,8 @@ def test_a_batch_is_filled_up_with_copies_that_weigh_nothing(devices):
         np.testing.assert_array_equal(found[:6], given)
         assert (found[6:] == given[0]).all()
     assert "weight" not in batch
+
+
+def test_devices_that_share_evenly():
+    assert [make_mesh(-1, shared).size for shared in (0, 16, 12, 7, 3)] == [8, 8, 6, 7, 3]
+    assert make_mesh(4, 6).size == 4

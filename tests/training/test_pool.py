@@ -133,6 +133,7 @@ NCA = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_with_a_pool_is_the_same_on_every_number_of_devices():
     runs = {devices: tiny.Run(tiny.config(**NCA), tiny.data(), devices) for devices in (1, 8)}
     losses = {devices: run.train(12)["loss"] for devices, run in runs.items()}
