@@ -70,6 +70,9 @@ def get_config() -> ConfigDict:
     # many trajectories for each value (for each combination), and the rule is told which, between
     # 0 for the lowest and 1 for the highest. Automata take what they are told; PDEs do not.
     data.doses = ()
+    # Standard deviation of Gaussian noise on the data to train on and to choose by, as a share of
+    # each channel's own; test data stay clean.
+    data.noise = 0.0
     # How many trajectories each split has, from starts of their own.
     data.train = 16
     data.validation = 4
@@ -244,7 +247,7 @@ def get_config() -> ConfigDict:
     )
 
     # --- Loss: weights of its terms; 0 leaves a term out -----------------------------------------
-    # Least squares minimises l2 and takes no other. docs/losses.md says what each sees.
+    # Least squares minimises l2, weighed or not, and no other. docs/losses.md says what each sees.
     config.loss = loss = ConfigDict()
     # Cell by cell: mean squares, mean absolute values, root mean squares of each channel of each
     # snapshot, those of a random subset of cells, angles between fields, slopes, block means.
@@ -300,8 +303,23 @@ def get_config() -> ConfigDict:
     # Steps of a fit of the right-hand side to difference quotients, before the first train step:
     # a start for a PDE with networks. 0 starts from the rule as it is initialised.
     optimiser.derivative_steps = 0
+    optimiser.levenberg_marquardt = squares = ConfigDict()
     # First damping, relative to the squared norms of the Jacobian's columns.
-    optimiser.levenberg_marquardt = ConfigDict({"damping": 1e-3})
+    squares.damping = 1e-3
+    # A "dense" Jacobian, for up to 2000 parameters, or products with it alone, "matrix_free".
+    squares.form = "dense"
+    # Most products in a step, and the residual of its linear system at which fewer are enough.
+    squares.conjugate_gradients = ConfigDict({"iterations": 30, "tolerance": 0.01})
+    # The matrix-free form may seek the starts of windows too ("multiple shooting", for noisy data):
+    # the weight of a start's distance from its snapshot, against that of predictions from theirs. 1
+    # where all snapshots are equally noisy; 0 takes them as they are.
+    squares.start_weight = 0.0
+    # Selection of a polynomial's terms: after every so many steps (0: never) those are left out
+    # that are not told apart from zero by so many standard errors, computed from so many windows,
+    # or that change predictions by less than this share of what the greatest term does.
+    squares.selection = ConfigDict(
+        {"steps": 0, "significance": 3.0, "windows": 64, "smallest": 1e-3}
+    )
     optimiser.optax = optax = ConfigDict()
     # Learning rate at the top of its schedule, and steps of linear rise to it.
     optax.learning_rate = 1e-3
@@ -344,6 +362,11 @@ def get_config() -> ConfigDict:
     training.batch = 16
     # Intervals between snapshots that a window spans.
     training.window = 1
+    # Lengths of the windows before that, in intervals, each for so many steps: (0.25, 0.5) begins
+    # with parts of an interval, interpolated between snapshots. For rules that cannot yet be fitted
+    # over a window's full length.
+    training.continuation = ()
+    training.continuation_steps = 10
     # Where windows start: "uniform" in time, or evenly in "log" time, since patterns that form
     # change fast at first and slowly later.
     training.sampling = "log"

@@ -65,6 +65,7 @@ _CHOICES = {
     "model.nca.change": tuple(rules.UPDATES),
     "solver.name": problem.solver_names(),
     "optimiser.name": ("levenberg_marquardt", *optimisers.NAMES),
+    "optimiser.levenberg_marquardt.form": ("dense", "matrix_free"),
     "optimiser.optax.schedule": schedules.NAMES,
     "training.sampling": SAMPLINGS,
     "training.starts": ("data", "pool"),
@@ -104,11 +105,14 @@ _POSITIVE = (
     "evaluation.windows", "projections", "loss.settings.patches.size",
     "loss.settings.sampled_euclidean.fraction",
     "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
+    "iterations", "tolerance", "optimiser.levenberg_marquardt.selection.windows",
+    "continuation_steps",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
     "snapshots", "data.run.step", "interval", "end_time",
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
+    "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
@@ -172,7 +176,8 @@ def _check_value(field: str, value: Any) -> None:
     if last in _RATIOS and not (value == () or _is_ratio(value)):
         raise InputError(f"{field} is {value!r}; none may be negative and one must be positive.")
     # What the numbers of data may be, their simulation or their source says.
-    if field.startswith("data.") and field != "data.seed" and field.split(".")[1] not in _READ:
+    checked = ("seed", "noise", *_READ)
+    if field.startswith("data.") and field.split(".")[1] not in checked:
         return
     if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be positive.")
@@ -356,10 +361,11 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "solver.exact", f"{config.solver.name!r} is no exponential solver"
     if optimiser.name == "levenberg_marquardt":
         yield "optimiser.optax", "optimiser.name is 'levenberg_marquardt'"
-        yield "loss", "optimiser.name is 'levenberg_marquardt', which minimises l2"
+        yield from _unused_losses(config.loss)
         yield "regulariser", "optimiser.name is 'levenberg_marquardt', which minimises l2"
         for section in ("training.starts", "training.inner", "augmentation"):
             yield section, "optimiser.name is 'levenberg_marquardt', which takes data as they are"
+        yield from _unused_of_least_squares(config)
     else:
         yield "optimiser.levenberg_marquardt", f"optimiser.name is {optimiser.name!r}"
         yield from _unused_of_optax(optimiser)
@@ -376,6 +382,9 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "training.pool", "training.starts is 'data'"
     else:
         yield "training.sampling", "training.starts is 'pool'"
+        yield "training.continuation", "training.starts is 'pool'"
+    if not config.training.continuation:
+        yield "training.continuation_steps", "training.continuation is empty"
     if not config.training.inner.steps:
         yield "training.inner.rate", "training.inner.steps is 0"
     if not config.augmentation.noise:
@@ -395,6 +404,25 @@ def _but_the_chosen(
     for name in names:
         if name != get(config, field):
             yield f"{section}.{name}", f"{field} is {get(config, field)!r}"
+
+
+def _unused_losses(loss: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of `loss` that least squares leaves unused: all but those that weigh residuals."""
+    for name in loss:
+        if name not in _RATIOS:
+            yield f"loss.{name}", "optimiser.name is 'levenberg_marquardt', which minimises l2"
+
+
+def _unused_of_least_squares(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields of `optimiser.levenberg_marquardt` that its form and the rule leave unused."""
+    section, fields = "optimiser.levenberg_marquardt", config.optimiser.levenberg_marquardt
+    if fields.form == "dense":
+        yield f"{section}.conjugate_gradients", f"{section}.form is 'dense'"
+        yield f"{section}.start_weight", f"{section}.form is 'dense'"
+    if config.model.name != "rda" or "polynomial" not in config.model.rda.terms:
+        yield f"{section}.selection", "the rule has no polynomial to select terms of"
+    if not fields.selection.steps:
+        yield f"{section}.selection", f"{section}.selection.steps is 0"
 
 
 def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
@@ -427,6 +455,7 @@ def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
     if data.name in SYSTEMS:
         return
     unused = {"directory", "doses", *(field.name for field in dataclasses.fields(Simulation))}
+    unused -= {"seed"} if data.noise else set()
     # What a run's rule makes is kept as simulations are.
     for field in sorted(unused - {"system"} - ({"directory"} if data.name == "run" else set())):
         yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffpattern import restored
-from diffpattern.data import builders, environment
+from diffpattern.data import builders, environment, noise
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import SOURCES
 from diffpattern.data.statistics import Statistics
@@ -37,12 +37,13 @@ def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
         data = restored.rollouts(config, simulate=_simulated)
     else:
         data = _simulated(config)
-    return {
+    data = {
         split: trajectories.seeing(fields)
         if isinstance(trajectories, StoredTrajectories)
         else environment.added(trajectories, fields).regular()
         for split, trajectories in data.items()
     }
+    return noise.added(data, config.data.noise, config.data.seed)
 
 
 def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
@@ -88,7 +89,7 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses", "run", *SOURCES):
+    for other in ("directory", "environment", "doses", "noise", "run", *SOURCES):
         fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])

@@ -9,6 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, findings, restored, scores
+from diffpattern.data import noise
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import npz
 from diffpattern.parallel.mesh import ALONE, make_mesh
@@ -59,14 +60,15 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     levels = configuration.levels(config.evaluation.covered, truth.species)
     result |= scores.patterns(prediction, truth, levels)
 
-    # What it says.
+    # What it says. Standard errors are those of a fit to data as noisy as the training data.
     found = findings.read(
         sought,
         checkpoint.parameters,
-        truth,
+        noise.noisy(truth, config.data.noise * noise.spread(truth), (config.data.seed, 2)),
         mesh,
         together=together,
         batch=config.training.batch,
+        selected=bool(config.optimiser.levenberg_marquardt.selection.steps),
         seed=config.seed,
         count=config.evaluation.windows,
         window=config.training.window,

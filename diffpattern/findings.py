@@ -24,7 +24,7 @@ Parameters = Any
 # Singular values of the scaled Jacobian below this fraction of the largest one are rounding: its
 # triangular factors are float32. A parameter is undetermined if a direction to which the data are
 # blind moves it by more than this share of the direction's length.
-_SMALLEST_SINGULAR_VALUE = 1e-6
+SMALLEST_SINGULAR_VALUE = 1e-6
 _LARGEST_BLIND_SHARE = 0.01
 
 
@@ -36,6 +36,7 @@ def read(
     *,
     together: bool,
     batch: int,
+    selected: bool = False,
     **drawn: Any,
 ) -> dict[str, Any]:
     """The diffusion coefficients of a PDE and the terms of its polynomial reaction.
@@ -48,15 +49,17 @@ def read(
       together: see `training.step.over_windows`.
       batch: windows that a train step sees. Standard errors are given for a fit to so many: a
         least squares step fits one batch, and does not remember the ones before.
+      selected: whether coefficients of a polynomial that are zero were left out by `selection`.
       drawn: how they are drawn, as `data.windows.draw` takes it.
 
     Returns:
       {"diffusion": {species: number}, "diffusion_standard_error": likewise, "equation": {species:
-      [{"term", "coefficient", "standard_error", "determined"}, ...]}}, empty where the rule has no
-      such thing. A standard error is None where the data do not determine the coefficient;
-      "determined" says that its value is more than two standard errors away from zero.
+      [{"term", "coefficient", "standard_error", "determined"}, ...]}, "left_out": {species: [term,
+      ...]}}, empty where the rule has no such thing. A standard error is None where the data do not
+      determine the coefficient; "determined" says that its value is more than two standard errors
+      away from zero. Terms that were left out are no part of the equation.
     """
-    found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
     rule = sought.rule
     if not isinstance(rule, ReactionDiffusionAdvection):
         return found
@@ -81,7 +84,12 @@ def read(
 
     batch_of_windows = windows.draw(truth, 0, **drawn)["window"]
     times = sought.statistics.interval * np.arange(drawn["window"] + 1)
-    errors = standard_errors(sought, parameters, batch_of_windows, times, mesh, together, readings)
+    fitted = None
+    if selected:
+        fitted = ~of_polynomials(sought, parameters) | (ravel_pytree(parameters)[0] != 0)
+    errors = standard_errors(
+        sought, parameters, batch_of_windows, times, mesh, together, readings, fitted
+    )
     errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
     if diffusion:
         found["diffusion_standard_error"] = {
@@ -105,7 +113,11 @@ def read(
                 "determined": bool(abs(coefficient) > 2 * error),
             }
             for term, coefficient, error in zip(names, row, row_errors, strict=True)
+            if coefficient or not selected
         ]
+        if selected:
+            told_of = zip(names, row, strict=True)
+            found["left_out"][name] = [term for term, coefficient in told_of if not coefficient]
     return found
 
 
@@ -117,12 +129,41 @@ def standard_errors(
     mesh: Mesh,
     together: bool,
     readings: Callable[[Parameters], Any],
+    fitted: np.ndarray | None = None,
 ) -> Any:
     """The standard errors of what is read off the parameters, from a batch of W windows of data.
 
     Like `readings(parameters)`, a pytree of arrays. Windows that were drawn more than once count
     as one observation of that weight, and those over which the rule diverges are left out; see
-    `from_triangles`.
+    `from_triangles`. `fitted` says which of the P parameters were fitted, [P]; None: all.
+    """
+    factors = triangles(sought, batch, times, mesh, together)(parameters)
+    flat, unravel = ravel_pytree(parameters)
+    values, restore = ravel_pytree(readings(parameters))
+    by_parameters = jax.jacfwd(lambda flat: ravel_pytree(readings(unravel(flat)))[0])(flat)
+    if fitted is not None:
+        factors = factors * np.append(fitted, True)
+    errors = from_triangles(factors, np.asarray(by_parameters))
+    return jax.tree.map(np.asarray, restore(errors.astype(values.dtype)))
+
+
+def of_polynomials(sought: Problem, parameters: Parameters) -> np.ndarray:
+    """Which of the P parameters are coefficients of a polynomial reaction, [P]."""
+    terms = sought.rule.terms if isinstance(sought.rule, ReactionDiffusionAdvection) else {}
+    polynomials = {name for name, term in terms.items() if isinstance(term, PolynomialReaction)}
+    marked = {
+        name: jax.tree.map(np.ones_like if name in polynomials else np.zeros_like, leaves)
+        for name, leaves in parameters.items()
+    }
+    return np.asarray(ravel_pytree(marked)[0], bool)
+
+
+def triangles(
+    sought: Problem, batch: windows.Window, times: np.ndarray, mesh: Mesh, together: bool
+) -> Callable[[Parameters], np.ndarray]:
+    """A function from parameters to the triangular factors of [J r] of a batch of windows.
+
+    [W, P + 1, P + 1]; windows that were drawn more than once are one with a weight.
     """
     _, first, counts = np.unique(
         batch.values.reshape(len(batch.values), -1), axis=0, return_index=True, return_counts=True
@@ -134,14 +175,8 @@ def standard_errors(
         return least_squares.triangle(*linearise(parameters, window, key))
 
     different = jax.tree.map(lambda array: array[first], batch)
-    factors = spread(triangle, different, mesh, together=together, running=sought.running)(
-        parameters
-    )
-    flat, unravel = ravel_pytree(parameters)
-    values, restore = ravel_pytree(readings(parameters))
-    by_parameters = jax.jacfwd(lambda flat: ravel_pytree(readings(unravel(flat)))[0])(flat)
-    errors = from_triangles(factors * np.sqrt(counts)[:, None, None], np.asarray(by_parameters))
-    return jax.tree.map(np.asarray, restore(errors.astype(values.dtype)))
+    of_each = spread(triangle, different, mesh, together=together, running=sought.running)
+    return lambda parameters: of_each(parameters) * np.sqrt(counts)[:, None, None]
 
 
 def from_triangles(factors: np.ndarray, by_parameters: np.ndarray | None = None) -> np.ndarray:
@@ -177,7 +212,7 @@ def from_triangles(factors: np.ndarray, by_parameters: np.ndarray | None = None)
     norms = np.linalg.norm(whole, axis=0)
     norms[norms == 0] = 1.0
     _, singular, directions = np.linalg.svd(whole / norms)
-    seen = singular > _SMALLEST_SINGULAR_VALUE * singular[0]
+    seen = singular > SMALLEST_SINGULAR_VALUE * singular[0]
     # In these coordinates of the directions that the data see, J'J is the identity.
     to_seen = (directions / np.where(seen, singular, 1.0)[:, None])[seen] / norms
     gradients = np.einsum("wij,wi->wj", jacobians, residuals) @ to_seen.T

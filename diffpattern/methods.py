@@ -12,10 +12,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import objective
+from diffpattern.data import continuation
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.problem import Problem, build
-from diffpattern.training import averaging, least_squares, optimisers
+from diffpattern.training import averaging, least_squares, matrix_free, optimisers, preconditioning
 from diffpattern.training.augmentation import Augmentation
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Metrics, Watch
@@ -25,6 +27,10 @@ from diffpattern.training.step import AUGMENTATION, Step, TrainState, make_gradi
 # Least squares steps in a row in which every window diverges, before training gives up: such a step
 # changes nothing, and only other windows can help.
 MOST_DIVERGED = 10
+# A preconditioner of the matrix-free form is dense, for up to so many parameters. Its rows are
+# drawn: with two for each parameter, hardly any direction is missed.
+MOST_PRECONDITIONED = 4000
+ROWS_PER_PARAMETER = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Training:
     """One of the two ways to train.
 
     Attributes:
-      step: the train step, not yet compiled.
+      step_over: the train step, not yet compiled, over windows of a length in intervals.
+      window: the length that windows have in the end.
       start: makes the optimiser's part of the first state.
       start_pool: makes the pool's, of a batch of whole trajectories; None without a pool.
       is_lost: whether a step with these metrics came to nothing.
@@ -43,7 +50,8 @@ class Training:
       schedule: step -> what else to log of it.
     """
 
-    step: Step
+    step_over: Callable[[float], Step]
+    window: int
     start: Callable[[], Any]
     start_pool: Callable[[Window], Slots | None]
     is_lost: Callable[[Metrics], bool]
@@ -52,6 +60,11 @@ class Training:
     limit: str
     lost_in_a_row: Callable[[Any], int]
     schedule: Callable[[int], dict[str, float]]
+
+    @property
+    def step(self) -> Step:
+        """The step over windows of their final length."""
+        return self.step_over(self.window)
 
     def watch(self, state: TrainState, checkpoints: Checkpoints) -> Watch:
         """Ends the run when too many steps in a row, counted on from `state`, are lost."""
@@ -73,7 +86,7 @@ def make_training(
     config: ConfigDict, sought: Problem, initial: Any, mesh: Mesh, together: bool
 ) -> Training:
     """The train step that a config asks for, and its optimiser's first state."""
-    times = sought.statistics.interval * np.arange(config.training.window + 1)
+    window, interval = config.training.window, sought.statistics.interval
     lower = sought.lower_bounds(initial)
     options = {
         "mesh": mesh,
@@ -82,12 +95,25 @@ def make_training(
         "running": sought.running,
     }
     if config.optimiser.name == "levenberg_marquardt":
-        least_squares.check_size(initial)
+        fields = config.optimiser.levenberg_marquardt
+        check_size(config, initial)
+
+        def step_over(length: float) -> Step:
+            times = continuation.elapsed(length, interval)
+            rows = rough_rows(config, sought, lower, times, elapsed=times[-1])
+            return least_squares_step(
+                config,
+                sought.residuals(times),
+                sought.linearisation(times),
+                lower,
+                rows=rows,
+                **options,
+            )
+
         return Training(
-            least_squares.make_least_squares_step(
-                sought.residuals(times), sought.linearisation(times), lower, **options
-            ),
-            lambda: least_squares.Damping.start(config.optimiser.levenberg_marquardt.damping),
+            step_over,
+            window,
+            lambda: least_squares.Fit.start(fields.damping, initial),
             start_pool=lambda whole: None,
             is_lost=lambda metrics: bool(metrics["diverged"] == 1),
             patience=MOST_DIVERGED,
@@ -98,8 +124,6 @@ def make_training(
         )
     chain = optimisers.Chain.of(config.optimiser.name, config.optimiser.optax.to_dict())
     optimiser, frozen = chain.build(initial), chain.are_frozen(initial)
-    of_all = _window_loss(config, sought, times)
-    window_loss = lambda parameters, *window: of_all(optimisers.held(parameters, frozen), *window)
     pool = make_pool(config, sought, mesh.size)
 
     def start_pool(whole: Window) -> Slots | None:
@@ -109,14 +133,19 @@ def make_training(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(config.seed), count)
         return jax.jit(pool.start)(whole, keys)
 
-    step = make_gradient_step(window_loss, optimiser, lower, **options, pool=pool)
+    def step_over(length: float) -> Step:
+        of_all = _window_loss(config, sought, continuation.elapsed(length, interval))
+        window_loss = lambda parameters, *rest: of_all(optimisers.held(parameters, frozen), *rest)
+        step = make_gradient_step(window_loss, optimiser, lower, **options, pool=pool)
+        return averaging.averaged(step, chain.average_decay) if chain.average_decay else step
+
     start = lambda: optimiser.init(initial)
     if chain.average_decay:
-        step = averaging.averaged(step, chain.average_decay)
         start = lambda: averaging.start(initial, optimiser.init(initial))
 
     return Training(
-        step,
+        step_over,
+        window,
         # Copies, since a compiled step takes over the memory of its state, in which some of Optax's
         # rules begin with the same array twice.
         lambda: jax.tree.map(jnp.copy, start()),
@@ -128,6 +157,89 @@ def make_training(
         lost_in_a_row=lambda state: int(optimisers.nonfinite_in_a_row(state)),
         schedule=chain.scheduled,
     )
+
+
+def window_lengths(config: ConfigDict) -> continuation.Schedule:
+    """How long windows are at which step.
+
+    Raises:
+      InputError: naming a length that cannot be.
+    """
+    training = config.training
+    return continuation.Schedule(
+        training.window, training.continuation, training.continuation_steps
+    )
+
+
+def least_squares_step(
+    config: ConfigDict,
+    residuals: least_squares.Residuals,
+    linearise: least_squares.Linearisation,
+    lower: Any,
+    *,
+    rows: preconditioning.Rows | None,
+    start_weight: float | None = None,
+    **options: Any,
+) -> Step:
+    """A least squares step in the form that a config asks for.
+
+    Args:
+      config: of the run.
+      residuals: of one window.
+      linearise: residuals and Jacobian of one window.
+      lower: smallest values of the parameters.
+      rows: for the preconditioner of the matrix-free form, from `rough_rows`.
+      start_weight: in place of the config's.
+      options: further arguments of both forms.
+    """
+    fields = config.optimiser.levenberg_marquardt
+    if fields.form == "dense":
+        return least_squares.make_least_squares_step(residuals, linearise, lower, **options)
+    return matrix_free.make_matrix_free_step(
+        residuals,
+        lower,
+        stopping=matrix_free.ConjugateGradients(**fields.conjugate_gradients),
+        rows=rows,
+        start_weight=fields.start_weight if start_weight is None else start_weight,
+        **options,
+    )
+
+
+def rough_rows(
+    config: ConfigDict, sought: Problem, lower: Any, times: np.ndarray, elapsed: float
+) -> preconditioning.Rows | None:
+    """What tells roughly of a PDE's parameters; None where nothing does, or too much for a matrix.
+
+    Args:
+      config: of the run.
+      sought: the rule.
+      lower: like the parameters.
+      times: of a window's snapshots, relative to the first.
+      elapsed: the time over which residuals feel the right-hand side.
+    """
+    count = sum(leaf.size for leaf in jax.tree.leaves(lower))
+    # The parameters of a mask act through all terms.
+    known = isinstance(sought.rule, ReactionDiffusionAdvection) and "mask" not in lower
+    if not known or count > MOST_PRECONDITIONED:
+        return None
+    per_window = config.training.batch * len(sought.statistics.species)
+    return preconditioning.of_right_hand_side(
+        sought.rule,
+        times,
+        -(-ROWS_PER_PARAMETER * count // per_window),
+        elapsed=elapsed,
+        acting=lambda forcing: sought.acting({}, forcing),
+    )
+
+
+def check_size(config: ConfigDict, parameters: Any) -> None:
+    """Refuses a rule with too many parameters for the form of least squares that a config asks for.
+
+    Raises:
+      InputError: saying how many there are.
+    """
+    if config.optimiser.levenberg_marquardt.form == "dense":
+        least_squares.check_size(parameters)
 
 
 def make_pool(config: ConfigDict, sought: Problem, devices: int) -> Pool | None:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import rules
 from diffpattern.data.statistics import Statistics
-from diffpattern.data.windows import Window, seen
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.models.masks import MASKS
@@ -34,6 +34,7 @@ from diffpattern.rollout import (
 )
 from diffpattern.solvers import adaptive, explicit, spectral
 from diffpattern.training import least_squares
+from diffpattern.training.weighting import field_weights
 
 Parameters = Any
 
@@ -53,6 +54,7 @@ class Problem:
       channels: of a lattice; the species come first, the rest is hidden.
       start_noise: standard deviation of the noise that hidden channels start from.
       statistics: of the data that it is to reproduce.
+      channel_weights, time_weights: of the residuals, see `training.weighting`.
     """
 
     rule: nn.Module
@@ -64,6 +66,8 @@ class Problem:
     channels: int
     start_noise: float
     statistics: Statistics
+    channel_weights: tuple[float, ...] = ()
+    time_weights: tuple[float, ...] = ()
 
     def predict(
         self,
@@ -116,11 +120,12 @@ class Problem:
         return free
 
     def residuals(self, times: np.ndarray) -> least_squares.Residuals:
-        """Prediction minus truth over a window, for least squares."""
+        """Prediction minus truth over a window, as it counts, for least squares."""
 
         def residuals(parameters: Parameters, window: Window, key: Array) -> Array:
-            predicted = self.predict(parameters, window.values[0], times, key, window.forcing)
-            return (seen(window) * (predicted[1:] - window.values[1:])).reshape(-1)
+            start = window.values[0] if window.start is None else window.start
+            predicted = self.predict(parameters, start, times, key, window.forcing)
+            return (self.factor(window) * (predicted[1:] - window.values[1:])).reshape(-1)
 
         return residuals
 
@@ -129,8 +134,22 @@ class Problem:
         if self.with_sensitivities is None:
             return least_squares.by_forward_mode(self.residuals(times))
         return least_squares.by_sensitivities(
-            self.with_sensitivities, times, lambda forcing: self.acting({}, forcing)
+            self.with_sensitivities,
+            times,
+            lambda forcing: self.acting({}, forcing),
+            self.factor,
         )
+
+    def factor(self, window: Window) -> Array | float:
+        """What multiplies residuals, [L, 1 ..., C] or 1: the root of the weights of their squares.
+
+        Raises:
+          InputError: the weights do not fit the data.
+        """
+        weights = field_weights(window, self.channel_weights, self.time_weights)
+        if weights is None:
+            return 1.0
+        return jnp.sqrt(jnp.expand_dims(weights, tuple(range(1, window.values.ndim - 1))))
 
     @property
     def running(self) -> str:
@@ -183,6 +202,8 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         channels=channels,
         start_noise=config.model.nca.start_noise,
         statistics=statistics,
+        channel_weights=tuple(config.loss.channel_weights),
+        time_weights=tuple(config.loss.time_weights),
         **parts,
     )
 

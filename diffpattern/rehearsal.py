@@ -11,10 +11,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, problem
-from diffpattern.data import windows
+from diffpattern.data import continuation, windows
 from diffpattern.data.statistics import Statistics
-from diffpattern.methods import make_training
-from diffpattern.training import least_squares
+from diffpattern.methods import check_size, make_training, window_lengths
 
 
 def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh: Mesh) -> None:
@@ -31,13 +30,20 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
     """
     configuration.levels(config.evaluation.covered, statistics.species)
     windows.check(times, config.training.window, config.training.sampling)
+    lengths = window_lengths(config)
     sought = problem.build(config, statistics, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
     make_training(config, sought, initial, mesh, together=True)
     if config.optimiser.derivative_steps:
-        least_squares.check_size(initial)
+        check_size(config, initial)
     start = jax.ShapeDtypeStruct((*statistics.grid.shape, len(statistics.species)), jnp.float32)
-    predict = lambda parameters, start: sought.predict(
-        parameters, start, times[:2], jax.random.key(0), problem.given(statistics)
+    window = windows.Window(
+        jax.ShapeDtypeStruct((config.training.window + 1, *start.shape), start.dtype), None
     )
-    jax.eval_shape(predict, initial, start)
+    jax.eval_shape(sought.factor, window)
+    for length in lengths.lengths:
+        elapsed = continuation.elapsed(length, statistics.interval)
+        predict = lambda parameters, start, elapsed=elapsed: sought.predict(
+            parameters, start, elapsed, jax.random.key(0), problem.given(statistics)
+        )
+        jax.eval_shape(predict, initial, start)

@@ -1,6 +1,7 @@
 """Training, from a config to a report."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +14,20 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, dataset, evaluate, problem, scores
-from diffpattern.data import statistics, streams
+from diffpattern import configuration, dataset, evaluate, problem, scores, selection
+from diffpattern.data import continuation, statistics, streams
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.streams import Batches, Sampling
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.errors import TrainingError
-from diffpattern.methods import Training, make_training
+from diffpattern.errors import InputError, TrainingError
+from diffpattern.methods import (
+    Training,
+    check_size,
+    least_squares_step,
+    make_training,
+    rough_rows,
+    window_lengths,
+)
 from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
@@ -100,16 +108,22 @@ def train_and_evaluate(
         first, last = int(state.step), config.training.steps
         if first < last:
             validate = make_validation(config, sought, data["validation"], summary, mesh, together)
-            train_step = compiled(training.step, mesh)
+            lengths = window_lengths(config)
+            # Compiled once for each length that windows have.
+            step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
+            selects = selection.build(config, sought, streams.sample(data["train"]), mesh, together)
             watch, averages = training.watch(state, checkpoints), Averages()
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
                 Progress(first, last) as progress,
             ):
                 for step in range(first + 1, last + 1):
+                    train_step = step_over(lengths.at(step - 1))
                     state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
                     averages.add(metrics)
                     watch.add(step, metrics)
+                    if selects:
+                        state = selects.after(step, state)
                     saves = step % config.training.checkpoint_every == 0 or step == last
                     if not saves and step % config.training.log_every:
                         continue
@@ -152,24 +166,29 @@ def fit_derivatives(
     steps = config.optimiser.derivative_steps
     if not steps:
         return state
-    least_squares.check_size(state.parameters)
+    check_size(config, state.parameters)
+    interval = sought.statistics.interval
     residuals, linearise = least_squares.derivative_fit(
-        sought.rule, sought.statistics.interval, lambda forcing: sought.acting({}, forcing)
+        sought.rule, interval, lambda forcing: sought.acting({}, forcing)
     )
+    lower = sought.lower_bounds(state.parameters)
     step = compiled(
-        least_squares.make_least_squares_step(
+        least_squares_step(
+            config,
             residuals,
             linearise,
-            sought.lower_bounds(state.parameters),
-            mesh,
+            lower,
+            rows=rough_rows(config, sought, lower, np.array([0.0, interval]), elapsed=1.0),
+            start_weight=0.0,
+            mesh=mesh,
             seed=config.seed,
             together=together,
         ),
         mesh,
     )
-    damping = put(least_squares.Damping.start(1e-3), mesh)
+    begun = put(least_squares.Fit.start(1e-3, state.parameters), mesh)
     # Copies, because a compiled step takes over the memory of what it is given.
-    fit = jax.tree.map(jnp.copy, TrainState(state.step, state.parameters, damping))
+    fit = jax.tree.map(jnp.copy, TrainState(state.step, state.parameters, begun))
     pairs = make_batches(config, train, window=1)
     for index in range(steps):
         fit, metrics = step(fit, draw_batch(pairs, index, mesh))
@@ -180,12 +199,35 @@ def fit_derivatives(
 def make_batches(
     config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None = None
 ) -> Batches:
-    """What gives the train steps their windows: whole trajectories for a pool."""
+    """What gives the train steps their windows: whole trajectories for a pool.
+
+    Raises:
+      InputError: windows are to grow, and the data do not suit that.
+    """
     training = config.training
     if training.starts == "pool" and window is None:
         return streams.Whole(train, training.batch)
-    sampling = Sampling(config.seed, training.batch, window or training.window, training.sampling)
-    return streams.batches(train, sampling)
+
+    def of(length: float) -> Batches:
+        source = train
+        if (parts := continuation.parts(length)) > 1:
+            source = continuation.interpolated(train, parts, training.sampling)
+        whole = max(round(length), 1)
+        sampling = Sampling(config.seed, training.batch, whole, training.sampling)
+        return streams.batches(source, sampling)
+
+    if window or not training.continuation:
+        return of(window or training.window)
+    if isinstance(train, StoredTrajectories):
+        raise InputError(
+            f"training.continuation is {training.continuation!r}, but the data stay in their "
+            "files, of which windows of one length are read; leave it empty, or have the data "
+            "read into memory (stream=False)."
+        )
+    lengths = window_lengths(config)
+    if lengths.lengths[0] < 1:
+        continuation.require_possible(train)
+    return continuation.Growing(lengths, of)
 
 
 def draw_batch(batches: Batches, step: int, mesh: Mesh) -> dict[str, Any]:

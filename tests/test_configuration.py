@@ -18,6 +18,9 @@ CONSTANT = {"optimiser.optax.schedule": "constant"}
 FRACTION = {"loss.settings.sampled_euclidean.fraction": 1.5}
 WELL, RUN = {"data.name": "the_well"}, {"data.name": "run", "data.directory": "data"}
 NETWORK = {"model.rda.terms": ("network", "diffusion")}
+SQUARES = "optimiser.levenberg_marquardt"
+FREE = {f"{SQUARES}.form": "matrix_free"}
+POOL = NADAM | {"training.starts": "pool"}
 
 
 def assert_one_sentence(message: str, *words: str):
@@ -39,6 +42,11 @@ def assert_one_sentence(message: str, *words: str):
         WELL,
         RUN,
         {"solver.dt": 0.0, "solver.adaptive.max_steps": 9},
+        FREE | {f"{SQUARES}.start_weight": 1.0, f"{SQUARES}.conjugate_gradients.iterations": 9},
+        {f"{SQUARES}.selection.steps": 5, f"{SQUARES}.selection.windows": 9, "data.noise": 0.1},
+        {"training.continuation": (0.5,), "training.continuation_steps": 5},
+        WELL | {"data.noise": 0.1, "data.seed": 1},
+        {"loss.channel_weights": (1.0, 2.0), "loss.time_weights": (1.0,)},
     ],
 )
 def test_sound_configs_pass(changes):
@@ -89,6 +97,18 @@ def test_sound_configs_pass(changes):
         ({"optimiser.optax.clip_norm": 2.0}, "optimiser.optax.clip_norm", "levenberg_marquardt"),
         (NADAM | {"optimiser.levenberg_marquardt.damping": 1.0}, "damping", "nadam"),
         ({"optimiser.optax.frozen": ("diffusion",)}, "optimiser.optax.frozen", "levenberg"),
+        ({f"{SQUARES}.form": "sparse"}, f"{SQUARES}.form", "dense, matrix_free"),
+        ({f"{SQUARES}.conjugate_gradients.iterations": 9}, "iterations", "form is 'dense'"),
+        ({f"{SQUARES}.start_weight": 1.0}, f"{SQUARES}.start_weight", "form is 'dense'"),
+        (FREE | {f"{SQUARES}.start_weight": -1.0}, f"{SQUARES}.start_weight", "0 or more"),
+        (FREE | {f"{SQUARES}.conjugate_gradients.tolerance": 0.0}, "tolerance", "positive"),
+        ({f"{SQUARES}.selection.windows": 9}, "selection.windows", "selection.steps is 0"),
+        (NETWORK | {f"{SQUARES}.selection.steps": 5}, "selection.steps", "no polynomial"),
+        ({f"{SQUARES}.selection.steps": -1}, f"{SQUARES}.selection.steps", "0 or more"),
+        ({"training.continuation_steps": 5}, "continuation_steps", "continuation is empty"),
+        (POOL | {"training.continuation": (1,)}, "continuation", "training.starts is 'pool'"),
+        ({"data.noise": -0.1}, "data.noise", "0 or more"),
+        (WELL | {"data.seed": 1}, "data.seed", "read and not simulated"),
         (NADAM | {"optimiser.optax.lbfgs.memory": 5}, "lbfgs.memory", "nadam"),
         (NADAM | {"optimiser.optax.weight_decay": 0.1}, "weight_decay", "nadam"),
         (NADAM | {"optimiser.optax.piecewise": ("9=0.1",)}, "optax.piecewise", "'cosine'"),
@@ -129,7 +149,7 @@ def test_sound_configs_pass(changes):
         (NADAM | {"regulariser.sparsity": -1.0}, "regulariser.sparsity", "0 or more"),
         (NADAM | {"loss.channel_weights": (1.0, -1.0)}, "loss.channel_weights", "negative"),
         (NADAM | {"loss.time_weights": (0.0,)}, "loss.time_weights", "one must be positive"),
-        ({"loss.channel_weights": (1.0, 2.0)}, "loss.channel_weights", "minimises l2"),
+        ({"loss.l1": 1.0}, "loss.l1", "minimises l2"),
         (
             NADAM | {"loss.settings.patches.size": 7},
             "patches.size",

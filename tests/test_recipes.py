@@ -36,6 +36,38 @@ QUICK = {
 FITTED = {
     "pde": (SIMULATED | {"data.end_time": 64.0, "training.steps": 10}, 100.0),
     "pde_neural": (SIMULATED | {"data.end_time": 64.0, "training.steps": 8}, 3.0),
+    "pde_noisy": (
+        SIMULATED
+        | {
+            "data.end_time": 128.0,
+            "training.steps": 12,
+            "training.checkpoint_every": 12,
+            "optimiser.levenberg_marquardt.selection.steps": 6,
+            "optimiser.levenberg_marquardt.selection.windows": 16,
+        },
+        10.0,
+    ),
+    "pde_sparse": (
+        SIMULATED
+        | {
+            "data.end_time": 256.0,
+            "training.continuation_steps": 4,
+            "training.steps": 14,
+            "training.checkpoint_every": 14,
+        },
+        10.0,
+    ),
+    "pde_fine": (SIMULATED | {"data.end_time": 128.0, "training.batch": 8}, 10.0),
+    "pde_large": (
+        SIMULATED
+        | {
+            "data.end_time": 64.0,
+            "model.rda.network.hidden": (8, 8),
+            "training.steps": 6,
+            "training.checkpoint_every": 6,
+        },
+        3.0,
+    ),
     "pde_nadam": (SIMULATED | {"data.end_time": 64.0, "training.steps": 40}, 1.5),
     "cahn_hilliard": (SIMULATED | {"data.end_time": 16.0, "training.steps": 8}, 20.0),
     "keller_segel": (SIMULATED | {"data.end_time": 8.0, "training.steps": 8}, 100.0),

@@ -18,7 +18,16 @@ from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import read_scalars
 
-METHODS = {"levenberg_marquardt": LEAST_SQUARES, "nadam": NCA, "pool": POOL}
+# Terms leave after the second step; then windows are longer.
+SELECTING = LEAST_SQUARES | {
+    "optimiser.levenberg_marquardt.selection.steps": 2,
+    "optimiser.levenberg_marquardt.selection.windows": 4,
+    "training.continuation": (0.5,),
+    "training.continuation_steps": 2,
+}
+METHODS = {
+    "levenberg_marquardt": LEAST_SQUARES, "selecting": SELECTING, "nadam": NCA, "pool": POOL
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import dataclasses
 from typing import Any
 
 import flax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -35,15 +34,6 @@ class Window:
     forcing: Forcing
     known: Array | None = None
     start: Array | None = None
-
-
-def seen(window: Window) -> Array | float:
-    """What multiplies errors at the snapshots after the first, [L, 1 ..., C]: 0 where nothing was
-    seen, so that it does not count, else 1."""
-    if window.known is None:
-        return 1.0
-    space = tuple(range(1, window.values.ndim - 1))
-    return jnp.expand_dims(window.known[1:], space)
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:

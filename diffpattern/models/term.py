@@ -183,6 +183,17 @@ def pointwise_jacobians(
     )
 
 
+def no_changes(x: Array, count: int) -> Changes:
+    """Changes of a lattice that are all zero: sensitivities of a start, or where none are wanted.
+
+    Made from `x`, so that inside `jax.shard_map` they count as different from device to device, as
+    they will be after a step.
+    """
+    return tuple(
+        jnp.zeros_like(jnp.broadcast_to(channel, (count,) + channel.shape)) for channel in x
+    )
+
+
 def apply_pointwise(jacobian: Array, s: Changes) -> Changes:
     """Applies a Jacobian [K, C, *space] to changes of C channels, at each cell: K channels.
 

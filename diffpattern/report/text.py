@@ -76,6 +76,8 @@ def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
             written = _with_error(entry["coefficient"], entry["standard_error"])
             remark = "" if entry["determined"] else "not told apart from zero"
             yield f"  {entry['term']:<{max(7, width)}} {written:<28}{remark}".rstrip()
+        if left_out := scores["left_out"].get(name):
+            yield f"  left out: {', '.join(left_out)}"
 
 
 def _with_error(value: float, error: float | None) -> str:

@@ -14,6 +14,7 @@ Source: J. J. More, "The Levenberg-Marquardt algorithm: implementation and theor
 tall-skinny QR is of Demmel, Grigori, Hoemmen, Langou (2012).
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -25,11 +26,11 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from diffpattern.data.windows import Window, seen
+from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.models.term import Changes
+from diffpattern.models.term import no_changes
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
 from diffpattern.rollout import Stepped, snapshots
 from diffpattern.training.step import (
@@ -57,15 +58,22 @@ SMALLEST_DAMPING, LARGEST_DAMPING = 1e-9, 1e9
 
 
 @flax.struct.dataclass
-class Damping:
-    """lambda, dimensionless: columns are scaled to norm one before it is added."""
+class Fit:
+    """What least squares keeps from one step to the next, besides the parameters.
 
-    value: Array
+    Attributes:
+      damping: lambda, dimensionless: columns are scaled to norm one before it is added.
+      support: which parameters are sought, [P]; the others stay as they are (see `selection`).
+    """
+
+    damping: Array
+    support: Array
 
     @classmethod
-    def start(cls, value: float) -> "Damping":
-        """A fresh damping."""
-        return cls(jnp.asarray(value, jnp.float32))
+    def start(cls, damping: float, parameters: Parameters) -> "Fit":
+        """Of the first step: all parameters are sought."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(count, bool))
 
 
 def by_forward_mode(residuals: Residuals) -> Linearisation:
@@ -84,35 +92,31 @@ def by_sensitivities(
     pair: Stepped,
     times: np.ndarray,
     acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
+    factor: Callable[[Window], Array | float] = lambda window: 1.0,
 ) -> Linearisation:
     """Residuals and Jacobian of a PDE, by carrying its sensitivities beside its state.
 
-    The same numbers as `by_forward_mode`, by the structure of the right-hand side, with the
-    species before space.
+    The same numbers as `by_forward_mode`, by the structure of the right-hand side.
 
     Args:
       pair: dynamics of the state and its sensitivities, from
         `ReactionDiffusionAdvection.with_sensitivities`.
       times: of the window's snapshots, relative to the first, [L + 1].
       acting: a window's forcing, as the rule meets it.
+      factor: what multiplies a window's residuals, [L, 1 ..., C] or 1.
     """
 
     def linearise(parameters, window, key):
         truth = jnp.moveaxis(window.values, -1, 1)
         count = ravel_pytree(parameters)[0].size
-        start = truth[0], _no_changes(truth[0], count)
+        start = truth[0], no_changes(truth[0], count)
         forcing = acting(window.forcing)
         states, sensitivities = snapshots(pair, parameters, start, times, key, forcing)
-        # Each channel's are [L, P, *space].
-        by_channel = jnp.stack(sensitivities, axis=2)
-        if window.known is not None:
-            counted = jnp.moveaxis(seen(window), -1, 1)
-            states, truth = counted * states, counted * truth[1:]
-            by_channel = counted[:, None] * by_channel
-        else:
-            truth = truth[1:]
-        jacobian = jnp.moveaxis(by_channel, 1, 0).reshape(count, -1).T
-        return (states - truth).reshape(-1), jacobian
+        # Each channel's are [L, P, *space]; rows come in the order of the data, channels last.
+        jacobian = jnp.moveaxis(jnp.stack(sensitivities, axis=-1), 1, -1)
+        r = jnp.moveaxis(states, 1, -1) - window.values[1:]
+        counts = jnp.asarray(factor(window))
+        return (counts * r).reshape(-1), (counts[..., None] * jacobian).reshape(-1, count)
 
     return linearise
 
@@ -145,8 +149,7 @@ def derivative_fit(
         del key
         x, slope, forcing, counted = midpoint(window)
         count = ravel_pytree(parameters)[0].size
-        pair = x, _no_changes(x, count)
-        value, by_parameters = rule.with_sensitivities(parameters, pair, forcing)
+        value, by_parameters = rule.with_sensitivities(parameters, (x, no_changes(x, 1)), forcing)
         jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
         return counted * (value - slope).reshape(-1), counted * jacobian
 
@@ -263,8 +266,8 @@ def make_least_squares_step(
             return triangle(*rows), jnp.where(finite, weight, 0.0)
 
         factors, counted = over_windows(reduced, together, batch["window"], weights, keys)
-        gathered = _gather(factors).reshape(-1, factors.shape[-1])
-        factor = jnp.linalg.qr(gathered, mode="r")
+        rows = gathered(factors).reshape(-1, factors.shape[-1])
+        factor = jnp.linalg.qr(rows, mode="r")
         before = jnp.sum(factor[:, -1] ** 2)
 
         def cost(trial):
@@ -275,41 +278,56 @@ def make_least_squares_step(
             costs = over_windows(one, together, batch["window"], counted, keys)
             return jax.lax.psum(costs.sum(), DATA)
 
-        dampings = state.optimiser.value * jnp.asarray(TRIED_FACTORS)
+        # Columns of zeros: the parameters that they belong to stay where they are.
+        factor = factor * jnp.append(state.optimiser.support, True)
+        dampings = state.optimiser.damping * jnp.asarray(TRIED_FACTORS)
         trials = jax.lax.map(lambda d: damped_step(factor, d, flat, lower_flat), dampings)
         costs = jax.lax.map(cost, trials)
-        costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
-        best = jnp.argmin(costs)
-        accepted = costs[best] < before
-        damping = jnp.where(accepted, dampings[best], state.optimiser.value * RAISE_ON_REJECTION)
-        damping = jnp.clip(damping, SMALLEST_DAMPING, LARGEST_DAMPING)
-        new = TrainState(
-            state.step + 1,
-            unravel(jnp.where(accepted, trials[best], flat)),
-            Damping(damping),
-        )
-        # Means over the windows that did not diverge: not a number where none is left.
-        share = jax.lax.psum(counted.sum(), DATA)
-        return new, {
-            "loss": before / share,
-            "trial_loss": costs[best] / share,
-            "accepted": accepted.astype(jnp.float32),
-            "damping": dampings[best],
-            "diverged": 1.0 - share,
-        }
+        return decide(state, trials, costs, before, jax.lax.psum(counted.sum(), DATA))
 
     return on_mesh(local, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
 
 
-def _no_changes(x: Array, count: int) -> Changes:
-    """Sensitivities of a start: zero. Made from `x`, so that inside `jax.shard_map` they count as
-    different from device to device, as they will be after a step."""
-    return tuple(
-        jnp.zeros_like(jnp.broadcast_to(channel, (count,) + channel.shape)) for channel in x
+def decide(
+    state: TrainState, trials: Array, costs: Array, before: Array, share: Array
+) -> tuple[TrainState, Metrics]:
+    """Takes the best trial if it is better than what there was, and sets the next damping.
+
+    Args:
+      state: before the step.
+      trials: parameters, one row for each of `TRIED_FACTORS`, [5, P].
+      costs: of the trials, [5].
+      before: the cost of the present parameters.
+      share: of the batch's windows, those that did not diverge; costs are sums over these.
+
+    Returns:
+      The state after the step, and metrics of it.
+    """
+    flat, unravel = ravel_pytree(state.parameters)
+    damping = state.optimiser.damping
+    dampings = damping * jnp.asarray(TRIED_FACTORS)
+    costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
+    best = jnp.argmin(costs)
+    accepted = costs[best] < before
+    following = jnp.where(accepted, dampings[best], damping * RAISE_ON_REJECTION)
+    following = jnp.clip(following, SMALLEST_DAMPING, LARGEST_DAMPING)
+    new = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        parameters=unravel(jnp.where(accepted, trials[best], flat)),
+        optimiser=dataclasses.replace(state.optimiser, damping=following),
     )
+    # Means over the windows that did not diverge: not a number where none is left.
+    return new, {
+        "loss": before / share,
+        "trial_loss": costs[best] / share,
+        "accepted": accepted.astype(jnp.float32),
+        "damping": dampings[best],
+        "diverged": 1.0 - share,
+    }
 
 
-def _gather(local: Array) -> Array:
+def gathered(local: Array) -> Array:
     """Every device's rows, in the order of the devices, the same on each device.
 
     By a sum in which each row has one addend that is not zero: unlike `all_gather`, it is known to
@@ -334,5 +352,6 @@ def check_size(parameters: Parameters) -> None:
         raise InputError(
             f"Least squares (optimiser.name='levenberg_marquardt' or optimiser.derivative_steps) "
             f"keeps a dense Jacobian, for at most {MOST_PARAMETERS} parameters, but the rule has "
-            f"{count}; take an Optax optimiser such as 'nadam', and no derivative_steps."
+            f"{count}; take optimiser.levenberg_marquardt.form='matrix_free', or an Optax "
+            "optimiser such as 'nadam' and no derivative_steps."
         )
