@@ -5,6 +5,7 @@ make sense together. What a field's own builder checks (a stencil's name, a dt t
 is not said twice.
 """
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -241,6 +242,25 @@ def check_file(path: str) -> None:
     Raises:
       InputError: there is no such file, it fails, or what it gives is not a config.
     """
+    config = call(path, "get_config")
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"get_config() of {path.split(':')[0]} returns a {type(config).__name__}; it must "
+            "return the config that it gets from configs/default.py and changes."
+        )
+    _check_fields(config)
+
+
+def call(path: str, function: str) -> Any:
+    """What a function of a config file returns; what it yields, as a list.
+
+    Args:
+      path: of a Python file; what follows a colon is the function's argument.
+      function: its name, "get_config" or "get_sweep".
+
+    Raises:
+      InputError: there is no such file or function, or one of them fails.
+    """
     file, *arguments = path.split(":", 1)
     if not Path(file).is_file():
         raise InputError(
@@ -248,7 +268,10 @@ def check_file(path: str) -> None:
             "configs/pde.py."
         )
     try:
-        config = runpy.run_path(file)["get_config"](*arguments)
+        defined = runpy.run_path(file)
+        if function in defined:
+            result = defined[function](*arguments)
+            return list(result) if isinstance(result, Iterator) else result
     except SyntaxError as error:
         raise InputError(f"{file} is not Python: {error.msg} (line {error.lineno}).") from error
     except Exception as error:
@@ -256,12 +279,25 @@ def check_file(path: str) -> None:
         lines = [frame.lineno for frame in frames if frame.filename == file]
         where = f" in line {lines[-1]}" if lines else ""
         raise InputError(f"{file} fails{where}: {type(error).__name__}, {_told(error)}.") from error
-    if not isinstance(config, ConfigDict):
-        raise InputError(
-            f"get_config() of {file} returns a {type(config).__name__}; it must return the config "
-            "that it gets from configs/default.py and changes."
-        )
-    _check_fields(config)
+    raise InputError(f"{file} has no {function}(); configs/sweep.py shows what one looks like.")
+
+
+def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a config with some fields changed, given by their dotted paths; checked.
+
+    Raises:
+      InputError: there is no such field, or it cannot have such a value.
+    """
+    config = copy.deepcopy(config)
+    for field, value in fields.items():
+        check_field(field)
+        try:
+            config.update_from_flattened_dict({field: value})
+        except (TypeError, ValueError) as error:
+            kind = type(get(config, field)).__name__
+            raise InputError(f"{field} is {value!r}; it must be of type {kind}.") from error
+    check(config)
+    return config
 
 
 def check_field(field: str) -> None:

@@ -3,12 +3,15 @@
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
 python -m diffpattern.main --mode=data --config=configs/pde.py
+python -m diffpattern.main --config=configs/sweep.py --sweep=3
+python -m diffpattern.main --mode=compare --workdirs='runs/sweep-*'
 """
 
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # Before anything imports TensorFlow: it speaks on stderr as it loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,7 +24,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import configuration, evaluate, preview, train
+from diffpattern import compare, configuration, evaluate, preview, sweeps, train
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
@@ -29,25 +32,38 @@ from diffpattern.start_up import start_up
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A Python file with the run's config, such as configs/pde.py; --config.FIELD=VALUE changes a "
-    "field of it (configs/default.py explains them all).",
+    "A Python file with a config, such as configs/pde.py; --config.FIELD=VALUE changes a field "
+    "(configs/default.py has all).",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "The run's folder: training goes on with the run in it, or begins one there. Without it, "
-    "training makes runs/<config>-<time>. With --mode=data, where the picture goes; without it, "
-    "into the current folder.",
+    "The run's folder, where training goes on or begins; without it, runs/<config>-<time>. With "
+    "--mode=data, the picture's, else the current one.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "data"],
-    "Train and score a rule, score a trained one again, or show what a config would train on.",
+    ["train", "eval", "data", "sweep", "compare"],
+    "Train and score, score again, show the data, list a sweep, or compare runs.",
 )
-_STEP = flags.DEFINE_integer(
-    "step", None, "Checkpoint that eval takes; without it, the best by its validation score."
+_STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
+_SWEEP = flags.DEFINE_integer(
+    "sweep", None, "Which combination of the config file's get_sweep(), from 0."
 )
+_WORKDIRS = flags.DEFINE_string(
+    "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
+)
+_OUTPUT = flags.DEFINE_string("output", "compare.html", "The page that compare writes.")
+
+# The flags that each mode takes besides.
+_TAKEN = {
+    "train": ("config", "workdir", "sweep", "workdirs"),
+    "eval": ("workdir", "step"),
+    "data": ("config", "workdir", "sweep"),
+    "sweep": ("config", "workdirs"),
+    "compare": ("workdirs", "output"),
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -55,39 +71,86 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1:
             raise InputError(f"{argv[1]!r} is not a flag; flags are given as --name=value.")
-        {"train": _train, "eval": _evaluate, "data": _show_data}[_MODE.value]()
+        _check_taken(_MODE.value)
+        {
+            "train": _train,
+            "eval": _evaluate,
+            "data": _show_data,
+            "sweep": _list_sweep,
+            "compare": _compare,
+        }[_MODE.value]()
     except (InputError, TrainingError) as error:
         _stop(error)
     except KeyboardInterrupt:
         _stop("Interrupted; the same command with --workdir goes on from the last checkpoint.")
 
 
+def _check_taken(mode: str) -> None:
+    """Refuses flags that the mode would ignore."""
+    for name in dict.fromkeys(name for names in _TAKEN.values() for name in names):
+        if name not in _TAKEN[mode] and flags.FLAGS[name].present:
+            takers = [f"--mode={other}" for other, names in _TAKEN.items() if name in names]
+            raise InputError(
+                f"--{name} is for {' and '.join(takers)}, and means nothing to --mode={mode}; "
+                "leave it out."
+            )
+
+
 def _train() -> None:
-    config, path = _prepared(), flags.FLAGS["config"].config_filename
-    folder = RunFolder(Path(_WORKDIR.value)) if _WORKDIR.value else new_folder(path)
+    config, sweep = _prepared()
+    path = flags.FLAGS["config"].config_filename
+    if _WORKDIR.value and _WORKDIRS.value:
+        raise InputError("--workdir and --workdirs both name the run's folder; leave one out.")
+    if _WORKDIRS.value and not sweep:
+        raise InputError("--workdirs needs --sweep, whose number takes the place of the *.")
+    if _WORKDIR.value:
+        folder = RunFolder(Path(_WORKDIR.value))
+    elif sweep:
+        folder = sweeps.folder(path, sweep["number"], _WORKDIRS.value)
+    else:
+        folder = new_folder(path)
     logging.info("Training in %s on %s", folder.path, jax.devices())
-    train.train_and_evaluate(config, folder, config_path=path)
+    train.train_and_evaluate(config, folder, config_path=path, sweep=sweep)
     logging.info("Run folder: %s", folder.path)
 
 
 def _show_data() -> None:
-    preview.show(_prepared(), Path(_WORKDIR.value or "."))
+    preview.show(_prepared()[0], Path(_WORKDIR.value or "."))
 
 
-def _prepared() -> ConfigDict:
-    """The config, checked, once the process is ready for it."""
+def _list_sweep() -> None:
+    config, path, given = _config()
+    print(sweeps.listing(config, path, _WORKDIRS.value, given))
+
+
+def _compare() -> None:
+    if not _WORKDIRS.value:
+        raise InputError("--mode=compare needs --workdirs, such as --workdirs='runs/sweep-*'.")
+    compare.compare(_WORKDIRS.value, Path(_OUTPUT.value))
+
+
+def _config() -> tuple[ConfigDict, str, list[str]]:
+    """The config as the command line has it, its file, and the fields that were given there."""
     if _CONFIG.value is None:
         raise InputError(f"--mode={_MODE.value} needs --config, such as --config=configs/pde.py.")
-    if _STEP.value is not None:
-        raise InputError("--step is for --mode=eval; training goes on from the newest checkpoint.")
-    configuration.check(_CONFIG.value)
-    start_up(_CONFIG.value)
-    return _CONFIG.value
+    flag = flags.FLAGS["config"]
+    return _CONFIG.value, flag.config_filename, list(config_flags.get_override_values(flag))
+
+
+def _prepared() -> tuple[ConfigDict, dict[str, Any] | None]:
+    """The config, checked, once the process is ready for it; and the combination in it, if any."""
+    config, path, given = _config()
+    sweep, number = None, _SWEEP.value
+    if number is not None:
+        combination = sweeps.choose(path, number)
+        config = sweeps.applied(config, combination, number, given)
+        sweep = {"number": number, "fields": combination}
+    configuration.check(config)
+    start_up(config)
+    return config, sweep
 
 
 def _evaluate() -> None:
-    if _CONFIG.value is not None:
-        raise InputError("--mode=eval takes the config out of --workdir; leave --config out.")
     if not _WORKDIR.value:
         raise InputError("--mode=eval needs --workdir, the folder of a run.")
     folder = RunFolder(Path(_WORKDIR.value))

@@ -1,7 +1,8 @@
 """A run's folder: everything that is needed to look at the run again.
 
     RUN/config.json         the config, complete
-    RUN/run.json            digest of the data; versions, commit, devices, command of each session
+    RUN/run.json            digest of the data; versions, commit, devices, command of each session,
+                            and which combination of a sweep it is
     RUN/data/               the test data, and statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
@@ -36,6 +37,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
+from diffpattern.training.metrics import read_scalars
 
 # The picture of a run's data, which may be there before the run.
 PREVIEW = "data.png"
@@ -82,6 +84,11 @@ class RunFolder:
         """Whether a run was begun here."""
         return (self.path / "config.json").is_file()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it is a folder that holds nothing but, maybe, what `--mode=data` leaves there."""
+        return self.path.is_dir() and all(entry.name == PREVIEW for entry in self.path.iterdir())
+
     def config(self) -> ConfigDict:
         """The config that the run was begun with.
 
@@ -105,7 +112,7 @@ class RunFolder:
         if self.is_run:
             configuration.agree(config, self.config(), str(self.path))
             self.facts()
-        elif self.path.exists() and (not self.path.is_dir() or self._holds_other_things()):
+        elif self.path.exists() and not self.is_free:
             raise InputError(
                 f"{self.path} exists and is not the folder of a run; --workdir takes a new or "
                 "empty folder, or one that training has made."
@@ -117,17 +124,30 @@ class RunFolder:
                 "write to; --workdir takes another."
             )
 
-    def _holds_other_things(self) -> bool:
-        """Whether there is more than the picture that `--mode=data` leaves before training."""
-        return any(entry.name != PREVIEW for entry in self.path.iterdir())
+    def is_complete(self, steps: int) -> bool:
+        """Whether a run of so many steps was trained here, and reported on after that."""
+        rows = read_scalars(self.scalars)
+        return (
+            bool(rows)
+            and rows[-1]["step"] >= steps
+            and self.report.is_file()
+            and self.report.stat().st_mtime >= self.scalars.stat().st_mtime
+        )
 
-    def record(self, config: ConfigDict, config_path: str, data_digest: Mapping[str, str]) -> None:
+    def record(
+        self,
+        config: ConfigDict,
+        config_path: str,
+        data_digest: Mapping[str, str],
+        sweep: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes the config, and adds this session to those that run.json tells of.
 
         Args:
           config: of the run; fields of operation may differ from the last session's.
           config_path: the file that it was made by.
           data_digest: of each split of the data.
+          sweep: the combination of a sweep that is in the config: its "number" and "fields".
 
         Raises:
           InputError: the run was begun on other data, or the folder cannot be written.
@@ -143,6 +163,7 @@ class RunFolder:
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": command(),
             "config": config_path,
+            "sweep": sweep,
             "commit": _commit(),
             "versions": _versions(),
             "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],

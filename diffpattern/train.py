@@ -41,7 +41,11 @@ from diffpattern.training.step import TrainState, compiled, prefers_together, pu
 
 
 def train_and_evaluate(
-    config: ConfigDict, folder: RunFolder, *, config_path: str = ""
+    config: ConfigDict,
+    folder: RunFolder,
+    *,
+    config_path: str = "",
+    sweep: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains the rule that `config` asks for, in `folder`, and scores it.
 
@@ -51,6 +55,7 @@ def train_and_evaluate(
       config: of the run.
       folder: new or empty, or that of a run.
       config_path: the file that the config comes from, for the record.
+      sweep: the combination of a sweep that it has, likewise: its "number" and "fields".
 
     Returns:
       The scores, as in `eval/scores.json`.
@@ -101,7 +106,7 @@ def train_and_evaluate(
             logging.info("Rule:\n%s", parameter_overview.get_parameter_overview(initial))
             state = fit_derivatives(config, sought, state, data["train"], mesh, together)
 
-        folder.record(config, config_path, digest)
+        folder.record(config, config_path, digest, sweep)
         folder.keep_data(data["test"], summary)
 
         # The loop.
@@ -132,13 +137,11 @@ def train_and_evaluate(
                     if saves:
                         watch.settle()
                         row["validation"] = validate(averaging.evaluated_parameters(state))
-                    writer.write(step, row)
+                    seconds = time.monotonic() - began
+                    writer.write(step, row | {"seconds": seconds})
                     progress.tell(step, row)
                     if saves:
-                        metadata = {
-                            "seconds": time.monotonic() - began,
-                            "batches": batches.state(),
-                        }
+                        metadata = {"seconds": seconds, "batches": batches.state()}
                         save(checkpoints, state, metadata, row["validation"])
 
     # What came of it.

@@ -31,6 +31,13 @@ TINY = [
     "--config.training.checkpoint_every=1",
 ]
 
+SWEEP = "--config=configs/sweep.py"
+BAD_SWEEP = """
+from diffpattern.configs.pde import get_config
+def get_sweep():
+    return [{"seed": 1}, {"sed": 2}]
+"""
+
 # Imports the command line once and runs each of many command lines in a fork of that, one JSON
 # list of arguments a line; answers with exit code, stdout and stderr.
 SERVER = """
@@ -190,6 +197,30 @@ def assert_refused(result, *words):
         ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
         ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
         (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+        (["--config=configs/pde.py", "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
+        ([SWEEP, "--sweep=6"], ["--sweep is 6", "0 to 5"]),
+        ([SWEEP, "--sweep=-1"], ["--sweep is -1", "0 to 5"]),
+        ([SWEEP, "--sweep=best"], ["--sweep", "best"]),
+        ([SWEEP, "--sweep=0", "--config.optimiser.optax.learning_rate=1"], ["learning_rate", "0"]),
+        (["--config=WORK/bad.py", "--sweep=1"], ["Combination 1", "no field sed", "seed"]),
+        (["--mode=sweep", "--config=WORK/bad.py"], ["Combination 1", "no field sed", "seed"]),
+        (["--mode=sweep"], ["--mode=sweep", "--config"]),
+        (["--mode=sweep", SWEEP, "--sweep=1"], ["--sweep", "--mode=train", "--mode=sweep"]),
+        (["--mode=sweep", SWEEP, "--workdirs=WORK/one"], ["WORK/one", "one *"]),
+        ([SWEEP, "--sweep=1", "--workdirs=WORK/one"], ["WORK/one", "one *"]),
+        ([SWEEP, "--sweep=1", "--workdirs=WORK/thesi*"], ["WORK/thesi001"]),
+        ([SWEEP, "--workdirs=WORK/one-*"], ["--workdirs", "--sweep"]),
+        (
+            [SWEEP, "--sweep=1", "--workdirs=WORK/*", "--workdir=WORK/a"],
+            ["--workdirs", "--workdir"],
+        ),
+        (["--mode=compare"], ["--mode=compare", "--workdirs"]),
+        (["--mode=compare", "--workdirs=WORK/none-*"], ["WORK/none-*", "nothing"]),
+        (["--mode=compare", "--workdirs=WORK/thesis"], ["WORK/thesis", "config.json"]),
+        (["--mode=compare", "--workdirs=RUN,WORK/*"], ["WORK/bad.py", "config.json"]),
+        (["--mode=compare", "--workdirs=RUN", "--output=/proc/a.html"], ["/proc/a.html"]),
+        (["--mode=compare", "--workdir=RUN"], ["--workdir", "--mode=compare"]),
+        (["--output=a.html", "--config=configs/pde.py"], ["--output", "--mode=compare"]),
     ],
     ids=lambda value: " ".join(map(str, value[-2:])),
 )
@@ -197,6 +228,9 @@ def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, argumen
     run = trained[0]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text.tex").write_text("all of it")
+    (tmp_path / "thesi001").mkdir()
+    (tmp_path / "thesi001" / "text.tex").write_text("some of it")
+    (tmp_path / "bad.py").write_text(BAD_SWEEP)
     fill = lambda text: text.replace("WORK", str(tmp_path)).replace("RUN", str(run))
     before = listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())
     assert_refused(diffpattern(*map(fill, arguments)), *map(fill, words))
@@ -271,6 +305,26 @@ def test_data_are_shown_before_training(diffpattern, tmp_path):
     assert f"Picture: {tmp_path / 'run' / 'data.png'}" in out
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.png"]
     assert "SPY False" in out  # TensorFlow is not needed
+
+
+def test_a_sweep_is_listed(diffpattern, tmp_path):
+    code, out, error = diffpattern("--mode=sweep", SWEEP, f"--workdirs={tmp_path}/*")
+    assert code == 0, error
+    rows = re.findall(rf"^ +(\d) +new +{tmp_path}/00\1  .*learning_rate=", out, re.MULTILINE)
+    assert rows == list("012345")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_compared_and_left_as_it_is(diffpattern, trained, tmp_path):
+    run, before = trained[0], listing(trained[0])
+    page = tmp_path / "page.html"
+    code, out, error = diffpattern("--mode=compare", f"--workdirs={run}", f"--output={page}")
+    assert code == 0, error
+    assert re.search(r"^run +2 +\d", out, re.MULTILINE)  # its name, its steps, its loss
+    assert f"Page: {page}" in out
+    assert "SPY False" in out  # TensorFlow is not needed
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert listing(run) == before
 
 
 def test_a_terminal_gets_a_bar_and_the_run_goes_on(trained, tmp_path, data):

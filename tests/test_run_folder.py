@@ -62,7 +62,7 @@ def test_a_picture_of_the_data_may_be_there_before_the_run(tmp_path):
 def test_every_session_is_recorded(folder):
     config = tiny.config(**{"training.steps": 99})
     folder.check(config)
-    folder.record(config, "configs/other.py", DIGEST)
+    folder.record(config, "configs/other.py", DIGEST, {"number": 3, "fields": {"seed": 0}})
     facts = json.loads((folder.path / "run.json").read_text())
     assert facts["data_digest"] == DIGEST
     assert [session["config"] for session in facts["sessions"]] == [
@@ -70,10 +70,16 @@ def test_every_session_is_recorded(folder):
         "configs/other.py",
     ]
     for session in facts["sessions"]:
-        assert set(session) == {"started", "command", "config", "commit", "versions", "devices"}
+        assert set(session) == {
+            "started", "command", "config", "sweep", "commit", "versions", "devices",
+        }  # fmt: skip
         assert session["versions"]["jax"]
         assert len(session["devices"]) == 8
         assert re.match(r"\d{4}-\d\d-\d\dT.*[+-]\d\d:\d\d$", session["started"])
+    assert [session["sweep"] for session in facts["sessions"]] == [
+        None,
+        {"number": 3, "fields": {"seed": 0}},
+    ]
     assert folder.config().training.steps == 99
 
 
@@ -184,6 +190,20 @@ def test_one_process_at_a_time_trains_in_a_folder(folder):
         pass
     with folder.alone():
         pass
+
+
+def test_a_run_is_complete_once_its_report_tells_of_its_last_step(folder):
+    assert not folder.is_complete(3)
+    rows = [{"step": step} for step in (1, 2, 3)]
+    folder.write("metrics/scalars.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert not folder.is_complete(3)
+    folder.write("report.html", "<html>")
+    assert folder.is_complete(3)
+    assert not folder.is_complete(4)
+    # It went on to more steps and stopped before it was scored.
+    before = folder.report.stat().st_mtime
+    os.utime(folder.scalars, (before + 9, before + 9))
+    assert not folder.is_complete(3)
 
 
 def test_new_folders_do_not_meet(tmp_path, monkeypatch):

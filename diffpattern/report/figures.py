@@ -21,6 +21,11 @@ from matplotlib.figure import Figure
 
 SIZE_INCHES = (5.4, 3.5)
 MARKERS_UP_TO = 40
+# How many of several runs are told apart, and the most points that a curve of theirs is drawn by.
+NAMED_RUNS = 12
+POINTS_UP_TO = 1000
+# As many as have no divisor with the colours of a theme: 20 runs would all look different.
+_DASHES = ("-", "--", ":", "-.")
 
 # Only what a user's matplotlibrc could spoil; set while a figure is drawn and undone after it.
 _SETTINGS = {
@@ -39,7 +44,10 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a chart: ink for text, muted for axes and references, one for each series."""
+    """Colours of a chart: ink for text, muted for axes and references, one for each series.
+
+    `runs` are for series of any number, in the order in which they are used.
+    """
 
     ink: str
     muted: str
@@ -47,10 +55,17 @@ class Theme:
     rule: str
     persistence: str
     mean: str
+    runs: tuple[str, ...]
 
 
-LIGHT = Theme("#1c2127", "#5a646f", "#dfe3e8", "#0072b2", "#d55e00", "#8a4f7d")
-DARK = Theme("#e7eaee", "#9aa5b1", "#343c46", "#56b4e9", "#e69f00", "#d79ac2")
+LIGHT = Theme(
+    "#1c2127", "#5a646f", "#dfe3e8", "#0072b2", "#d55e00", "#8a4f7d",
+    ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1c2127"),
+)  # fmt: skip
+DARK = Theme(
+    "#e7eaee", "#9aa5b1", "#343c46", "#56b4e9", "#e69f00", "#d79ac2",
+    ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#e7eaee"),
+)  # fmt: skip
 
 
 def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -129,6 +144,68 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
     return figure
 
 
+@_with_settings
+def compared_curves(
+    runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]],
+    over: str = "step",
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Training loss and, below it, validation score of several runs, on logarithmic axes.
+
+    The first `NAMED_RUNS` differ by colour and by dashes; the rest is grey.
+
+    Args:
+      runs: label and curves of each, as `loss_curve` takes them.
+      over: "step", or "seconds", which rows may lack.
+      theme: colours.
+    """
+    named = runs[:NAMED_RUNS]
+    rows = math.ceil((len(named) + (len(runs) > len(named))) / 2)
+    width, height = SIZE_INCHES
+    figure = Figure((width, 1.7 * height + 0.25 * rows), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    panes = figure.subplots(2, 1, sharex=True, subplot_kw={"facecolor": "none"})
+    handles = {}
+    for axes, key, title in zip(
+        panes, ("loss", "validation"), ("training loss", "validation score"), strict=True
+    ):
+        _prepare(axes, theme)
+        # From the last to the first, which then lies on top.
+        for index in reversed(range(len(runs))):
+            label, curves = runs[index]
+            points = [
+                (row[over], row[key]) for row in curves if over in row and _drawable(row.get(key))
+            ]
+            points = points[:: math.ceil(len(points) / POINTS_UP_TO) or 1]
+            style = {"color": theme.muted, "linewidth": 0.8, "alpha": 0.5}
+            if index < len(named):
+                colour, dashes = theme.runs[index % len(theme.runs)], _DASHES[index % len(_DASHES)]
+                style = {"color": colour, "linestyle": dashes}
+            else:
+                label = "others"
+            if len(points) <= MARKERS_UP_TO:
+                style["marker"] = "o"
+            (line,) = axes.plot(*(zip(*points, strict=True) if points else ((), ())), **style)
+            handles[label] = line
+        axes.set_yscale("log")
+        axes.set_ylabel(title)
+        _finish(axes, theme)
+    panes[-1].set_xlabel({"step": "training step", "seconds": "seconds of training"}[over])
+    labels = [label for label, _ in named] + ["others"] * (len(runs) > len(named))
+    figure.legend(
+        [handles[label] for label in labels],
+        labels,
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.1,
+        labelcolor=theme.ink,
+        fontsize="medium",
+    )
+    return figure
+
+
 def to_svg(figure: Figure) -> bytes:
     """The figure as SVG with a transparent ground; the same bytes for the same figure."""
     buffer = io.BytesIO()
@@ -150,10 +227,14 @@ def _chart(theme: Theme) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="none")
+    _prepare(axes, theme)
+    return figure, axes
+
+
+def _prepare(axes: Axes, theme: Theme) -> None:
     axes.set_prop_cycle(linewidth=[1.8], markersize=[3.2])
     axes.grid(True, which="major", color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _finish(axes: Axes, theme: Theme) -> None:

@@ -1,23 +1,20 @@
 """The report of a run: one HTML file that needs nothing but itself.
 
-`render` turns a `RunReport` into the page, chapter by chapter. Pictures travel inside the
-file as data URIs, so that it opens without a network and can be sent by mail.
+`render` turns a `RunReport` into the page, chapter by chapter.
 """
 
-import base64
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.report import figures, images, mathematics
-from diffpattern.report.style import CSS
+from diffpattern.report.document import chart, data_uri, document, settings_table
 from diffpattern.scores import known_times, nrmse
 
 
@@ -65,38 +62,12 @@ def render(report: RunReport) -> str:
         ("Training", _training),
         ("Configuration", _configuration),
     ]
-    bodies = [(title, _anchor(title), chapter(report)) for title, chapter in chapters]
-    bodies = [(title, anchor, body) for title, anchor, body in bodies if body]
-    contents = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for title, anchor, _ in bodies)
-    sections = "\n".join(
-        f'<section id="{anchor}">\n<h2>{title}</h2>\n{body}\n</section>'
-        for title, anchor, body in bodies
+    return document(
+        report.title,
+        _verdict(report),
+        report.command,
+        [(title, chapter(report)) for title, chapter in chapters],
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(report.title)}</title>
-<style>{CSS}</style>
-</head>
-<body>
-<header>
-<h1>{html.escape(report.title)}</h1>
-<p class="lead">{_verdict(report)}</p>
-{_command(report.command)}
-</header>
-<nav aria-label="Contents"><ul>{contents}</ul></nav>
-<main>
-{sections}
-</main>
-</body>
-</html>
-"""
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
 
 
 # Chapters: each takes the report and returns HTML, or nothing where it has nothing to show.
@@ -204,8 +175,8 @@ def _animation(report: RunReport) -> str:
     return (
         "<figure class='film'><picture>"
         "<source media='(prefers-reduced-motion: reduce)' "
-        f"srcset='{_data_uri('png', still)}'>"
-        f"<img src='{_data_uri('gif', gif)}' alt='Animation of truth beside prediction'>"
+        f"srcset='{data_uri('png', still)}'>"
+        f"<img src='{data_uri('gif', gif)}' alt='Animation of truth beside prediction'>"
         "</picture><figcaption>The rule is given the first snapshot and goes on by itself. "
         "Watch whether structures divide, drift or vanish at the same moment on both sides. "
         "Colour scales as above.</figcaption></figure>"
@@ -215,7 +186,7 @@ def _animation(report: RunReport) -> str:
 def _errors(report: RunReport) -> str:
     scores, species = report.scores, report.truth.species
     charts = "".join(
-        _chart(
+        chart(
             lambda theme, name=name: figures.nrmse_over_time(scores, name, theme),
             f"NRMSE of {name} over time",
             f"Species {mathematics.symbol(name)}. Lines are medians over the trajectories, bands "
@@ -277,15 +248,16 @@ def _with_standard_errors(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]
 def _training(report: RunReport) -> str:
     parts = []
     if report.curves:
-        chart = _chart(
-            lambda theme: figures.loss_curve(report.curves, theme),
-            "Loss against training step",
-            "Both on one logarithmic axis, each in its own units. A validation score that rises "
-            "while the training loss still falls would speak of overfitting.",
+        parts.append(
+            chart(
+                lambda theme: figures.loss_curve(report.curves, theme),
+                "Loss against training step",
+                "Both on one logarithmic axis, each in its own units. A validation score that "
+                "rises while the training loss still falls would speak of overfitting.",
+            )
         )
-        parts.append(chart)
     if report.facts:
-        parts.append(_settings_table(report.facts.items()))
+        parts.append(settings_table(report.facts.items()))
     return f"<div class='charts'>{''.join(parts)}</div>" if parts else ""
 
 
@@ -293,7 +265,7 @@ def _configuration(report: RunReport) -> str:
     return (
         "<details><summary>All settings, by the names that "
         "<code>--config.NAME=VALUE</code> takes</summary>"
-        f"{_settings_table(_flattened(report.config))}</details>"
+        f"{settings_table(_flattened(report.config))}</details>"
     )
 
 
@@ -346,7 +318,7 @@ def _tiles(
         for title, picture, scale in zip(
             titles, pictures, (states, states, differences), strict=True
         ):
-            uri = _data_uri("png", images.to_png(picture, scale))
+            uri = data_uri("png", images.to_png(picture, scale))
             alt = html.escape(f"{name}, {title}, t = {label}", quote=True)
             cells.append(f"<img src='{uri}' alt='{alt}'>")
     scales = _scale("truth and prediction", states, *_ends(states)) + _scale(
@@ -365,7 +337,7 @@ def _tiles(
 def _scale(title: str, scale: images.Scale, low: str, high: str) -> str:
     return (
         f"<div><small>{title}</small><div class='scale'><div>{low}</div>"
-        f"<img src='{_data_uri('png', images.colour_bar(scale))}' alt='colour scale'>"
+        f"<img src='{data_uri('png', images.colour_bar(scale))}' alt='colour scale'>"
         f"<div>{high}</div></div></div>"
     )
 
@@ -376,19 +348,6 @@ def _ends(scale: images.Scale) -> tuple[str, str]:
     decimals = 1 - math.floor(math.log10(width)) if width > 0 else 6  # not 1.8e-05 beside 0.72
     low, high = (mathematics.number(round(end, decimals), 2) for end in (scale.low, scale.high))
     return low, high
-
-
-def _chart(draw: Callable[[figures.Theme], Figure], alt: str, caption: str) -> str:
-    """A chart in light and in dark colours, of which the browser shows one."""
-    light, dark = (
-        _data_uri("svg+xml", figures.to_svg(draw(theme))) for theme in (figures.LIGHT, figures.DARK)
-    )
-    return (
-        "<figure><picture>"
-        f"<source media='screen and (prefers-color-scheme: dark)' srcset='{dark}'>"
-        f"<img src='{light}' alt='{html.escape(alt, quote=True)}'></picture>"
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
 
 
 def _chosen(known: Sequence[int], times: Sequence[float]) -> list[int]:
@@ -451,14 +410,6 @@ def _coefficient_table(
     )
 
 
-def _settings_table(rows: Iterable[tuple[str, object]]) -> str:
-    body = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
-        for name, value in rows
-    )
-    return f"<div class='scroll'><table class='settings'><tbody>{body}</tbody></table></div>"
-
-
 def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Settings by their dotted names."""
     for name, value in config.items():
@@ -487,13 +438,3 @@ def _per_species(values: Mapping[str, float]) -> str:
         f"{mathematics.number(value, 2)} for {mathematics.symbol(name)}"
         for name, value in values.items()
     )
-
-
-def _command(command: str) -> str:
-    """A command whose lines break between its words only."""
-    words = (f"<span>{html.escape(word)}</span>" for word in command.split())
-    return f"<pre>{' '.join(words)}</pre>"
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

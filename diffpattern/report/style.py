@@ -83,6 +83,7 @@ th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(-
 th { font-weight: 500; color: var(--muted); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td small { display: block; color: var(--muted); white-space: nowrap; }
+.runs th, .runs td { white-space: nowrap; }
 .settings td { text-align: left; overflow-wrap: anywhere; }
 .settings td:first-child { width: 40%; color: var(--muted); }
 summary { cursor: pointer; padding: .4rem 0; }

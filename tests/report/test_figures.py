@@ -62,3 +62,37 @@ def test_svg_is_the_same_each_time_and_settings_stay(theme):
 def test_charts_of_nothing_can_be_drawn():
     assert figures.to_svg(figures.loss_curve([]))
     assert figures.to_svg(figures.loss_curve([{"step": 0, "loss": 0.0}]))
+
+
+def test_compared_curves_differ_by_colour_and_dashes_and_the_rest_is_grey():
+    rows = [{"step": n, "loss": 1.0 / n, "seconds": 3.0 * n} for n in (1, 2)] + [
+        {"step": 3, "loss": None},
+        {"step": 4, "loss": 0.5, "validation": 0.25},
+    ]
+    runs = [(f"run {number}", rows) for number in range(figures.NAMED_RUNS + 3)]
+    figure = figures.compared_curves(runs)
+    loss, validation = figure.axes
+    assert loss.get_yscale() == validation.get_yscale() == "log"
+    assert len(loss.lines) == len(validation.lines) == len(runs)
+    for line in loss.lines:
+        np.testing.assert_allclose(line.get_xydata(), [[1, 1.0], [2, 0.5], [4, 0.5]])
+    styles = [(line.get_color(), line.get_linestyle()) for line in loss.lines]
+    named = set(styles[3:])
+    assert len(named) == figures.NAMED_RUNS
+    assert set(styles[:3]) == {(figures.LIGHT.muted, "-")}
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == [name for name, _ in runs[: figures.NAMED_RUNS]] + ["others"]
+    # The legend's samples are those of the curves.
+    (first, *_), best = figure.legends[0].get_lines(), loss.lines[-1]
+    assert first.get_color() == best.get_color() == figures.LIGHT.runs[0]
+
+    over_seconds = figures.compared_curves(runs[:2], "seconds", figures.DARK).axes
+    np.testing.assert_allclose(over_seconds[0].lines[0].get_xydata(), [[3, 1.0], [6, 0.5]])
+    assert over_seconds[1].lines[0].get_xydata().size == 0
+
+
+def test_long_curves_are_drawn_by_few_points():
+    rows = [{"step": n, "loss": 1.0} for n in range(1, 5001)]
+    line = figures.compared_curves([("long", rows)]).axes[0].lines[0]
+    assert 500 <= len(line.get_xydata()) <= figures.POINTS_UP_TO
+    assert not figures.compared_curves([]).axes[0].lines

@@ -1,0 +1,144 @@
+"""The launchers, really run: a sweep of tiny runs, two at a time."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffpattern.compare import compare
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_launch")]
+
+ROOT = Path(__file__).parents[1]
+# The second combination fails as it starts, for it has no snapshots for such a window.
+CONFIG = """
+from diffpattern import sweeps
+from diffpattern.configs import pde
+
+def get_config():
+    config = pde.get_config()
+    config.data.shape = (8, 8)
+    config.data.interval = 2.0
+    config.data.end_time = 8.0
+    config.data.train = config.data.test = 2
+    config.data.validation = 1
+    config.model.rda.polynomial.order = 1
+    config.optimiser.derivative_steps = 0
+    config.training.batch = 2
+    config.training.steps = 2
+    return config
+
+def get_sweep():
+    return sweeps.zipped({"seed": [5, 6, 7], "training.window": [1, 99, 2]})
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkout's launchers, with the interpreter of the tests as its environment."""
+    place = tmp_path_factory.mktemp("place")
+    shutil.copytree(ROOT / "launch", place / "checkout" / "launch")
+    python = place / "checkout" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    # That the package is installed, which takes seconds to find out, need not be asked each time.
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (place / "tiny.py").write_text(CONFIG)
+    return place
+
+
+def launch(place, *arguments):
+    """Runs launch/sweep.sh; returns its exit code, stdout and stderr."""
+    done = subprocess.run(
+        ["bash", place / "checkout" / "launch" / "sweep.sh", f"--config={place / 'tiny.py'}"]
+        + [f"--workdirs={place}/runs/one-*", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "DIFFPATTERN_DATA": str(place / "data"),
+            "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
+        },
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def swept(place):
+    """What the launcher said of all three runs, two at a time."""
+    return launch(place, "--jobs=2")
+
+
+def test_every_combination_has_a_run_of_its_own(swept, place):
+    code, out, error = swept
+    assert code == 1
+    assert "Failed: 1 of 3" in error
+    assert re.search(r"^\[1\] diffpattern: training.window is 99", out, re.M), out
+    assert re.search(r"^\[2\] .*step 2 of 2", out, re.M)
+    assert sorted(path.name for path in (place / "runs").iterdir()) == ["one-000", "one-002"]
+    for number, seed, window in ((0, 5, 1), (2, 7, 2)):
+        run = place / "runs" / f"one-00{number}"
+        config = json.loads((run / "config.json").read_text())
+        assert (config["seed"], config["training"]["window"]) == (seed, window)
+        session = json.loads((run / "run.json").read_text())["sessions"][0]
+        assert session["sweep"] == {
+            "number": number,
+            "fields": {"seed": seed, "training.window": window},
+        }
+        assert f"--sweep={number}" in session["command"]
+        assert (run / "report.html").is_file()
+
+
+def test_the_runs_are_compared(swept, place, capsys):
+    compare(f"{place}/runs/one-*", place / "page.html")
+    out = capsys.readouterr().out
+    for number, seed in ((0, 5), (2, 7)):
+        assert re.search(rf"^one-00{number} +{seed} +{1 + number // 2} +2 +\d", out, re.M), out
+    assert "no scores yet" not in out
+    assert (place / "page.html").read_text().count("svg+xml") == 4
+
+
+def test_what_is_dry_is_printed_and_what_is_complete_skipped(swept, place):
+    code, out, error = launch(place, "--dry_run", "--jobs=2", "--config.training.steps=2")
+    assert code == 0, error
+    assert "[0] is complete." in error and "[2] is complete." in error
+    command = shlex.split(out)
+    assert len(out.splitlines()) == 1
+    assert command == [
+        str(place / "checkout" / ".venv" / "bin" / "python"), "-m", "diffpattern.main",
+        f"--config={place / 'tiny.py'}", f"--workdirs={place}/runs/one-*",
+        "--config.training.steps=2", "--sweep=1",
+    ]  # fmt: skip
+    assert len(list((place / "runs").iterdir())) == 2
+
+
+def test_some_are_asked_for_by_number(swept, place):
+    code, out, error = launch(place, "--only=0,7")
+    assert (code, out) == (2, "")
+    assert error.splitlines()[0] == "[0] is complete."
+    assert "no combination 7" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--jobs=0"], "--jobs is '0'"),
+        (["--jobs=many"], "--jobs is 'many'"),
+        (["--only=first"], "--only is 'first'"),
+        (["--mode=eval"], "--mode=eval"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_told_in_a_sentence(place, arguments, words):
+    code, out, error = launch(place, *arguments)
+    assert (code, out) == (2, "")
+    assert len(error.splitlines()) == 1
+    assert words in error
