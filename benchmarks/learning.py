@@ -84,12 +84,12 @@ def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem
     """The problem of a config and the parameters that it is trained to, without a folder."""
     configuration.check(config)
     mesh = make_mesh(devices)
-    sought = problem.build(config, summarise(data, problem.whitened_degrees(config)))
+    sought = problem.build(config, summarise([data], problem.whitened_degrees(config)))
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together=False)
-    batches = train.make_batches(config, data)
+    batches = train.make_batches(config, [data])
     state = train.first_state(config, training, initial, batches, mesh)
-    state = train.fit_derivatives(config, sought, state, data, mesh, together=False)
+    state = train.fit_derivatives(config, sought, state, [data], mesh, together=False)
     step = compiled(training.step, mesh)
     for index in range(config.training.steps):
         state, _ = step(state, train.draw_batch(batches, index, mesh))
@@ -110,14 +110,9 @@ def errors(sought: Problem, parameters: Any, unseen: Trajectories) -> dict[str, 
     }
 
 
-def on_a_larger_lattice(
-    config: ConfigDict, sought: Problem, parameters: Any, truth: Trajectories
-) -> np.ndarray:
+def on_a_larger_lattice(sought: Problem, parameters: Any, truth: Trajectories) -> np.ndarray:
     """B at the end from an unseen start on a larger lattice, [*space]."""
-    larger = dataclasses.replace(sought.statistics, grid=truth.grid)
-    predict = make_predictor(
-        problem.build(config, larger), truth, make_mesh(1), seed=0, together=False
-    )
+    predict = make_predictor(sought, truth, make_mesh(1), seed=0, together=False)
     return predict(parameters)[0, -1, ..., 1]
 
 
@@ -152,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{name:26}{found['rule']:8.2g}{found['persistence']:13.2g}{spent:9.1f}", flush=True)
         if flags.picture:
             truth = data_of(name, LARGE)["test"]
-            panels[name] = on_a_larger_lattice(config, sought, parameters, truth)
+            panels[name] = on_a_larger_lattice(sought, parameters, truth)
     if flags.picture:
         draw(panels, flags.picture)
 

@@ -1,4 +1,4 @@
-"""What the recipes that grow, morph and weave are asked for, measured on a run of theirs.
+"""What some recipes are asked for that scores do not tell, measured on a run of theirs.
 
     python -m benchmarks.recipes grow RUN
 
@@ -14,13 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from ml_collections import ConfigDict
 
-from diffpattern import restored
+from diffpattern import dataset, restored, scores
 from diffpattern.data import images
 from diffpattern.data.preparation import downsample
+from diffpattern.parallel.mesh import make_mesh
+from diffpattern.prediction import make_predictor
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.losses import LOSSES, Context
+from diffpattern.training.step import prefers_together
 
 _KEY = jax.random.key(0)
 
@@ -30,26 +34,26 @@ Row = tuple[str, float, float | None]
 
 def grow(rule: RestoredRule) -> Iterator[Row]:
     """A picture out of a seed: how well it is made, kept, and healed."""
-    target = rule.truth.values[0, -1]
-    seed = jnp.asarray(rule.truth.values[0, 0])
+    target = rule.truth[0].values[0, -1]
+    seed = jnp.asarray(rule.truth[0].values[0, 0])
     step = rule.problem.dynamics.dt
-    grown, kept = _run(rule, seed, [96 * step, 1000 * step])
+    grown, kept = run(rule, seed, [96 * step, 1000 * step])
     yield "mean square error at step 96", _error(grown, target), 0.005
     yield "at step 1000", _error(kept, target), 0.01
     left = np.arange(target.shape[1]) < target.shape[1] // 2
     half = jnp.where(left[None, :, None], 0.0, kept)
     yield "with its left half erased", _error(half, target), None
-    (healed,) = _run(rule, half, [200 * step])
+    (healed,) = run(rule, half, [200 * step])
     yield "200 steps later", _error(healed, target), 0.01
     yield "of nothing at all", _error(jnp.zeros_like(target), target), None
 
 
 def morph(rule: RestoredRule) -> Iterator[Row]:
     """A sequence of pictures, of which the last one lasts."""
-    truth = rule.truth
+    truth = rule.truth[0]
     times = truth.times[1:] - truth.times[0]
     start = jnp.asarray(truth.values[0, 0])
-    states = _run(rule, start, [*times, 10 * times[-1]])
+    states = run(rule, start, [*times, 10 * times[-1]])
     for time, state, target in zip(times, states, truth.values[0, 1:], strict=False):
         yield f"mean square error at t = {time:g}", _error(state, target), 0.01
         yield "  of the picture's mean", float(np.mean((target - target.mean((0, 1))) ** 2)), None
@@ -59,12 +63,8 @@ def morph(rule: RestoredRule) -> Iterator[Row]:
 
 def texture(rule: RestoredRule) -> Iterator[Row]:
     """A wall of bricks: how far from a part that was not trained on, over how far two parts are."""
-    trained_on = rule.truth.values[0, -1]
-    fields = rule.config.data.images
-    whole = downsample(images.read(fields.train[0]).frames[0], fields.downsample)
-    margin = (whole.shape[0] - trained_on.shape[0]) // 2  # the middle was trained on
-    unseen = whole[:margin, :margin]
-    context = Context(rule.truth.grid, key=_KEY)
+    trained_on, unseen = parts_of_texture(rule)
+    context = Context(rule.truth[0].grid, key=_KEY)
 
     settings = rule.config.loss.settings.patches.to_dict() | {"projections": 256}
 
@@ -73,28 +73,63 @@ def texture(rule: RestoredRule) -> Iterator[Row]:
         return float(jnp.sqrt(LOSSES["patches"](prediction, truth, context, **settings)))
 
     apart = distance(trained_on, unseen)
-    interval = float(rule.truth.times[-1] - rule.truth.times[0])
+    interval = float(rule.truth[0].times[-1] - rule.truth[0].times[0])
     species = trained_on.shape[-1]
     for times in (1, 2, 8):
-        (made,) = _run(rule, jnp.asarray(rule.truth.values[0, 0]), [times * interval])
+        (made,) = run(rule, jnp.asarray(rule.truth[0].values[0, 0]), [times * interval])
         ratio = distance(made[..., :species], unseen) / apart
         yield f"distance over that of two parts, at t = {times * interval:g}", ratio, 1.5
-    flat = distance(rule.truth.values[0, 0], unseen) / apart
+    flat = distance(rule.truth[0].values[0, 0], unseen) / apart
     yield "of the flat start", flat, None
 
 
+def parts_of_texture(rule: RestoredRule) -> tuple[np.ndarray, np.ndarray]:
+    """What was trained on, and a corner of the same picture that was not."""
+    trained_on = rule.truth[0].values[0, -1]
+    fields = rule.config.data.images
+    whole = downsample(images.read(fields.train[0]).frames[0], fields.downsample)
+    margin = (whole.shape[0] - trained_on.shape[0]) // 2  # the middle was trained on
+    return trained_on, whole[:margin, :margin]
+
+
+def nca_gray_scott(rule: RestoredRule) -> Iterator[Row]:
+    """Gray-Scott for twice as long as in training: errors, and what patterns are like then."""
+    config = ConfigDict(rule.config.to_dict())
+    config.data.end_time = 2048.0
+    (truth,) = dataset.of_split(dataset.load(config), "test")
+    together = prefers_together(config.training.windows)
+    predict = make_predictor(rule.problem, truth, make_mesh(-1), seed=0, together=together)
+    prediction = predict(rule.checkpoint.parameters)
+    floor = config.evaluation.floor * np.asarray(rule.statistics.fluctuation)
+    errors = np.median(scores.nrmse(prediction, truth.values, floor), axis=0)
+    for time in (1024.0, 2048.0):
+        for name, error in zip(truth.species, errors[truth.times == time][0], strict=True):
+            yield f"NRMSE of {name} at t = {time:g}", error, 0.3 if time == 1024 else None
+    found = scores.patterns([prediction], [truth], {"B": 0.1})
+    for name, of_species in found["wavelength"].items():
+        yield f"wavelength of {name} at t = 2048, relative error", _apart(of_species), 0.05
+    yield "area with B > 0.1 at t = 2048, relative error", _apart(found["covered"]["B"]), 0.05
+
+
+def _apart(curves: dict[str, list[float]]) -> float:
+    """How far the rule is from the truth at the last time, relative to the truth."""
+    rule, truth = curves["rule"][-1], curves["truth"][-1]
+    return abs(rule / truth - 1) if rule is not None and truth else float("inf")
+
+
 RECIPES: dict[str, Callable[[RestoredRule], Iterator[Row]]] = {
+    "nca_gray_scott": nca_gray_scott,
     "grow": grow,
     "morph": morph,
     "texture": texture,
 }
 
 
-def _run(rule: RestoredRule, start: Array, times: Sequence[float]) -> Array:
+def run(rule: RestoredRule, start: Array, times: Sequence[float]) -> Array:
     """States [*space, channels] at some times after the start."""
     states = jax.jit(
         lambda parameters, start: rule.problem.states(
-            parameters, start, np.array([0.0, *times]), _KEY, rule.truth.forcing(0)
+            parameters, start, np.array([0.0, *times]), _KEY, rule.truth[0].forcing(0)
         )
     )
     return states(rule.checkpoint.parameters, start)[1:]

@@ -44,6 +44,8 @@ def get_config() -> ConfigDict:
         data[name] = ConfigDict(dataclasses.asdict(system()))
     # Cells along each axis; 1, 2 or 3 axes.
     data.shape = (64, 64)
+    # Lattices of other sizes besides, each with as many trajectories: ((48, 48), (32, 96)).
+    data.further_shapes = ()
     # Distance between neighbouring cells, in units of length.
     data.spacing = 1.0
     # Walls, one entry for all axes or one for each: "circular", "zero", "symmetric" (no flux) or
@@ -61,7 +63,8 @@ def get_config() -> ConfigDict:
     # 2 simulates on a grid twice as fine and averages down, so that a fit and the truth do not
     # share a stencil; 1 simulates on the grid of the data.
     data.refinement = 1
-    # Where each trajectory has anything at all: "none" (everywhere) or a random "ellipse".
+    # Where each trajectory has anything at all: "none" (everywhere), a random "ellipse", or a
+    # "micropattern", at random a disc, a square or a triangle.
     data.mask = "none"
     # Fields that the rule sees beside the species: "coordinates" of the cells, distance from the
     # mask's "edge", or both.
@@ -73,6 +76,8 @@ def get_config() -> ConfigDict:
     # Standard deviation of Gaussian noise on the data to train on and to choose by, as a share of
     # each channel's own; test data stay clean.
     data.noise = 0.0
+    # Times at which species are seen in these data, where not at all: ("u=0,1,2,4", "v=0,4").
+    data.seen = ()
     # How many trajectories each split has, from starts of their own.
     data.train = 16
     data.validation = 4
@@ -358,7 +363,7 @@ def get_config() -> ConfigDict:
     config.training = training = ConfigDict()
     # Train steps in all. Resuming with more goes on.
     training.steps = 20
-    # Windows in a batch.
+    # Windows in a batch; where lattices are of several sizes, so many of each.
     training.batch = 16
     # Intervals between snapshots that a window spans.
     training.window = 1

@@ -67,6 +67,11 @@ def get_config(name="plain"):
         config = nca_gray_scott.get_config()
         config.model.nca = default.get_config().model.nca
         config.model.nca.update_from_flattened_dict(AUTOMATA[name])
+        # Windows of data suit every rule; a pool would, too, at more cost.
+        training, config.training = config.training, default.get_config().training
+        for field in ("steps", "checkpoint_every", "log_every"):
+            config.training[field] = training[field]
+        config.training.batch, config.training.window = 8, 2
         return config
     config = pde_nadam.get_config()
     if name == "chemotaxis":

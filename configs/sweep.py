@@ -9,12 +9,12 @@ at a learning rate of 0.02 come first, with an NRMSE of 0.20 at t = 256 (mean of
 """
 
 from diffpattern import sweeps
-from diffpattern.configs import nca_gray_scott
+from diffpattern.configs import rules
 
 
 def get_config():
     """See `default` for all fields."""
-    config = nca_gray_scott.get_config()
+    config = rules.get_config("plain")
 
     config.data.shape = (32, 32)
     config.data.end_time = 256.0
@@ -22,6 +22,8 @@ def get_config():
     config.data.validation = 2
     config.data.test = 4
 
+    config.model.nca.channels = 2
+    config.model.nca.stencils.kernels = ("identity", "laplacian")
     config.model.nca.steps_per_interval = 16
 
     config.optimiser.optax.warmup_steps = 20

@@ -59,7 +59,7 @@ _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
     "data.name": (*SYSTEMS, *_READ),
     "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
-    "data.mask": SIMULATED_MASKS,
+    "data.mask": tuple(SIMULATED_MASKS),
     "model.name": ("rda", "chemotaxis", "nca"),
     "model.mask": tuple(MASKS),
     "model.nca.perception": tuple(rules.PERCEPTIONS),
@@ -490,7 +490,8 @@ def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
     """The fields of simulations where data are read, and those of sections that others overrule."""
     if data.name in SYSTEMS:
         return
-    unused = {"directory", "doses", *(field.name for field in dataclasses.fields(Simulation))}
+    unused = {"directory", "further_shapes", "doses"}
+    unused |= {field.name for field in dataclasses.fields(Simulation)}
     unused -= {"seed"} if data.noise else set()
     # What a run's rule makes is kept as simulations are.
     for field in sorted(unused - {"system"} - ({"directory"} if data.name == "run" else set())):

@@ -1,7 +1,7 @@
 """The data that a config asks for: simulated, read by one of `data.sources`, or made by a run.
 
 Whatever the source, trajectories come with what the config has made of them: environments, and
-inputs that differ from one trajectory to another.
+inputs that differ from one trajectory to another. Those of lattices of several sizes come apart.
 """
 
 import dataclasses
@@ -12,9 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffpattern import restored
-from diffpattern.data import builders, environment, noise
+from diffpattern.data import builders, environment, measurement
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
-from diffpattern.data.sources import SOURCES
+from diffpattern.data.sources import SOURCES, Data
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
@@ -24,8 +24,8 @@ from diffpattern.models.monomials import Whitening
 from diffpattern.systems import SYSTEMS
 
 
-def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
-    """Trajectories by split: simulated on first use, or read. Those to train on may stay in files.
+def load(config: ConfigDict) -> Data:
+    """What a config asks for, simulated on first use or read; some to train on may stay in files.
 
     Raises:
       InputError: naming the field or file that cannot work.
@@ -37,20 +37,34 @@ def load(config: ConfigDict) -> dict[str, Trajectories | StoredTrajectories]:
         data = restored.rollouts(config, simulate=_simulated)
     else:
         data = _simulated(config)
-    data = {
-        split: trajectories.seeing(fields)
-        if isinstance(trajectories, StoredTrajectories)
-        else environment.added(trajectories, fields).regular()
-        for split, trajectories in data.items()
-    }
-    return noise.added(data, config.data.noise, config.data.seed)
+    data = tuple(
+        {
+            split: trajectories.seeing(fields)
+            if isinstance(trajectories, StoredTrajectories)
+            else environment.added(trajectories, fields).regular()
+            for split, trajectories in of_size.items()
+        }
+        for of_size in data
+    )
+    data = measurement.added(data, config.data.noise, config.data.seed)
+    return measurement.seen_at(data, config.data.seen)
 
 
-def _simulated(config: ConfigDict) -> dict[str, Trajectories]:
-    """The trajectories of all doses."""
-    doses, simulations = _doses(config), list(_simulations(config))
-    runs = [builders.load(settings, config.data.directory or None) for settings in simulations]
-    return {split: _joined([run[split] for run in runs], doses) for split in SPLITS}
+def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:
+    """The trajectories of a split, for one size of lattices after the other."""
+    return [of_size[split] for of_size in data if split in of_size]
+
+
+def _simulated(config: ConfigDict) -> tuple[dict[str, Trajectories], ...]:
+    """The trajectories of all sizes, each with those of all doses."""
+    doses, runs = _doses(config), {}
+    for settings in _simulations(config):
+        made = builders.load(settings, config.data.directory or None)
+        runs.setdefault(settings.shape, []).append(made)
+    return tuple(
+        {split: _joined([run[split] for run in of_size], doses) for split in SPLITS}
+        for of_size in runs.values()
+    )
 
 
 def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, Statistics]:
@@ -82,6 +96,7 @@ def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, 
         masked=first.mask != "none",
         environment=environment.count(first.grid, config.data.environment),
         inputs=len(config.data.doses),
+        sizes=tuple(dict.fromkeys(one.shape for one in settings)),
     )
 
 
@@ -89,7 +104,8 @@ def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
     name = fields.pop("name")
-    for other in ("directory", "environment", "doses", "noise", "run", *SOURCES):
+    others = ("directory", "further_shapes", "environment", "doses", "noise", "seen", "run")
+    for other in (*others, *SOURCES):
         fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])
@@ -102,14 +118,38 @@ def simulation(config: ConfigDict) -> Simulation:
 
 
 def _simulations(config: ConfigDict) -> Iterator[Simulation]:
-    """One for each combination of the doses."""
+    """One for each combination of the doses, on the lattices of each size."""
     settings, doses = simulation(config), _doses(config)
-    for values in itertools.product(*doses.values()):
+    for shape in (settings.shape, *_further_shapes(config)):
         try:
-            system = dataclasses.replace(settings.system, **dict(zip(doses, values, strict=True)))
+            of_size = dataclasses.replace(settings, shape=shape)
         except InputError as error:
-            raise InputError(f"data.doses: {error}") from error
-        yield dataclasses.replace(settings, system=system)
+            raise InputError(f"data.further_shapes: {error}") from error
+        for values in itertools.product(*doses.values()):
+            try:
+                system = dataclasses.replace(
+                    settings.system, **dict(zip(doses, values, strict=True))
+                )
+            except InputError as error:
+                raise InputError(f"data.doses: {error}") from error
+            yield dataclasses.replace(of_size, system=system)
+
+
+def _further_shapes(config: ConfigDict) -> tuple[tuple[int, ...], ...]:
+    """The sizes of lattices beside the first."""
+    first, others = config.data.shape, config.data.further_shapes
+    for other in others:
+        if not isinstance(other, tuple) or len(other) != len(first):
+            raise InputError(
+                f"data.further_shapes has {other!r}, but each of its entries must give the cells "
+                f"along {len(first)} axes, as data.shape does."
+            )
+    if len({first, *others}) <= len(others):
+        raise InputError(
+            f"data.further_shapes is {others!r}, and a shape is there twice or is data.shape, "
+            f"{first!r}; more trajectories of one size are asked for by data.train."
+        )
+    return others
 
 
 def _doses(config: ConfigDict) -> dict[str, list[float]]:

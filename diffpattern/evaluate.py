@@ -1,6 +1,7 @@
 """Evaluation: restore a run, score its rule on trajectories that it has never seen, report."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,13 +10,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, findings, restored, scores
-from diffpattern.data import noise
+from diffpattern.data import measurement
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import npz
 from diffpattern.parallel.mesh import ALONE, make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
-from diffpattern.run_folder import RunFolder
+from diffpattern.run_folder import RunFolder, numbered
 from diffpattern.training.checkpoints import Restored
 from diffpattern.training.metrics import read_scalars
 from diffpattern.training.step import prefers_together
@@ -39,32 +40,36 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     # The rule, as it was trained.
     facts, rule = folder.facts(), restored.restore(folder, step)
     config, sought, checkpoint = rule.config, rule.problem, rule.checkpoint
-    truth, summary = rule.truth, rule.statistics
+    truths, summary = rule.truth, rule.statistics
 
     logging.info("Evaluating step %d of %s on %s", checkpoint.step, folder.path, jax.devices())
 
     # Its predictions, and what they are worth.
     mesh = make_mesh(1 if sought.running == ALONE else -1)
     together = prefers_together(config.training.windows)
-    prediction = make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
-        checkpoint.parameters
-    )
+    predictions = [
+        make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
+            checkpoint.parameters
+        )
+        for truth in truths
+    ]
     result = scores.summarise(
-        prediction,
-        truth,
+        predictions,
+        truths,
         training_mean=np.asarray(summary.mean),
         floor=config.evaluation.floor * np.asarray(summary.fluctuation),
         threshold=config.evaluation.threshold,
     )
 
-    levels = configuration.levels(config.evaluation.covered, truth.species)
-    result |= scores.patterns(prediction, truth, levels)
+    levels = configuration.levels(config.evaluation.covered, summary.species)
+    result |= scores.patterns(predictions, truths, levels)
 
     # What it says. Standard errors are those of a fit to data as noisy as the training data.
+    deviation = config.data.noise * measurement.spread(truths)
     found = findings.read(
         sought,
         checkpoint.parameters,
-        noise.noisy(truth, config.data.noise * noise.spread(truth), (config.data.seed, 2)),
+        [measurement.noisy(truth, deviation, (config.data.seed, 2)) for truth in truths],
         mesh,
         together=together,
         batch=config.training.batch,
@@ -78,8 +83,10 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
 
     # On disk and on screen.
     folder.write("eval/scores.json", json.dumps(result, indent=1))
-    folder.write("eval/predictions.npz", _to_npz(prediction, truth))
-    report = _report(folder, config, facts, result, truth, prediction, checkpoint)
+    lattices = list(zip(truths, predictions, strict=True))
+    for place, (truth, prediction) in enumerate(lattices):
+        folder.write(f"eval/{numbered('predictions.npz', place)}", _to_npz(prediction, truth))
+    report = _report(folder, config, facts, result, lattices, checkpoint)
     folder.write("report.html", page.render(report))
     print(text.table(result))
     print(f"\nScores: {folder.scores}\nReport: {folder.report}")
@@ -97,8 +104,7 @@ def _report(
     config: ConfigDict,
     facts: dict[str, Any],
     result: dict[str, Any],
-    truth: Trajectories,
-    prediction: np.ndarray,
+    lattices: Sequence[tuple[Trajectories, np.ndarray]],
     checkpoint: Restored,
 ) -> page.RunReport:
     sessions = facts.get("sessions") or [{}]
@@ -117,8 +123,7 @@ def _report(
         command=first.get("command", ""),
         config=config.to_dict(),
         scores=result,
-        truth=truth,
-        prediction=prediction,
+        lattices=lattices,
         curves=read_scalars(folder.scalars),
         facts=shown,
         rule=_form(config),

@@ -1,6 +1,6 @@
 """What can be read off a trained rule: its coefficients, how sure they are, its equation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +31,7 @@ _LARGEST_BLIND_SHARE = 0.01
 def read(
     sought: Problem,
     parameters: Parameters,
-    truth: Trajectories,
+    truths: Sequence[Trajectories],
     mesh: Mesh,
     *,
     together: bool,
@@ -44,11 +44,12 @@ def read(
     Args:
       sought: whose rule it is.
       parameters: of the rule.
-      truth: data from which the windows for standard errors are drawn.
+      truths: data from which the windows for standard errors are drawn, for one size of lattices
+        after the other.
       mesh: over which these are spread.
       together: see `training.step.over_windows`.
-      batch: windows that a train step sees. Standard errors are given for a fit to so many: a
-        least squares step fits one batch, and does not remember the ones before.
+      batch: windows of each size that a train step sees. Standard errors are given for a fit to so
+        many: a least squares step fits one batch, and does not remember the ones before.
       selected: whether coefficients of a polynomial that are zero were left out by `selection`.
       drawn: how they are drawn, as `data.windows.draw` takes it.
 
@@ -63,7 +64,7 @@ def read(
     rule = sought.rule
     if not isinstance(rule, ReactionDiffusionAdvection):
         return found
-    species = truth.species
+    species = sought.statistics.species
     terms = {type(term): name for name, term in rule.terms.items()}
     diffusion, polynomial = terms.get(LinearDiffusion), terms.get(PolynomialReaction)
 
@@ -82,14 +83,12 @@ def read(
     if not polynomial and set(terms) != {LinearDiffusion}:
         return found
 
-    batch_of_windows = windows.draw(truth, 0, **drawn)["window"]
+    batches = [windows.draw(truth, 0, **drawn)["window"] for truth in truths]
     times = sought.statistics.interval * np.arange(drawn["window"] + 1)
     fitted = None
     if selected:
         fitted = ~of_polynomials(sought, parameters) | (ravel_pytree(parameters)[0] != 0)
-    errors = standard_errors(
-        sought, parameters, batch_of_windows, times, mesh, together, readings, fitted
-    )
+    errors = standard_errors(sought, parameters, batches, times, mesh, together, readings, fitted)
     errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
     if diffusion:
         found["diffusion_standard_error"] = {
@@ -124,20 +123,20 @@ def read(
 def standard_errors(
     sought: Problem,
     parameters: Parameters,
-    batch: windows.Window,
+    batches: Sequence[windows.Window],
     times: np.ndarray,
     mesh: Mesh,
     together: bool,
     readings: Callable[[Parameters], Any],
     fitted: np.ndarray | None = None,
 ) -> Any:
-    """The standard errors of what is read off the parameters, from a batch of W windows of data.
+    """The standard errors of what is read off the parameters, from batches of windows of data.
 
     Like `readings(parameters)`, a pytree of arrays. Windows that were drawn more than once count
     as one observation of that weight, and those over which the rule diverges are left out; see
     `from_triangles`. `fitted` says which of the P parameters were fitted, [P]; None: all.
     """
-    factors = triangles(sought, batch, times, mesh, together)(parameters)
+    factors = triangles(sought, batches, times, mesh, together)(parameters)
     flat, unravel = ravel_pytree(parameters)
     values, restore = ravel_pytree(readings(parameters))
     by_parameters = jax.jacfwd(lambda flat: ravel_pytree(readings(unravel(flat)))[0])(flat)
@@ -159,24 +158,31 @@ def of_polynomials(sought: Problem, parameters: Parameters) -> np.ndarray:
 
 
 def triangles(
-    sought: Problem, batch: windows.Window, times: np.ndarray, mesh: Mesh, together: bool
+    sought: Problem,
+    batches: Sequence[windows.Window],
+    times: np.ndarray,
+    mesh: Mesh,
+    together: bool,
 ) -> Callable[[Parameters], np.ndarray]:
-    """A function from parameters to the triangular factors of [J r] of a batch of windows.
+    """A function from parameters to the triangular factors of [J r] of all windows of batches.
 
     [W, P + 1, P + 1]; windows that were drawn more than once are one with a weight.
     """
-    _, first, counts = np.unique(
-        batch.values.reshape(len(batch.values), -1), axis=0, return_index=True, return_counts=True
-    )
     linearise = sought.linearisation(times)
 
     def triangle(parameters, window, index):
         key = jax.random.fold_in(jax.random.key(0), index)  # which a PDE makes no use of
         return least_squares.triangle(*linearise(parameters, window, key))
 
-    different = jax.tree.map(lambda array: array[first], batch)
-    of_each = spread(triangle, different, mesh, together=together, running=sought.running)
-    return lambda parameters: of_each(parameters) * np.sqrt(counts)[:, None, None]
+    def of_batch(batch: windows.Window) -> Callable[[Parameters], np.ndarray]:
+        flat = batch.values.reshape(len(batch.values), -1)
+        _, first, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
+        different = jax.tree.map(lambda array: array[first], batch)
+        of_each = spread(triangle, different, mesh, together=together, running=sought.running)
+        return lambda parameters: of_each(parameters) * np.sqrt(counts)[:, None, None]
+
+    parts = [of_batch(batch) for batch in batches]
+    return lambda parameters: np.concatenate([part(parameters) for part in parts])
 
 
 def from_triangles(factors: np.ndarray, by_parameters: np.ndarray | None = None) -> np.ndarray:

@@ -16,13 +16,19 @@ from diffpattern.data import continuation
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.problem import Problem, build
+from diffpattern.problem import Problem
 from diffpattern.training import averaging, least_squares, matrix_free, optimisers, preconditioning
 from diffpattern.training.augmentation import Augmentation
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Metrics, Watch
 from diffpattern.training.pool import Pool, Slots
-from diffpattern.training.step import AUGMENTATION, Step, TrainState, make_gradient_step
+from diffpattern.training.step import (
+    AUGMENTATION,
+    Batch,
+    Step,
+    TrainState,
+    make_gradient_step,
+)
 
 # Least squares steps in a row in which every window diverges, before training gives up: such a step
 # changes nothing, and only other windows can help.
@@ -41,7 +47,7 @@ class Training:
       step_over: the train step, not yet compiled, over windows of a length in intervals.
       window: the length that windows have in the end.
       start: makes the optimiser's part of the first state.
-      start_pool: makes the pool's, of a batch of whole trajectories; None without a pool.
+      start_pool: makes the pool's, of a batch of whole trajectories.
       is_lost: whether a step with these metrics came to nothing.
       patience: how many such steps in a row are passed over.
       nature: what is the matter with such steps.
@@ -53,7 +59,7 @@ class Training:
     step_over: Callable[[float], Step]
     window: int
     start: Callable[[], Any]
-    start_pool: Callable[[Window], Slots | None]
+    start_pool: Callable[[Batch], tuple[Slots, ...]]
     is_lost: Callable[[Metrics], bool]
     patience: int
     nature: str
@@ -114,7 +120,7 @@ def make_training(
             step_over,
             window,
             lambda: least_squares.Fit.start(fields.damping, initial),
-            start_pool=lambda whole: None,
+            start_pool=lambda batch: (),
             is_lost=lambda metrics: bool(metrics["diverged"] == 1),
             patience=MOST_DIVERGED,
             nature="The rule diverges over every window, and leaves nothing to learn from,",
@@ -126,12 +132,12 @@ def make_training(
     optimiser, frozen = chain.build(initial), chain.are_frozen(initial)
     pool = make_pool(config, sought, mesh.size)
 
-    def start_pool(whole: Window) -> Slots | None:
+    def start_pool(batch: Batch) -> tuple[Slots, ...]:
         if pool is None:
-            return None
-        count = np.arange(len(whole.values))
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(config.seed), count)
-        return jax.jit(pool.start)(whole, keys)
+            return ()
+        start, key = jax.jit(pool.start), jax.random.key(config.seed)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))
+        return tuple(start(part["window"], keys(key, part["index"])) for part in batch)
 
     def step_over(length: float) -> Step:
         of_all = _window_loss(config, sought, continuation.elapsed(length, interval))
@@ -224,7 +230,7 @@ def rough_rows(
         return None
     per_window = config.training.batch * len(sought.statistics.species)
     return preconditioning.of_right_hand_side(
-        sought.rule,
+        lambda window: sought.of_size(window.size).rule,
         times,
         -(-ROWS_PER_PARAMETER * count // per_window),
         elapsed=elapsed,
@@ -278,12 +284,14 @@ def _window_loss(
 ) -> Callable[[Any, Window, Array, Array], tuple[Array, Array]]:
     """The loss of a window and the lattice that it ends with, of (parameters, window, key, old)."""
     augmentation = Augmentation(**config.augmentation)
-    augmentation.check(sought.statistics.grid)
+    sizes = sought.statistics.sizes
+    for size in sizes:
+        augmentation.check(sought.of_size(size).statistics.grid)
     augments = augmentation != Augmentation()
-    grid = augmentation.cropped(sought.statistics.grid)
     if augmentation.crop:
-        sought = build(config, dataclasses.replace(sought.statistics, grid=grid))
-    loss = objective.build(config, sought)
+        sought = sought.on(augmentation.cropped(sought.statistics.grid))
+        sizes = (sought.statistics.grid.shape,)
+    loss = objective.build(config, sought, sizes)
     inner = config.training.inner
 
     def fit(parameters, window, key):

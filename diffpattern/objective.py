@@ -1,6 +1,6 @@
 """What training by gradients minimises, as a config asks for it: losses and regularisers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,19 +23,24 @@ Objective = Callable[[Array, Window, Array, Parameters], Array]
 _LOSS = 1_000_037
 
 
-def build(config: ConfigDict, sought: Problem) -> Objective:
+def build(config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]]) -> Objective:
     """The loss of a window: the config's losses of its prediction, and its regularisers.
+
+    Args:
+      config: of the run.
+      sought: the rule and the data that it is to reproduce.
+      sizes: of the lattices that windows have.
 
     Raises:
       InputError: weights do not fit the data, a file of weights is missing or bad, or a loss does
         not suit the lattice.
     """
-    fields, grid = config.loss, sought.statistics.grid
-    loss, penalty = _loss(fields), _penalty(config.regulariser, sought)
+    fields, loss = config.loss, _loss(config.loss)
+    penalty = _penalty(config.regulariser, sought)
 
     def fit(prediction, window, key):
         context = Context(
-            grid,
+            sought.of_size(window.size).statistics.grid,
             key=jax.random.fold_in(key, _LOSS),
             weight=field_weights(window, fields.channel_weights, fields.time_weights),
             mask=window.forcing.mask,
@@ -46,7 +51,8 @@ def build(config: ConfigDict, sought: Problem) -> Objective:
         prediction = states[..., : window.values.shape[-1]]
         return fit(prediction, window, key) + penalty(parameters, states, window.forcing)
 
-    _rehearse(fit, config.training.window, sought)
+    for size in sizes:
+        _rehearse(fit, config.training.window, sought.of_size(size))
     return objective
 
 
@@ -70,7 +76,8 @@ def _penalty(
     def penalty(parameters, states, forcing):
         total = 0.0
         if weights.coverage:
-            mask = sought.mask.apply({"params": parameters["mask"]}, method="coverage")
+            here = sought.of_size(states.shape[1:-1])
+            mask = here.mask.apply({"params": parameters["mask"]}, method="coverage")
             total = total + weights.coverage * regularisers.coverage(mask)
         if weights.outside:
             total = total + weights.outside * regularisers.outside(states, forcing.mask)

@@ -17,7 +17,7 @@ from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import write_whole
 from diffpattern.report import images
-from diffpattern.run_folder import PREVIEW
+from diffpattern.run_folder import PREVIEW, numbered
 
 # What is drawn: so many trajectories of each split, snapshots of each and channels.
 _TRAJECTORIES = {"train": 2, "validation": 1, "test": 1}
@@ -27,7 +27,8 @@ _DOTS_PER_INCH = 110
 _INCHES, _GAP, _HEADER, _MARGIN = 1.25, 0.08, 0.45, 0.7
 _NOT_THERE = "#c8ccd1"
 
-Data = Mapping[str, Trajectories | StoredTrajectories]
+# Of lattices of one size: trajectories by split.
+Splits = Mapping[str, Trajectories | StoredTrajectories]
 
 
 def show(config: ConfigDict, folder: Path) -> None:
@@ -40,26 +41,29 @@ def show(config: ConfigDict, folder: Path) -> None:
     Raises:
       InputError: the data cannot be made or read, or the picture cannot be written.
     """
-    data = dataset.load(config)
-    print(describe(config, data))
-    write_whole(folder / PREVIEW, picture(config, data))
-    print(f"\nPicture: {folder / PREVIEW}")
+    for place, data in enumerate(dataset.load(config)):
+        path = folder / numbered(PREVIEW, place)
+        write_whole(path, picture(config, data))
+        print("\n" * bool(place) + f"{describe(config, data)}\n\nPicture: {path}")
 
 
-def describe(config: ConfigDict, data: Data) -> str:
+def describe(config: ConfigDict, data: Splits) -> str:
     """What each split holds, as a person reads it."""
-    train = data["train"]
-    grid = train.grid
+    first = next(iter(data.values()))
+    grid = first.grid
     sides = [count * spacing for count, spacing in zip(grid.shape, grid.spacing, strict=True)]
     walls = dict.fromkeys(walls.kind for walls in grid.boundary)
     window = config.training.window
     lines = [
-        f"{config.data.name}: {', '.join(train.species)} on {_by(grid.shape)} cells, "
+        f"{config.data.name}: {', '.join(first.species)} on {_by(grid.shape)} cells, "
         f"{_by(dict.fromkeys(grid.spacing))} apart, that is {_by(sides)} units of length; "
         f"walls {', '.join(walls)}",
-        f"A train step sees {config.training.batch} windows of {window + 1} snapshots, out of "
-        f"{max(len(train.times) - window, 0)} in each trajectory.",
     ]
+    if "train" in data:
+        lines.append(
+            f"A train step sees {config.training.batch} windows of {window + 1} snapshots, out of "
+            f"{max(len(first.times) - window, 0)} in each trajectory."
+        )
     for split, trajectories in data.items():
         lines += ["", *_split(split, trajectories)]
     return "\n".join(lines)
@@ -142,14 +146,14 @@ def _missing(trajectories: Trajectories, channel: int) -> str:
     return f"{np.sum(~known)} of {known.size} snapshots" if not known.all() else "none"
 
 
-def picture(config: ConfigDict, data: Data) -> bytes:
+def picture(config: ConfigDict, data: Splits) -> bytes:
     """Snapshots of some trajectories of each split, by channel, as a PNG.
 
     Each channel has one colour scale; what lies outside of a mask, or was not seen, is grey. A
     trajectory on one axis is drawn as a whole, its times from top to bottom.
     """
-    train = data["train"]
-    space, species = train.grid.shape, train.species[:_CHANNELS]
+    first = next(iter(data.values()))
+    space, species = first.grid.shape, first.species[:_CHANNELS]
     flat = len(space) == 1
     drawn = []
     for split, trajectories in data.items():
@@ -160,7 +164,7 @@ def picture(config: ConfigDict, data: Data) -> bytes:
             drawn.append((f"{split} {which}", times[chosen], values))
     columns = 1 if flat else max(len(times) for _, times, _ in drawn)
     scales = _scales([values for *_, values in drawn])
-    left_out = len(train.species) - len(species)
+    left_out = len(first.species) - len(species)
     rest = f" and {left_out} more channels" if left_out else ""
 
     # Everything has its place in inches, counted from the upper left corner.

@@ -5,6 +5,7 @@ and the scores nothing of whether an automaton or a PDE runs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.grid.geometry import Grid
 from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED
@@ -43,6 +45,9 @@ Parameters = Any
 class Problem:
     """A rule that is sought, with all that is done to it.
 
+    A rule is local, and so lives on lattices of any size: what runs it takes the size from the
+    state that it is given.
+
     Attributes:
       rule: the linen module; it works on lattices species first.
       mask: where the rule acts, a linen module (see `models.masks`).
@@ -53,7 +58,8 @@ class Problem:
         structure for it.
       channels: of a lattice; the species come first, the rest is hidden.
       start_noise: standard deviation of the noise that hidden channels start from.
-      statistics: of the data that it is to reproduce.
+      statistics: of the data that it is to reproduce; what stands here is for their first lattice.
+      on: the same problem for another lattice.
       channel_weights, time_weights: of the residuals, see `training.weighting`.
     """
 
@@ -66,8 +72,13 @@ class Problem:
     channels: int
     start_noise: float
     statistics: Statistics
+    on: Callable[[Grid], "Problem"]
     channel_weights: tuple[float, ...] = ()
     time_weights: tuple[float, ...] = ()
+
+    def of_size(self, size: tuple[int, ...]) -> "Problem":
+        """The same problem on a lattice of so many cells along each axis."""
+        return self.on(dataclasses.replace(self.statistics.grid, shape=tuple(size)))
 
     def predict(
         self,
@@ -97,8 +108,9 @@ class Problem:
         """
         hidden_key, key = jax.random.split(key)
         start = self.complete(start, hidden_key)
-        dynamics = self.trained if training else self.dynamics
-        return rollout(dynamics, parameters, start, times, key, self.acting(parameters, forcing))
+        here = self.of_size(start.shape[:-1])
+        dynamics = here.trained if training else here.dynamics
+        return rollout(dynamics, parameters, start, times, key, here.acting(parameters, forcing))
 
     def complete(self, start: Array, key: Array) -> Array:
         """A lattice of the species [*space, C] with the hidden channels behind them."""
@@ -133,12 +145,16 @@ class Problem:
         """Residuals and their Jacobian over a window."""
         if self.with_sensitivities is None:
             return least_squares.by_forward_mode(self.residuals(times))
-        return least_squares.by_sensitivities(
-            self.with_sensitivities,
-            times,
-            lambda forcing: self.acting({}, forcing),
-            self.factor,
-        )
+
+        def linearise(parameters: Parameters, window: Window, key: Array):
+            here = self.of_size(window.size)
+            acting = lambda forcing: here.acting({}, forcing)
+            of_size = least_squares.by_sensitivities(
+                here.with_sensitivities, times, acting, self.factor
+            )
+            return of_size(parameters, window, key)
+
+        return linearise
 
     def factor(self, window: Window) -> Array | float:
         """What multiplies residuals, [L, 1 ..., C] or 1: the root of the weights of their squares.
@@ -173,7 +189,13 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         does not divide the data's interval.
     """
     mask = MASKS[config.model.mask](statistics.grid)
-    forced = given(statistics)
+    if config.model.mask == "trainable" and statistics.grid.shape not in statistics.sizes:
+        trained = ", ".join("x".join(map(str, size)) for size in statistics.sizes)
+        raise InputError(
+            "model.mask is 'trainable', one number for each cell, so the rule knows no other "
+            f"lattices than it was trained on, {trained}, and none of "
+            f"{'x'.join(map(str, statistics.grid.shape))}."
+        )
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
         parts = _automaton_dynamics(rule, config.model.nca, statistics)
@@ -189,23 +211,35 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
     def initialise(seed: int) -> Parameters:
         rule_key, mask_key, step_key = jax.random.split(jax.random.key(seed), 3)
         lattice = jnp.zeros((channels, *statistics.grid.shape))
-        masked = mask.init(mask_key, forced)
-        forcing = mask.apply(masked, forced)
+        masks: Parameters = {}
+        for size in statistics.sizes:
+            there = statistics.on(size)
+            variables = MASKS[config.model.mask](there.grid).init(mask_key, given(there))
+            masks |= variables.get("params", {})
+        forcing = mask.apply({"params": masks}, given(statistics))
         arguments = (step_key,) if config.model.name == "nca" else ()
         parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
-        return parameters | ({"mask": masked["params"]} if masked else {})
+        return parameters | ({"mask": masks} if masks else {})
 
-    return Problem(
+    @functools.cache
+    def elsewhere(grid: Grid) -> Problem:
+        # Also while a function is traced: what is made here outlives that.
+        with jax.ensure_compile_time_eval():
+            return build(config, dataclasses.replace(statistics, grid=grid), devices)
+
+    problem = Problem(
         rule=rule,
         mask=mask,
         initialise=jax.jit(initialise, static_argnums=0),
         channels=channels,
         start_noise=config.model.nca.start_noise,
         statistics=statistics,
+        on=lambda grid: problem if grid == statistics.grid else elsewhere(grid),
         channel_weights=tuple(config.loss.channel_weights),
         time_weights=tuple(config.loss.time_weights),
         **parts,
     )
+    return problem
 
 
 def whitened_degrees(config: ConfigDict) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ So that a config that cannot work is refused at once, by the very functions that
 later.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,17 +35,21 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
     lengths = window_lengths(config)
     sought = problem.build(config, statistics, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
-    make_training(config, sought, initial, mesh, together=True)
+    training = make_training(config, sought, initial, mesh, together=True)
+    for length in lengths.lengths:
+        training.step_over(length)
     if config.optimiser.derivative_steps:
         check_size(config, initial)
-    start = jax.ShapeDtypeStruct((*statistics.grid.shape, len(statistics.species)), jnp.float32)
-    window = windows.Window(
-        jax.ShapeDtypeStruct((config.training.window + 1, *start.shape), start.dtype), None
-    )
-    jax.eval_shape(sought.factor, window)
-    for length in lengths.lengths:
+    for size in statistics.sizes:
+        shape = (config.training.window + 1, *size, len(statistics.species))
+        jax.eval_shape(
+            sought.factor, windows.Window(jax.ShapeDtypeStruct(shape, jnp.float32), None)
+        )
+    for length, size in itertools.product(lengths.lengths, statistics.sizes):
         elapsed = continuation.elapsed(length, statistics.interval)
-        predict = lambda parameters, start, elapsed=elapsed: sought.predict(
-            parameters, start, elapsed, jax.random.key(0), problem.given(statistics)
+        forcing = problem.given(statistics.on(size))
+        start = jax.ShapeDtypeStruct((*size, len(statistics.species)), jnp.float32)
+        predict = lambda parameters, start, elapsed=elapsed, forcing=forcing: sought.predict(
+            parameters, start, elapsed, jax.random.key(0), forcing
         )
         jax.eval_shape(predict, initial, start)

@@ -16,12 +16,12 @@ from diffpattern import problem
 from diffpattern.data import builders, environment
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.statistics import Statistics
-from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import ALONE, make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
-from diffpattern.run_folder import RunFolder
+from diffpattern.run_folder import RunFolder, numbered
 from diffpattern.systems import SYSTEMS
 from diffpattern.training.checkpoints import Checkpoints, Restored
 from diffpattern.training.step import prefers_together
@@ -38,14 +38,14 @@ class RestoredRule:
       config: of the run.
       problem: the rule and what is done to it.
       checkpoint: with its parameters.
-      truth: the run's test data.
+      truth: the run's test data, for one size of lattices after the other.
       statistics: of its training data.
     """
 
     config: ConfigDict
     problem: Problem
     checkpoint: Restored
-    truth: Trajectories
+    truth: tuple[Trajectories, ...]
     statistics: Statistics
 
 
@@ -78,16 +78,18 @@ def _checkpoint(checkpoints: Checkpoints, template, step: int | None) -> Restore
 
 
 def rollouts(
-    config: ConfigDict, simulate: Callable[[ConfigDict], dict[str, Trajectories]]
-) -> dict[str, Trajectories]:
+    config: ConfigDict, simulate: Callable[[ConfigDict], tuple[dict[str, Trajectories], ...]]
+) -> tuple[dict[str, Trajectories], ...]:
     """What the rule of another run makes, as data by split: see data.run in configs/default.py.
+
+    As many trajectories on lattices of each size that the run's test data have.
 
     Made once and kept beside simulated data, since other devices would round otherwise.
 
     Args:
       config: whose section data.run names the rule and says what it is to make.
-      simulate: a config of simulated data -> the data by split; asked where the rule's own test
-        data have too few starts.
+      simulate: a config of simulated data -> the data; asked where the rule's own test data have
+        too few starts.
 
     Raises:
       InputError: there is no such rule, it cannot make these trajectories, or they are not finite.
@@ -96,17 +98,20 @@ def rollouts(
     if not fields.folder:
         raise InputError("data.run.folder is empty; it takes the folder of a run.")
     rule = restore(RunFolder(Path(fields.folder).expanduser()), fields.step or None)
-    times = _times(fields, rule.truth)
+    times = _times(fields, rule.truth[0])
     kept = Path(config.data.directory or builders.default_directory()).expanduser()
     kept = kept / "run" / _digest(rule, fields, times)
-    paths = {split: kept / f"{split}.npz" for split in SPLITS}
-    if not all(path.is_file() for path in paths.values()):
-        logging.info("Running the rule of %s into %s", fields.folder, kept)
-        made = _run(rule, _starts(rule, config, times, simulate), fields)
-        ends = np.cumsum([fields[split] for split in SPLITS])
-        for path, end, split in zip(paths.values(), ends, SPLITS, strict=True):
-            some(made, np.arange(end - fields[split], end)).save_npz(path)
-    return {split: Trajectories.load_npz(path) for split, path in paths.items()}
+    data = []
+    for place in range(len(rule.truth)):
+        paths = {split: kept / numbered(f"{split}.npz", place) for split in SPLITS}
+        if not all(path.is_file() for path in paths.values()):
+            logging.info("Running the rule of %s into %s", fields.folder, kept)
+            made = _run(rule, _starts(rule, place, config, times, simulate), fields)
+            ends = np.cumsum([fields[split] for split in SPLITS])
+            for path, end, split in zip(paths.values(), ends, SPLITS, strict=True):
+                some(made, np.arange(end - fields[split], end)).save_npz(path)
+        data.append({split: Trajectories.load_npz(path) for split, path in paths.items()})
+    return tuple(data)
 
 
 def some(trajectories: Trajectories, which: np.ndarray) -> Trajectories:
@@ -131,13 +136,14 @@ def _times(fields: ConfigDict, truth: Trajectories) -> np.ndarray:
 
 def _starts(
     rule: RestoredRule,
+    place: int,
     config: ConfigDict,
     times: np.ndarray,
-    simulate: Callable[[ConfigDict], dict[str, Trajectories]],
+    simulate: Callable[[ConfigDict], tuple[dict[str, Trajectories], ...]],
 ) -> Trajectories:
     """Where the rule begins, as trajectories that stay there: its test data's starts, in a random
-    order, then new ones of its system."""
-    fields, truth = config.data.run, rule.truth
+    order, then new ones of its system; of the size of lattices that comes at this place."""
+    fields, truth = config.data.run, rule.truth[place]
     random = np.random.default_rng(fields.seed)
     needed = sum(fields[split] for split in SPLITS)
     parts = [some(truth, random.permutation(len(truth.values))[:needed])]
@@ -156,7 +162,7 @@ def _starts(
         new.data.train, new.data.validation, new.data.test = missing, 1, 1
         # Starts that neither the rule nor another seed of this section has seen.
         new.data.seed = (new.data.seed + 1 + fields.seed) % (_LARGEST_SEED + 1)
-        others = environment.added(simulate(new)["train"], new.data.environment)
+        others = environment.added(simulate(new)[place]["train"], new.data.environment)
         parts.append(some(others, random.permutation(len(others.values))[:missing]))
     arrays = {
         name: np.concatenate([getattr(part, name) for part in parts])
@@ -190,8 +196,8 @@ def _run(rule: RestoredRule, starts: Trajectories, fields: ConfigDict) -> Trajec
 def _digest(rule: RestoredRule, fields: ConfigDict, times: np.ndarray) -> str:
     """A name for all that the trajectories depend on."""
     asked = {name: value for name, value in fields.items() if name not in ("folder", "step")}
-    described = [rule.config.to_dict(), asked, times.tolist(), rule.truth.digest()]
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    described = [rule.config.to_dict(), asked, times.tolist(), digest(rule.truth)]
+    of_all = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(rule.checkpoint.parameters):
-        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+        of_all.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return of_all.hexdigest()[:16]

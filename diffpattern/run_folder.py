@@ -3,7 +3,8 @@
     RUN/config.json         the config, complete
     RUN/run.json            digest of the data; versions, commit, devices, command of each session,
                             and which combination of a sweep it is
-    RUN/data/               the test data, and statistics of the training data
+    RUN/data/               the test data, those on lattices of a second size in test-2.npz, and so
+                            on; statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
     RUN/eval/               scores.json and predictions.npz
@@ -20,10 +21,11 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from ml_collections import ConfigDict
 import diffpattern
 from diffpattern import configuration
 from diffpattern.data.statistics import Statistics
-from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
 from diffpattern.training.metrics import read_scalars
@@ -71,8 +73,8 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """The predictions of the last evaluation."""
-        return self.path / "eval" / "predictions.npz"
+        """The predictions of the last evaluation, those for the first size of lattices."""
+        return self.path / "eval" / numbered("predictions.npz", 0)
 
     @property
     def report(self) -> Path:
@@ -87,7 +89,10 @@ class RunFolder:
     @property
     def is_free(self) -> bool:
         """Whether it is a folder that holds nothing but, maybe, what `--mode=data` leaves there."""
-        return self.path.is_dir() and all(entry.name == PREVIEW for entry in self.path.iterdir())
+        pictures = re.compile(rf"{Path(PREVIEW).stem}(-\d+)?\.png")
+        return self.path.is_dir() and all(
+            pictures.fullmatch(entry.name) for entry in self.path.iterdir()
+        )
 
     def config(self) -> ConfigDict:
         """The config that the run was begun with.
@@ -153,8 +158,8 @@ class RunFolder:
           InputError: the run was begun on other data, or the folder cannot be written.
         """
         begun = self.facts()
-        for split, digest in begun.get("data_digest", {}).items():
-            if data_digest.get(split) != digest:
+        for split, before in begun.get("data_digest", {}).items():
+            if data_digest.get(split) != before:
                 raise InputError(
                     f"The {split} data are not those on which the run in {self.path} was begun; "
                     "give data.directory where those are, or another --workdir."
@@ -183,13 +188,14 @@ class RunFolder:
         """
         write_whole(self.path / name, content)
 
-    def keep_data(self, test: Trajectories, statistics: Statistics) -> None:
+    def keep_data(self, test: Sequence[Trajectories], statistics: Statistics) -> None:
         """Keeps what evaluation needs, so that it needs nothing but this folder."""
         self.write("data/statistics.json", statistics.to_json())
-        test.save_npz(self.path / "data" / "test.npz")
+        for place, trajectories in enumerate(test):
+            trajectories.save_npz(self.path / "data" / numbered("test.npz", place))
 
-    def data(self) -> tuple[Trajectories, Statistics]:
-        """The test data and the statistics of the training data.
+    def data(self) -> tuple[tuple[Trajectories, ...], Statistics]:
+        """The test data, for one size of lattices after the other, and the training's statistics.
 
         Raises:
           InputError: they are missing or damaged, or the data are not those of the run.
@@ -203,14 +209,16 @@ class RunFolder:
                 f"--workdir={self.path} writes it again."
             ) from error
         path = path.with_name("test.npz")
-        test = Trajectories.load_npz(path)
+        test = [Trajectories.load_npz(path)]
+        while (following := path.with_name(numbered(path.name, len(test)))).is_file():
+            test.append(Trajectories.load_npz(following))
         begun = self.facts().get("data_digest", {}).get("test")
-        if begun is not None and begun != test.digest():
+        if begun is not None and begun != digest(test):
             raise InputError(
                 f"{path} does not hold the data on which the run was begun (run.json has another "
                 f"digest); training with --workdir={self.path} writes it again."
             )
-        return test, statistics
+        return tuple(test), statistics
 
     def facts(self) -> dict[str, Any]:
         """What run.json says, or nothing where no session has begun.
@@ -251,6 +259,12 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def numbered(name: str, place: int) -> str:
+    """A file's name for the first size of lattices (place 0), with a number for each later one."""
+    path = Path(name)
+    return name if place == 0 else f"{path.stem}-{place + 1}{path.suffix}"
 
 
 def new_folder(config_path: str) -> RunFolder:

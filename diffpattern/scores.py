@@ -1,12 +1,13 @@
 """How good a prediction is: NRMSE, valid time, and the baselines that any rule must beat.
 
 Pure functions of arrays, channels last ([N, T, *space, C]); nothing here reads or writes files.
-`summarise` gathers them into the dictionary that a run keeps as `eval/scores.json`.
+`summarise` gathers them into the dictionary that a run keeps as `eval/scores.json`. Trajectories on
+lattices of several sizes come apart, and count alike.
 """
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,8 @@ def mean(training_mean: ArrayLike, truth: ArrayLike) -> NDArray:
 
 
 def summarise(
-    prediction: ArrayLike,
-    truth: Trajectories,
+    predictions: Sequence[ArrayLike],
+    truths: Sequence[Trajectories],
     *,
     training_mean: ArrayLike,
     floor: ArrayLike,
@@ -125,8 +126,8 @@ def summarise(
     infinite in the median, so null there means that the median trajectory stayed valid.
 
     Args:
-      prediction: [N, T, *space, C], at the truth's times.
-      truth: held-out trajectories.
+      predictions: at the truth's times, [N, T, *space, C] for each size of lattices.
+      truths: held-out trajectories likewise, which differ in their lattices' sizes alone.
       training_mean: mean of each channel over the training data, [C].
       floor: least denominator of the NRMSE, [C].
       threshold: NRMSE at which a prediction stops being valid.
@@ -138,32 +139,46 @@ def summarise(
       some trajectory was.
     """
 
-    def scored(candidate: ArrayLike) -> dict[str, Any]:
-        errors = nrmse(candidate, truth.values, floor, truth.mask, truth.known)
-        return _medians_and_ranges(errors, truth.times, truth.species, threshold)
+    first = truths[0]
+
+    def scored(candidates: Sequence[ArrayLike]) -> dict[str, Any]:
+        errors = errors_of_all(candidates, truths, floor)
+        return _medians_and_ranges(errors, first.times, first.species, threshold)
 
     return {
-        "times": _json_safe(truth.times),
-        **scored(prediction),
+        "times": _json_safe(first.times),
+        **scored(predictions),
         "baselines": {
-            "persistence": scored(persistence(truth.values)),
-            "mean": scored(mean(training_mean, truth.values)),
+            "persistence": scored([persistence(truth.values) for truth in truths]),
+            "mean": scored([mean(training_mean, truth.values) for truth in truths]),
         },
-        "floor": dict(zip(truth.species, _json_safe(floor), strict=True)),
+        "floor": dict(zip(first.species, _json_safe(floor), strict=True)),
         "threshold": float(threshold),
-        "trajectories": len(truth.values),
-        **({} if truth.known is None else {"known": _known_times(truth)}),
+        "trajectories": sum(len(truth.values) for truth in truths),
+        **({} if first.known is None else {"known": _known_times(truths)}),
     }
 
 
+def errors_of_all(
+    predictions: Sequence[ArrayLike], truths: Sequence[Trajectories], floor: ArrayLike
+) -> NDArray[np.float64]:
+    """The NRMSE of the trajectories of all sizes of lattices, [N, T, C]; see `nrmse`."""
+    return np.concatenate(
+        [
+            nrmse(prediction, truth.values, floor, truth.mask, truth.known)
+            for prediction, truth in zip(predictions, truths, strict=True)
+        ]
+    )
+
+
 def patterns(
-    prediction: ArrayLike, truth: Trajectories, levels: Mapping[str, float]
+    predictions: Sequence[ArrayLike], truths: Sequence[Trajectories], levels: Mapping[str, float]
 ) -> dict[str, Any]:
     """What the patterns are like, beside the truth's: where they are right, whatever their place.
 
     Args:
-      prediction: [N, T, *space, C], at the truth's times.
-      truth: held-out trajectories.
+      predictions: at the truth's times, [N, T, *space, C] for each size of lattices.
+      truths: held-out trajectories likewise.
       levels: for some species the value above which a cell counts as covered.
 
     Returns:
@@ -173,45 +188,58 @@ def patterns(
       "drift": by species, {"truth", "rule"}: how far the sum over cells moves from that of the
         start, at most, over the sum of absolute values there; the largest of all trajectories.
     """
-    both = {"truth": np.asarray(truth.values), "rule": np.asarray(prediction)}
-    inside = [None] * len(truth.values) if truth.mask is None else truth.mask > 0
-    weight = 1.0 if truth.mask is None else truth.mask[:, None]
+    both = {"truth": [np.asarray(truth.values) for truth in truths], "rule": predictions}
 
     def by_snapshot(values, channel, measure):
+        """Medians over all trajectories of a measure of (lattice, where it counts, grid), [T]."""
         table = [
-            [measure(snapshot[..., channel], where) for snapshot in trajectory]
-            for trajectory, where in zip(values, inside, strict=True)
+            [measure(snapshot[..., channel], where, truth.grid) for snapshot in trajectory]
+            for of_size, truth in zip(values, truths, strict=True)
+            for trajectory, where in zip(of_size, _insides(truth), strict=True)
         ]
         return _json_safe(_over_trajectories(np.array(table))[0])
 
-    def wavelength(lattice, where):
+    def wavelength(lattice, where, grid):
         if where is not None:  # as if everything outside were as on average
             lattice = np.where(where, lattice, lattice[where].mean())
-        return dominant_wavelength(lattice, truth.grid.spacing)
+        return dominant_wavelength(lattice, grid.spacing)
+
+    def share_above(level) -> Callable:
+        return lambda lattice, where, _: np.mean(
+            (lattice if where is None else lattice[where]) > level
+        )
 
     def drift(values, channel):
-        sums = values[..., channel].astype(np.float64) * weight
-        sums = sums.reshape(*values.shape[:2], -1)
-        norm = np.maximum(np.abs(sums[:, :1]).sum(-1), 1e-300)
-        return np.abs(sums.sum(-1) - sums[:, :1].sum(-1)) / norm
+        worst = [_drift(*of_size, channel).max() for of_size in zip(values, truths, strict=True)]
+        return _json_safe(np.max(worst))
 
     result: dict[str, Any] = {"wavelength": {}, "covered": {}, "drift": {}}
-    for channel, name in enumerate(truth.species):
+    for channel, name in enumerate(truths[0].species):
         with np.errstate(all="ignore"):
             result["wavelength"][name] = {
                 who: by_snapshot(values, channel, wavelength) for who, values in both.items()
             }
-            result["drift"][name] = {
-                who: _json_safe(drift(values, channel).max()) for who, values in both.items()
-            }
+            result["drift"][name] = {who: drift(values, channel) for who, values in both.items()}
         if name in levels:
-            share = lambda lattice, where, level=levels[name]: np.mean(
-                (lattice if where is None else lattice[where]) > level
-            )
             result["covered"][name] = {"level": levels[name]} | {
-                who: by_snapshot(values, channel, share) for who, values in both.items()
+                who: by_snapshot(values, channel, share_above(levels[name]))
+                for who, values in both.items()
             }
     return result
+
+
+def _insides(truth: Trajectories) -> Sequence[NDArray | None]:
+    """Where each trajectory has anything; None: everywhere."""
+    return [None] * len(truth.values) if truth.mask is None else truth.mask > 0
+
+
+def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:
+    """How far the sum over cells has moved since the start, over its first absolute one, [N, T]."""
+    weight = 1.0 if truth.mask is None else truth.mask[:, None]
+    sums = np.asarray(values)[..., channel].astype(np.float64) * weight
+    sums = sums.reshape(*sums.shape[:2], -1)
+    norm = np.maximum(np.abs(sums[:, :1]).sum(-1), 1e-300)
+    return np.abs(sums.sum(-1) - sums[:, :1].sum(-1)) / norm
 
 
 def known_times(scores: Mapping[str, Any], species: str) -> list[int]:
@@ -219,11 +247,11 @@ def known_times(scores: Mapping[str, Any], species: str) -> list[int]:
     return scores.get("known", {}).get(species, list(range(len(scores["times"]))))
 
 
-def _known_times(truth: Trajectories) -> dict[str, list[int]]:
-    seen = np.asarray(truth.known).any(axis=0)
+def _known_times(truths: Sequence[Trajectories]) -> dict[str, list[int]]:
+    seen = np.any([np.asarray(truth.known).any(axis=0) for truth in truths], axis=0)
     return {
         name: np.flatnonzero(column).tolist()
-        for name, column in zip(truth.species, seen.T, strict=True)
+        for name, column in zip(truths[0].species, seen.T, strict=True)
     }
 
 

@@ -13,7 +13,7 @@ significance of a coefficient in place of its size alone (backward elimination).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -88,25 +88,36 @@ class Selection:
 
 
 def build(
-    config: ConfigDict, sought: Problem, train: Trajectories, mesh: Mesh, together: bool
+    config: ConfigDict,
+    sought: Problem,
+    train: Sequence[Trajectories],
+    mesh: Mesh,
+    together: bool,
 ) -> Selection | None:
-    """The selection that a config asks for; None if it asks for none."""
+    """The selection that a config asks for; None if it asks for none.
+
+    Args:
+      config: of the run.
+      sought: the rule.
+      train: the data, for one size of lattices after the other.
+      mesh: where the state lies.
+      together: see `training.step.over_windows`.
+    """
     fields = config.optimiser.levenberg_marquardt.selection
     if not fields.steps:
         return None
-    batch = windows.draw(
-        train,
-        0,
-        seed=config.seed,
-        count=fields.windows,
-        window=config.training.window,
-        sampling=config.training.sampling,
-    )["window"]
+    drawn = {
+        "seed": config.seed,
+        "count": fields.windows,
+        "window": config.training.window,
+        "sampling": config.training.sampling,
+    }
+    batches = [windows.draw(one, 0, **drawn)["window"] for one in train]
     times = sought.statistics.interval * np.arange(config.training.window + 1)
     parameters = sought.initialise(config.seed)
     return Selection(
         fields.steps,
-        findings.triangles(sought, batch, times, mesh, together),
+        findings.triangles(sought, batches, times, mesh, together),
         findings.of_polynomials(sought, parameters),
         np.asarray(ravel_pytree(sought.lower_bounds(parameters))[0]),
         fields.significance,

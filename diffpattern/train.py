@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 
 from diffpattern import configuration, dataset, evaluate, problem, scores, selection
 from diffpattern.data import continuation, statistics, streams
+from diffpattern.data.simulation import SPLITS
 from diffpattern.data.stored import StoredTrajectories
-from diffpattern.data.streams import Batches, Sampling
-from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.streams import Batches, OfEachSize, Sampling
+from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.methods import (
     Training,
@@ -37,7 +38,7 @@ from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
-from diffpattern.training.step import TrainState, compiled, prefers_together, put_state
+from diffpattern.training.step import Batch, TrainState, compiled, prefers_together, put_state
 
 
 def train_and_evaluate(
@@ -79,11 +80,13 @@ def train_and_evaluate(
 
     # The data; the rule, and how it is trained.
     data = dataset.load(config)
-    digest = {split: trajectories.digest() for split, trajectories in data.items()}
-    summary = statistics.summarise(streams.sample(data["train"]), degrees)
+    train, validation, test = (dataset.of_split(data, split) for split in SPLITS)
+    digests = dict(zip(SPLITS, map(digest, (train, validation, test)), strict=True))
+    seen = [streams.sample(one) for one in train]
+    summary = statistics.summarise(seen, degrees)
     if not simulated:
-        rehearse(config, data["train"].times, summary, mesh)
-    batches = make_batches(config, data["train"])
+        rehearse(config, train[0].times, summary, mesh)
+    batches = make_batches(config, train)
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -104,19 +107,19 @@ def train_and_evaluate(
             logging.info("Going on from step %d of %d.", restored.step, config.training.steps)
         else:
             logging.info("Rule:\n%s", parameter_overview.get_parameter_overview(initial))
-            state = fit_derivatives(config, sought, state, data["train"], mesh, together)
+            state = fit_derivatives(config, sought, state, train, mesh, together)
 
-        folder.record(config, config_path, digest, sweep)
-        folder.keep_data(data["test"], summary)
+        folder.record(config, config_path, digests, sweep)
+        folder.keep_data(test, summary)
 
         # The loop.
         first, last = int(state.step), config.training.steps
         if first < last:
-            validate = make_validation(config, sought, data["validation"], summary, mesh, together)
+            validate = make_validation(config, sought, validation, mesh, together)
             lengths = window_lengths(config)
             # Compiled once for each length that windows have.
             step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
-            selects = selection.build(config, sought, streams.sample(data["train"]), mesh, together)
+            selects = selection.build(config, sought, seen, mesh, together)
             watch, averages = training.watch(state, checkpoints), Averages()
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
@@ -149,11 +152,11 @@ def train_and_evaluate(
 
 
 def first_state(
-    config: ConfigDict, training: Training, initial: Any, batches: Batches, mesh: Mesh
+    config: ConfigDict, training: Training, initial: Any, batches: OfEachSize, mesh: Mesh
 ) -> TrainState:
     """The state before the first step, on the mesh."""
     pooled = config.training.starts == "pool"
-    pool = training.start_pool(batches.draw(0)["window"]) if pooled else None
+    pool = training.start_pool(batches.draw(0)) if pooled else ()
     return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
 
 
@@ -161,7 +164,7 @@ def fit_derivatives(
     config: ConfigDict,
     sought: Problem,
     state: TrainState,
-    train: Trajectories | StoredTrajectories,
+    train: Sequence[Trajectories | StoredTrajectories],
     mesh: Mesh,
     together: bool,
 ) -> TrainState:
@@ -172,7 +175,9 @@ def fit_derivatives(
     check_size(config, state.parameters)
     interval = sought.statistics.interval
     residuals, linearise = least_squares.derivative_fit(
-        sought.rule, interval, lambda forcing: sought.acting({}, forcing)
+        lambda window: sought.of_size(window.size).rule,
+        interval,
+        lambda forcing: sought.acting({}, forcing),
     )
     lower = sought.lower_bounds(state.parameters)
     step = compiled(
@@ -200,13 +205,26 @@ def fit_derivatives(
 
 
 def make_batches(
-    config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None = None
-) -> Batches:
+    config: ConfigDict,
+    lattices: Sequence[Trajectories | StoredTrajectories],
+    window: int | None = None,
+) -> OfEachSize:
     """What gives the train steps their windows: whole trajectories for a pool.
+
+    Args:
+      config: of the run.
+      lattices: the trajectories to train on, for one size of lattices after the other.
+      window: length of the windows; None: as the config says.
 
     Raises:
       InputError: windows are to grow, and the data do not suit that.
     """
+    return OfEachSize([_batches_of_size(config, train, window) for train in lattices])
+
+
+def _batches_of_size(
+    config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None
+) -> Batches:
     training = config.training
     if training.starts == "pool" and window is None:
         return streams.Whole(train, training.batch)
@@ -233,23 +251,30 @@ def make_batches(
     return continuation.Growing(lengths, of)
 
 
-def draw_batch(batches: Batches, step: int, mesh: Mesh) -> dict[str, Any]:
+def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
-    return put(fill_up(batches.draw(step), mesh.shape[DATA]), mesh, SPREAD)
+    parts = (fill_up(part, mesh.shape[DATA]) for part in batches.draw(step))
+    return put(tuple(parts), mesh, SPREAD)
 
 
-def make_validation(config, sought, validation, summary, mesh, together):
+def make_validation(
+    config: ConfigDict,
+    sought: Problem,
+    lattices: Sequence[Trajectories],
+    mesh: Mesh,
+    together: bool,
+) -> Callable[[Any], float]:
     """A function from parameters to the validation score: the NRMSE averaged over times and
     species, of the median trajectory; lower is better."""
-    predict = make_predictor(sought, validation, mesh, seed=config.seed, together=together)
-    floor = config.evaluation.floor * np.asarray(summary.fluctuation)
+    predictors = [
+        make_predictor(sought, truth, mesh, seed=config.seed, together=together)
+        for truth in lattices
+    ]
+    floor = config.evaluation.floor * np.asarray(sought.statistics.fluctuation)
 
     def validate(parameters) -> float:
-        prediction = predict(parameters)
-        errors = scores.nrmse(
-            prediction, validation.values, floor, validation.mask, validation.known
-        )
-        return scores.overall(errors)
+        predictions = [predict(parameters) for predict in predictors]
+        return scores.overall(scores.errors_of_all(predictions, lattices, floor))
 
     return validate
 

@@ -19,7 +19,7 @@ def scored(error: float, species=("A", "B"), snapshots: int = 5, known=None) -> 
     truth = Trajectories(values, 16.0 * np.arange(snapshots), species, Grid((6, 6)), known=known)
     zeros = np.zeros(len(species))
     return scores.summarise(
-        truth.values + error, truth, training_mean=zeros, floor=zeros + 0.05, threshold=0.2
+        [truth.values + error], [truth], training_mean=zeros, floor=zeros + 0.05, threshold=0.2
     )
 
 

@@ -142,7 +142,7 @@ def test_sound_configs_pass(changes):
         ({"solver.name": "rk4"}, "solver.name", "etdrk4"),
         ({"solver.exact": True}, "solver.exact", "no exponential solver"),
         ({"model.mask": "hard"}, "model.mask", "given, soft, trainable"),
-        ({"data.mask": "disc"}, "data.mask", "none, ellipse"),
+        ({"data.mask": "disc"}, "data.mask", "none, ellipse, micropattern"),
         (NADAM | {"regulariser.coverage": 1.0}, "regulariser.coverage", "model.mask"),
         (NADAM | {"regulariser.outside": 1.0}, "regulariser.outside", "data.mask is 'none'"),
         (NADAM | {"loss.patches": -1.0}, "loss.patches", "0 or more"),

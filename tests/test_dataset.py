@@ -25,7 +25,7 @@ def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_pa
     config = tiny.config(
         **FIELDS | {"data.directory": str(tmp_path), "data.doses": doses, "data.mask": "ellipse"}
     )
-    data = dataset.load(config)
+    (data,) = dataset.load(config)
     train = data["train"]
     assert len(train.values) == len(train.mask) == 12 and len(data["test"].values) == 6
     np.testing.assert_allclose(train.inputs[::2, 0], [1, 1, 1, 0, 0, 0])
@@ -48,7 +48,7 @@ def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path)
             "data.environment": ("coordinates",), "training.batch": 4,
         }
     )  # fmt: skip
-    run = tiny.Run(config, dataset.load(config)["train"], 2)
+    run = tiny.Run(config, dataset.load(config)[0]["train"], 2)
     run.train(2)
     # 3 channels and 4 coordinates, through the identity, two gradients and a Laplacian; one dose.
     parameters = run.state.parameters["update"]["network"]["hidden_0"]

@@ -96,7 +96,7 @@ def read(run, **changes):
         "sampling": "log",
     } | changes
     return findings.read(
-        run.sought, run.state.parameters, run.trajectories, make_mesh(2), **options
+        run.sought, run.state.parameters, [run.trajectories], make_mesh(2), **options
     )
 
 
@@ -138,7 +138,7 @@ def test_windows_drawn_twice_are_one_observation(run):
     once, twice = (
         ravel_pytree(
             findings.standard_errors(
-                run.sought, parameters, window(drawn), times, make_mesh(1), False, lambda p: p
+                run.sought, parameters, [window(drawn)], times, make_mesh(1), False, lambda p: p
             )
         )[0]
         for drawn in (values, np.concatenate([values, values]))
@@ -149,7 +149,7 @@ def test_windows_drawn_twice_are_one_observation(run):
 
 
 def test_rules_without_coefficients_have_nothing_to_read():
-    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
     run = tiny.Run(tiny.config(**{"model.name": "nca", "optimiser.name": "nadam"}), tiny.data(), 1)
     assert read(run) == nothing
     run = tiny.Run(tiny.config(**{"model.rda.terms": ("network", "diffusion")}), tiny.data(), 1)

@@ -100,7 +100,7 @@ def forward(*shape):
         config = tiny.config(**SMALL | OPTAX | fields)
         configuration.check(config)
         truth = data(*shape)
-        summary = statistics.summarise(truth, problem.whitened_degrees(config))
+        summary = statistics.summarise([truth], problem.whitened_degrees(config))
         sought = problem.build(config, summary)
         run = lambda start: sought.predict(
             sought.initialise(0), start, truth.times, jax.random.key(0)
@@ -129,7 +129,7 @@ def derivative_start(fields):
     changes = {"optimiser.derivative_steps": 3}
     run = tiny.Run(tiny.config(**SMALL | changes | fields), data(6), 1)
     state = train.fit_derivatives(
-        run.config, run.sought, run.state, run.trajectories, run.mesh, False
+        run.config, run.sought, run.state, [run.trajectories], run.mesh, False
     )
     return _moved(run.sought.initialise(0), state.parameters)
 

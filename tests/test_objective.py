@@ -37,9 +37,9 @@ def build(trajectories=None, **changes):
     trajectories = trajectories or tiny.data()
     config = tiny.config(**NCA | changes)
     configuration.check(config)
-    summary = statistics.summarise(trajectories, problem.whitened_degrees(config))
+    summary = statistics.summarise([trajectories], problem.whitened_degrees(config))
     sought = problem.build(config, summary)
-    return sought, objective.build(config, sought)
+    return sought, objective.build(config, sought, summary.sizes)
 
 
 def window(channels=2, known=None, mask=None):

@@ -115,7 +115,7 @@ def test_data_in_files_are_told_from_a_sample_and_drawn(tmp_path):
         }
     )
     preview.show(config, tmp_path / "new")
-    data = dataset.load(config)
+    (data,) = dataset.load(config)
     told = preview.describe(config, data).splitlines()
     assert told[3].startswith("train: 4 trajectories of 9 snapshots, from t = 0 to 80")
     assert told[4] == "  They stay in their files; these numbers are of 7 sample windows."
@@ -125,7 +125,7 @@ def test_data_in_files_are_told_from_a_sample_and_drawn(tmp_path):
 
 def test_what_is_shown_is_printed_and_its_place_too(tmp_path, monkeypatch, capsys):
     data = dict.fromkeys(SPLITS, halves())
-    monkeypatch.setattr(dataset, "load", lambda config: data)
+    monkeypatch.setattr(dataset, "load", lambda config: (data,))
     preview.show(tiny.config(), tmp_path)
     out = capsys.readouterr().out
     assert preview.describe(tiny.config(), data) in out

@@ -39,7 +39,7 @@ KEY = jax.random.key(0)
 def build(**fields):
     config = tiny.config(**fields)
     return problem.build(
-        config, statistics.summarise(tiny.data(), problem.whitened_degrees(config))
+        config, statistics.summarise([tiny.data()], problem.whitened_degrees(config))
     )
 
 

@@ -70,6 +70,18 @@ FITTED = {
     ),
     "pde_nadam": (SIMULATED | {"data.end_time": 64.0, "training.steps": 40}, 1.5),
     "cahn_hilliard": (SIMULATED | {"data.end_time": 16.0, "training.steps": 8}, 20.0),
+    "micropattern": (
+        SIMULATED
+        | {
+            "data.further_shapes": ((20, 20),),
+            "data.end_time": 16.0,
+            "data.seen": ("u=0,1,2,4,6,8,10,12,14,16", "v=0,4,8,12,16"),
+            "data.noise": 0.005,
+            "training.steps": 6,
+            "training.checkpoint_every": 6,
+        },
+        3.0,
+    ),
     "keller_segel": (SIMULATED | {"data.end_time": 8.0, "training.steps": 8}, 100.0),
 }
 

@@ -30,11 +30,11 @@ def run(tmp_path_factory):
         | NCA
         | {"data.directory": str(place / "data"), "data.mask": "ellipse", "mesh.data": 1}
     )
-    data, folder = dataset.load(of_run), RunFolder(place / "run")
-    summary = statistics.summarise(data["train"], problem.whitened_degrees(of_run))
+    (data,), folder = dataset.load(of_run), RunFolder(place / "run")
+    summary = statistics.summarise([data["train"]], problem.whitened_degrees(of_run))
     initial = problem.build(of_run, summary).initialise(0)
     folder.record(of_run, "", {split: data[split].digest() for split in SPLITS})
-    folder.keep_data(data["test"], summary)
+    folder.keep_data([data["test"]], summary)
     with Checkpoints(folder.checkpoints) as checkpoints:
         for step, score in ((1, 3.0), (2, 2.0)):
             parameters = jax.tree.map(lambda x, step=step: x + 0.01 * step, initial)
@@ -50,7 +50,7 @@ def config(run, tmp_path, **changes):
 
 def test_a_rule_makes_data_from_the_starts_of_its_test_data_and_then_from_new_ones(run, tmp_path):
     counts = {"train": 2, "validation": 1, "test": 2}
-    data = dataset.load(config(run, tmp_path, **counts))
+    (data,) = dataset.load(config(run, tmp_path, **counts))
     truth = RunFolder(run).data()[0]
     assert {split: len(data[split].values) for split in SPLITS} == counts
     for trajectories in data.values():
@@ -82,19 +82,19 @@ def test_trajectories_from_one_start_differ_in_the_noise_alone(run, tmp_path):
     alike = tmp_path / "alike"
     shutil.copytree(run, alike)
     same = restored.some(truth, np.zeros(3, int))
-    RunFolder(alike).keep_data(same, RunFolder(run).data()[1])
+    RunFolder(alike).keep_data([same], RunFolder(run).data()[1])
     facts = (alike / "run.json").read_text().replace(truth.digest(), same.digest())
     (alike / "run.json").write_text(facts)
     chosen = config(alike, tmp_path)
-    values = np.concatenate([made.values for made in dataset.load(chosen).values()])
+    values = np.concatenate([made.values for made in dataset.load(chosen)[0].values()])
     assert len({start.tobytes() for start in values[:, 0]}) == 1
     assert len({end.tobytes() for end in values[:, -1]}) == 3
 
 
 def test_times_and_seeds_are_the_configs(run, tmp_path):
-    data = dataset.load(config(run, tmp_path, interval=1.0, end_time=3.0))
+    (data,) = dataset.load(config(run, tmp_path, interval=1.0, end_time=3.0))
     np.testing.assert_array_equal(data["train"].times, [0.0, 1.0, 2.0, 3.0])
-    other = dataset.load(config(run, tmp_path, interval=1.0, end_time=3.0, seed=1))
+    (other,) = dataset.load(config(run, tmp_path, interval=1.0, end_time=3.0, seed=1))
     assert not np.array_equal(data["train"].values, other["train"].values)
     with pytest.raises(InputError, match=r"data\.run\.end_time is 3, .*interval, 2\."):
         dataset.load(config(run, tmp_path, interval=2.0, end_time=3.0))
@@ -103,18 +103,22 @@ def test_times_and_seeds_are_the_configs(run, tmp_path):
 
 
 def test_data_are_made_once_and_for_each_rule_anew(run, tmp_path, monkeypatch):
-    first = dataset.load(config(run, tmp_path))
+    (first,) = dataset.load(config(run, tmp_path))
     make = restored.make_predictor
     monkeypatch.setattr(restored, "make_predictor", None)
-    kept = dataset.load(config(run, tmp_path))
+    (kept,) = dataset.load(config(run, tmp_path))
     moved = shutil.copytree(run, tmp_path / "elsewhere")
-    elsewhere = dataset.load(config(moved, tmp_path))
+    (elsewhere,) = dataset.load(config(moved, tmp_path))
     for split in SPLITS:
         np.testing.assert_array_equal(kept[split].values, first[split].values)
         assert elsewhere[split].digest() == first[split].digest()
     monkeypatch.setattr(restored, "make_predictor", make)
-    assert dataset.load(config(run, tmp_path, step=1))["train"].digest() != first["train"].digest()
-    assert dataset.load(config(run, tmp_path, step=2))["train"].digest() == first["train"].digest()
+    assert (
+        dataset.load(config(run, tmp_path, step=1))[0]["train"].digest() != first["train"].digest()
+    )
+    assert (
+        dataset.load(config(run, tmp_path, step=2))[0]["train"].digest() == first["train"].digest()
+    )
 
 
 def test_a_rule_that_diverges_is_refused(run, tmp_path, monkeypatch):
@@ -152,4 +156,4 @@ def test_more_starts_than_there_are_need_a_simulation(run, tmp_path, monkeypatch
     monkeypatch.setattr(restored, "restore", lambda folder, step: rule)
     with pytest.raises(InputError, match=r"asks for 5 .* has 3 starts.*pdebench.*ask for fewer"):
         dataset.load(config(run, tmp_path, train=3))
-    assert len(dataset.load(config(run, tmp_path))["train"].values) == 1
+    assert len(dataset.load(config(run, tmp_path))[0]["train"].values) == 1

@@ -35,7 +35,7 @@ def built(name, shape=(8, 8), interval=2.0):
     inputs = np.eye(2) if name == "conditional" else None
     times = interval * np.arange(3.0)
     data = Trajectories(values, times, ("A", "B"), Grid(shape), inputs=inputs)
-    summary = summarise(data, problem.whitened_degrees(config))
+    summary = summarise([data], problem.whitened_degrees(config))
     return problem.build(config, summary), data
 
 

@@ -35,15 +35,15 @@ def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.record(tiny.config(), "configs/pde.py", DIGEST)
     data = tiny.data()
-    folder.keep_data(data, statistics.summarise(data, (1,)))
+    folder.keep_data([data], statistics.summarise([data], (1,)))
     return folder
 
 
 def test_config_and_data_come_back(folder):
     assert folder.config() == tiny.config()
-    truth, summary = folder.data()
+    (truth,), summary = folder.data()
     assert truth.digest() == tiny.data().digest()
-    assert summary == statistics.summarise(tiny.data(), (1,))
+    assert summary == statistics.summarise([tiny.data()], (1,))
     assert not [name for name in listing(folder.path) if "/." in name or name.startswith(".")]
 
 

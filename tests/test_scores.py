@@ -87,8 +87,8 @@ def test_summary_holds_medians_ranges_and_baselines():
     truth = np.array([[[-1.0, 1.0], [0.0, 2.0], [1.0, 3.0]]] * 3)
     error = np.array([[0.0, 0.1, 0.1], [0.0, 0.1, 0.3], [0.0, 0.25, 0.5]])
     summary = scores.summarise(
-        (truth + error[..., None])[..., None],
-        _trajectories(truth),
+        [(truth + error[..., None])[..., None]],
+        [_trajectories(truth)],
         training_mean=[1.0],
         floor=[0.05],
         threshold=0.2,
@@ -115,8 +115,8 @@ def test_summary_is_json_and_null_where_not_finite():
     prediction = truth.astype(np.float32)
     prediction[:, 1:, 0, 1] = np.nan
     summary = scores.summarise(
-        prediction,
-        _trajectories(truth, ("A", "B")),
+        [prediction],
+        [_trajectories(truth, ("A", "B"))],
         training_mean=[1.0, 2.0],
         floor=[0.1, 0.1],
         threshold=0.2,
@@ -137,7 +137,7 @@ def test_what_was_not_seen_is_not_scored():
     errors = scores.nrmse(wrong, truth.values, [0.1, 0.1], known=truth.known)
     assert (np.isnan(errors) == (known == 0)).all()
     result = scores.summarise(
-        wrong, truth, training_mean=[0.0, 0.0], floor=[0.1, 0.1], threshold=0.2
+        [wrong], [truth], training_mean=[0.0, 0.0], floor=[0.1, 0.1], threshold=0.2
     )
     assert result["nrmse"]["A"][2] is None and result["known"] == {
         "A": [0, 1, 3],
@@ -156,7 +156,7 @@ def test_patterns_by_hand():
     truth = _trajectories([[wave(2) + 1, wave(3) + 1], [wave(2) + 1, wave(4) + 1]])
     prediction = truth.values[:, :, ::-1].copy()  # mirrored: another place, the same pattern
     prediction[0, 1] += 0.5
-    found = scores.patterns(prediction, truth, {"A": 1.0})
+    found = scores.patterns([prediction], [truth], {"A": 1.0})
     assert found["wavelength"]["A"]["truth"] == pytest.approx([12.0, (8.0 + 6.0) / 2], rel=1e-5)
     assert found["wavelength"]["A"]["rule"] == pytest.approx([12.0, (8.0 + 6.0) / 2], rel=1e-5)
     covered = found["covered"]["A"]
@@ -164,7 +164,7 @@ def test_patterns_by_hand():
     assert covered["level"] == 1.0 and covered["rule"][1] > covered["truth"][1]
     assert found["drift"]["A"]["truth"] == pytest.approx(0.0, abs=1e-6)
     assert found["drift"]["A"]["rule"] == pytest.approx(0.5, rel=1e-5)
-    flat = scores.patterns(np.full_like(prediction, np.nan), truth, {})
+    flat = scores.patterns([np.full_like(prediction, np.nan)], [truth], {})
     assert flat["wavelength"]["A"]["rule"] == [None, None] and flat["covered"] == {}
     json.dumps(flat, allow_nan=False)
 
@@ -176,7 +176,7 @@ def test_what_lies_outside_of_a_mask_has_no_part_in_a_pattern():
     truth = Trajectories(values, [0.0, 1.0], ("A",), Grid((8, 8)), mask=mask)
     other = np.where(mask[:, None, ..., None] > 0, truth.values, 77.0)
     inside, disturbed = (
-        scores.patterns(prediction, truth, {"A": 3.0}) for prediction in (truth.values, other)
+        scores.patterns([prediction], [truth], {"A": 3.0}) for prediction in (truth.values, other)
     )
     assert inside["wavelength"] == disturbed["wavelength"]
     assert inside["covered"] == disturbed["covered"]

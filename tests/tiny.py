@@ -37,11 +37,12 @@ class Run:
       state: the state after the last step.
     """
 
-    def __init__(self, config: ConfigDict, trajectories: Trajectories, devices: int):
+    def __init__(self, config: ConfigDict, trajectories: Trajectories, devices: int, *further):
         configuration.check(config)
-        summary = statistics.summarise(trajectories, problem.whitened_degrees(config))
+        lattices = (trajectories, *further)
+        summary = statistics.summarise(lattices, problem.whitened_degrees(config))
         self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
-        self.batches = train.make_batches(config, trajectories)
+        self.batches = train.make_batches(config, lattices)
         self.sought = problem.build(config, summary, devices)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)

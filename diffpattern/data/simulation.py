@@ -28,10 +28,11 @@ from diffpattern.grid.stencils import LAPLACIANS, laplacian
 from diffpattern.rollout import Stepped, exponential, runge_kutta
 from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott, System
-from diffpattern.systems.starts import random_ellipse
+from diffpattern.systems.starts import random_ellipse, random_micropattern
 
 SPLITS = ("train", "validation", "test")
-MASKS = ("none", "ellipse")
+# What makes the mask of a trajectory, of (key, grid).
+MASKS = {"none": None, "ellipse": random_ellipse, "micropattern": random_micropattern}
 
 # How many trajectories an accelerator advances at once; a CPU's cache prefers one at a time.
 _ACCELERATOR_BATCH = 16
@@ -59,7 +60,8 @@ class Simulation:
       seed: of all starts.
       refinement: simulate on a lattice so many times finer in the same box and average over its
         cells. An explicit solver's steps are then `refinement` squared times shorter than dt.
-      mask: "none", or "ellipse", a random one for each trajectory, whose edge no flux passes.
+      mask: "none", or a name of `MASKS`: a random one for each trajectory, whose edge no flux
+        passes.
 
     Raises:
       InputError: naming the field that cannot work.
@@ -226,9 +228,9 @@ def _run(settings: Simulation) -> tuple[Array, Array | None]:
         start = system.start(key, grid).astype(jnp.float32)
         mask = None
         forcing = Forcing(time=jnp.float32(0.0))
-        if settings.mask == "ellipse":
+        if (random_mask := MASKS[settings.mask]) is not None:
             # On the data's lattice, so that every cell of it lies inside or outside.
-            mask = random_ellipse(jax.random.fold_in(key, 1), settings.grid)
+            mask = random_mask(jax.random.fold_in(key, 1), settings.grid)
             forcing = forcing.replace(mask=spread(mask, settings.grid, settings.refinement))
             start = start * forcing.mask
 

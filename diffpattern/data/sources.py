@@ -1,7 +1,7 @@
 """Data that are read, not simulated: what `data.name` may name beside a system.
 
-Each source takes its own section of the config and gives trajectories by split. A split of which
-the section says nothing is that of training.
+Each source takes its own section of the config and gives trajectories by split, for lattices of one
+size after the other. A split of which the section says nothing is that of training.
 """
 
 import dataclasses
@@ -31,6 +31,9 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 
+# Trajectories by split, for lattices of one size after the other; a split may have none of a size.
+Data = tuple[dict[str, Trajectories | StoredTrajectories], ...]
+
 # What some fields may be, by their names.
 CHOICES = {
     "background": BACKGROUNDS,
@@ -41,7 +44,7 @@ CHOICES = {
 }
 
 
-def read_images(fields: ConfigDict) -> dict[str, Trajectories]:
+def read_images(fields: ConfigDict) -> Data:
     """Image sequences, each a trajectory.
 
     Args:
@@ -64,25 +67,24 @@ def read_images(fields: ConfigDict) -> dict[str, Trajectories]:
             for split, prepared in sequences.items()
         }
     first, *others = (one.sequence for prepared in sequences.values() for one in prepared)
-    alike = ["size", "channels", "length"]
+    alike = ["channels", "length"]
     alike += [] if fields.spacing else ["pixel size"]
     alike += [] if fields.interval or fields.times else ["time step"]
     for other in others:
         images.require_alike(first, other, alike)
-    times = _times(first, fields)
-    gathered = {
-        split: _Gathered(
-            np.stack([one.sequence.frames for one in prepared]),
-            np.stack([one.seen for one in prepared])[:, None, ..., None],
-            np.stack([one.inside for one in prepared]),
-            times,
-        )
-        for split, prepared in sequences.items()
-    }
+    times, sizes = _times(first, fields), {}
+    for split, prepared in sequences.items():
+        for one in prepared:
+            of_size = sizes.setdefault(one.sequence.frames.shape[1:3], {})
+            of_size.setdefault(split, []).append(one)
+    gathered = [
+        {split: _gathered(prepared, times) for split, prepared in of_size.items()}
+        for of_size in sizes.values()
+    ]
     return _finished("data.images", fields, gathered, first.channels, first.pixel_size)
 
 
-def read_panels(fields: ConfigDict) -> dict[str, Trajectories]:
+def read_panels(fields: ConfigDict) -> Data:
     """Colonies in a table, those of a split merged into one trajectory.
 
     Args:
@@ -117,15 +119,15 @@ def read_panels(fields: ConfigDict) -> dict[str, Trajectories]:
             merged.times,
             merged.known[None],
         )
-    return _finished("data.panels", fields, gathered, channels, first.pixel_size)
+    return _finished("data.panels", fields, [gathered], channels, first.pixel_size)
 
 
-# What `data.name` may be, beside a system: the section of the config -> trajectories by split.
-SOURCES: dict[str, Callable[[ConfigDict], dict[str, Trajectories | StoredTrajectories]]] = {
+# What `data.name` may be, beside a system: the section of the config -> the data.
+SOURCES: dict[str, Callable[[ConfigDict], Data]] = {
     "images": read_images,
     "panels": read_panels,
-    "the_well": stored.load_the_well,
-    "pdebench": stored.load_pdebench,
+    "the_well": lambda fields: (stored.load_the_well(fields),),
+    "pdebench": lambda fields: (stored.load_pdebench(fields),),
 }
 
 
@@ -147,34 +149,57 @@ class _Gathered:
     times: np.ndarray
     known: np.ndarray | None = None
 
+    def counted(self) -> np.ndarray:
+        """Those of the values that are numbers of a camera inside the masks, one row each."""
+        where = np.broadcast_to(self.seen & self.inside[:, None, ..., None], self.values.shape)
+        return where.reshape(-1, where.shape[-1])
+
+
+def _gathered(prepared: list[Prepared], times: np.ndarray) -> _Gathered:
+    return _Gathered(
+        np.stack([one.sequence.frames for one in prepared]),
+        np.stack([one.seen for one in prepared])[:, None, ..., None],
+        np.stack([one.inside for one in prepared]),
+        times,
+    )
+
 
 def _finished(
     section: str,
     fields: ConfigDict,
-    splits: dict[str, _Gathered],
+    sizes: list[dict[str, _Gathered]],
     channels: tuple[str, ...],
     cell: tuple[float, float] | None,
-) -> dict[str, Trajectories]:
-    """Normalises all splits by the training data, on their lattice; cells not seen become zero."""
-    train = splits[SPLITS[0]]
-    counted = train.seen & train.inside[:, None, ..., None]
-    offset, scale = scaling(train.values, counted, fields.normalisation)
-    grid = _grid(section, fields, train.values.shape[2:4], cell)
+) -> Data:
+    """Normalises everything by all that is to train on; cells not seen become zero."""
+    train = [splits[SPLITS[0]] for splits in sizes if SPLITS[0] in splits]
+    offset, scale = scaling(
+        np.concatenate([one.values.reshape(-1, len(channels)) for one in train]),
+        np.concatenate([one.counted() for one in train]),
+        fields.normalisation,
+    )
     closed = fields.mask != NO_MASK and fields.exterior == CLOSED
-    data = {}
-    for split, one in splits.items():
+
+    def trajectories(one: _Gathered) -> Trajectories:
         normalised = (one.values - np.float32(offset)) / np.float32(scale)
-        data[split] = Trajectories(
+        return Trajectories(
             normalised * one.seen,
             one.times,
             channels,
-            grid,
+            _grid(section, fields, one.values.shape[2:4], cell),
             mask=one.inside if closed else None,
             known=one.known,
             offset=offset,
             scale=scale,
         )
-    return {split: data.get(split, data[SPLITS[0]]) for split in SPLITS}
+
+    named = {split for splits in sizes for split in splits}
+    data = []
+    for splits in sizes:
+        made = {split: trajectories(one) for split, one in splits.items()}
+        taken = {split: made.get(split if split in named else SPLITS[0]) for split in SPLITS}
+        data.append({split: one for split, one in taken.items() if one is not None})
+    return tuple(data)
 
 
 def _grid(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Statistics:
       environment: how many fields their environments have.
       inputs: how many inputs they have.
       offset, scale: of each species, as of the trajectories.
+      sizes: cells along each axis of all lattices that the data live on, `grid` being the first.
     """
 
     species: tuple[str, ...]
@@ -42,6 +44,14 @@ class Statistics:
     inputs: int = 0
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    sizes: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "sizes", self.sizes or (self.grid.shape,))
+
+    def on(self, size: tuple[int, ...]) -> "Statistics":
+        """The same for a lattice of so many cells along each axis."""
+        return dataclasses.replace(self, grid=dataclasses.replace(self.grid, shape=size))
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal object back."""
@@ -62,46 +72,58 @@ class Statistics:
         names = ("species", "mean", "fluctuation", "offset", "scale")
         tuples = {name: tuple(fields.get(name, ())) for name in names}
         grid = Grid.from_dict(fields["grid"])
-        return cls(**fields | tuples | {"grid": grid, "whitening": whitening})
+        sizes = tuple(map(tuple, fields.get("sizes", ())))
+        return cls(**fields | tuples | {"grid": grid, "whitening": whitening, "sizes": sizes})
 
 
-def summarise(trajectories: Trajectories, degrees: tuple[int, ...]) -> Statistics:
+def summarise(lattices: Sequence[Trajectories], degrees: tuple[int, ...]) -> Statistics:
     """The statistics of training data, with whitenings for monomials up to each of `degrees`.
 
     What lies outside of a mask, or was not seen, does not count.
+
+    Args:
+      lattices: trajectories that differ in the sizes of their lattices and in nothing else.
+      degrees: of monomials.
     """
-    values = trajectories.values.astype(np.float64)
-    count, space = len(trajectories.species), tuple(range(2, values.ndim - 1))
-    inside, where = None, True
-    if trajectories.mask is not None:
-        where = inside = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
-    if trajectories.known is not None:
-        where = where & np.broadcast_to(np.expand_dims(trajectories.known > 0, space), values.shape)
-    everything = (0, 1, *space)
-    mean = values.mean(everything, where=where)
+    first = lattices[0]
+    count = len(first.species)
+    parts = zip(*map(_samples, lattices), strict=True)
+    values, deviations, seen = (np.concatenate(part) for part in parts)
+    mean = values.mean(0, where=seen)
+    variance = (deviations**2).mean(0, where=seen)
     # Of what was not seen, monomials are taken as if it were as on average.
-    samples = values if trajectories.known is None else np.where(where, values, mean)
-    if inside is not None:
-        samples = samples[inside].reshape(-1, count)
-    # The mean over space of what was never seen there is that of nothing.
-    centre = np.divide(
-        values.sum(space, keepdims=True, where=where),
-        np.maximum(np.sum(np.broadcast_to(where, values.shape), space, keepdims=True), 1),
-    )
-    variance = ((values - centre) ** 2).mean(everything, where=where)
+    samples = np.where(seen, values, mean)
     return Statistics(
-        trajectories.species,
-        trajectories.grid,
-        interval(trajectories),
+        first.species,
+        first.grid,
+        interval(first),
         tuple(mean.tolist()),
         tuple(np.sqrt(variance).tolist()),
         {
             degree: monomials.whitening(samples, monomials.exponents(count, 1, degree))
             for degree in degrees
         },
-        masked=trajectories.mask is not None,
-        environment=0 if trajectories.environment is None else trajectories.environment.shape[-1],
-        inputs=0 if trajectories.inputs is None else trajectories.inputs.shape[-1],
-        offset=trajectories.offset,
-        scale=trajectories.scale,
+        masked=first.mask is not None,
+        environment=0 if first.environment is None else first.environment.shape[-1],
+        inputs=0 if first.inputs is None else first.inputs.shape[-1],
+        offset=first.offset,
+        scale=first.scale,
+        sizes=tuple(one.grid.shape for one in lattices),
     )
+
+
+def _samples(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all cells inside of masks at all times: values, their deviations from their snapshot's
+    means over space, and whether they were seen, [n, C] each."""
+    values = trajectories.values.astype(np.float64)
+    space = tuple(range(2, values.ndim - 1))
+    inside = seen = np.ones(values.shape, bool)
+    if trajectories.mask is not None:
+        inside = seen = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
+    if trajectories.known is not None:
+        seen = seen & np.expand_dims(trajectories.known > 0, space)
+    # The mean over space of what was never seen there is that of nothing.
+    total = values.sum(space, keepdims=True, where=seen)
+    centre = total / np.maximum(seen.sum(space, keepdims=True), 1)
+    cells = lambda array: array[inside].reshape(-1, values.shape[-1])
+    return cells(values), cells(values - centre), cells(seen)

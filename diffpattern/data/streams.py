@@ -6,7 +6,7 @@ while the step before is computed; where its iterator stands goes into the check
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -107,6 +107,36 @@ class Whole(InMemory):
     def draw(self, step: int) -> dict[str, Any]:
         """See `Batches`; any step may be asked for."""
         return self._batch
+
+
+class OfEachSize:
+    """Batches that have a part for each size of lattices.
+
+    Args:
+      parts: the batches of one size each.
+    """
+
+    def __init__(self, parts: Sequence[Batches]):
+        self._parts = parts
+
+    def draw(self, step: int) -> tuple[dict[str, Any], ...]:
+        """The parts of a step, each as its own batches give it; places are in the whole batch."""
+        drawn, before = [], 0
+        for part in self._parts:
+            windows_of_size = part.draw(step)
+            index = windows_of_size["index"]
+            drawn.append(windows_of_size | {"index": index + np.int32(before)})
+            before += len(index)
+        return tuple(drawn)
+
+    def state(self) -> dict[str, Any]:
+        """See `Batches`."""
+        return {str(place): part.state() for place, part in enumerate(self._parts)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Batches`."""
+        for place, part in enumerate(self._parts):
+            part.restore(state.get(str(place), {}))
 
 
 class _Steps:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -256,3 +257,9 @@ class Trajectories:
             return cls(content["values"], content["times"], species, grid, **given)
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error
+
+
+def digest(lattices: Sequence[Trajectories]) -> str:
+    """That of trajectories on lattices of several sizes; of one size, their own."""
+    first, *others = (one.digest() for one in lattices)
+    return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first

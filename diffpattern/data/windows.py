@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import flax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -34,6 +35,11 @@ class Window:
     forcing: Forcing
     known: Array | None = None
     start: Array | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Cells along each axis; of one window, without a batch's leading axis."""
+        return self.values.shape[1:-1]
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:
@@ -95,8 +101,8 @@ def draw(
 ) -> dict[str, Any]:
     """The windows of one train step; the arguments are those of `places`.
 
-    A window that would begin with a snapshot of which nothing was seen begins with the last one
-    before it of which something was.
+    A window begins with a snapshot of which all channels were seen, else at least one: the last
+    such before the place that was drawn.
 
     Returns:
       "window", a batch of B windows, and "index" [B], each window's place in the batch.
@@ -125,12 +131,21 @@ def draw(
 
 
 def _seen_before(known: np.ndarray, which: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The last snapshot up to `first` of which anything was seen, else the first one ever; [B]."""
-    seen = known.any(axis=-1)
+    """The last snapshot up to `first` that windows begin with, else the first one ever; [B]."""
+    seen = np.asarray(beginnings(known))
     place = np.arange(seen.shape[1])
     latest = np.maximum.accumulate(np.where(seen, place, -1), axis=1)
     latest = np.where(latest < 0, seen.argmax(axis=1)[:, None], latest)
     return latest[which, first]
+
+
+def beginnings(known: Array) -> Array:
+    """Which snapshots windows begin with, [..., T], as channels were seen, [..., T, C].
+
+    Those of which all were; in a trajectory without any such, those of which one was.
+    """
+    everything = known.all(axis=-1)
+    return jnp.where(everything.any(axis=-1, keepdims=True), everything, known.any(axis=-1))
 
 
 def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:

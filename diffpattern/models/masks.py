@@ -40,6 +40,8 @@ class SoftMask(nn.Module):
 class TrainableMask(nn.Module):
     """m = sigmoid(parameters), one for all trajectories, times the data's where they have one.
 
+    Lattices of other sizes have other parameters, which are named by their size.
+
     The state is multiplied by m, and fluxes through a face by the m of both its cells.
     """
 
@@ -48,7 +50,8 @@ class TrainableMask(nn.Module):
     def setup(self):
         """Makes the parameters, one for each cell."""
         start = nn.initializers.constant(_FIRST_LOGIT)
-        self.logits = self.param("logits", start, self.grid.shape)
+        size = "x".join(map(str, self.grid.shape))
+        self.logits = self.param(f"logits_{size}", start, self.grid.shape)
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing with this mask."""

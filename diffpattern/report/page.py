@@ -30,8 +30,8 @@ class RunReport:
         "diffusion" and "diffusion_standard_error" {species: number}, and "equation"
         {species: [{"term", "coefficient", "standard_error", "determined"}, ...]};
         a standard error may be missing or None.
-      truth: the held-out trajectories.
-      prediction: what the rule made of their first snapshots, [N, T, *space, C].
+      lattices: for one size of lattices after the other the held-out trajectories, and what the
+        rule made of their first snapshots, [N, T, *space, C].
       curves: one row for each logged step, {"step", "loss", "validation", ...}; a row may lack
         any key but the step.
       facts: short strings about the run, such as its steps, seconds, devices and versions.
@@ -43,12 +43,16 @@ class RunReport:
     command: str
     config: Mapping[str, Any]
     scores: Mapping[str, Any]
-    truth: Trajectories
-    prediction: NDArray
+    lattices: Sequence[tuple[Trajectories, NDArray]]
     curves: Sequence[Mapping[str, float]] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
     unwritten: Sequence[str] = ()
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return self.lattices[0][0].species
 
 
 def render(report: RunReport) -> str:
@@ -92,7 +96,7 @@ def _verdict(report: RunReport) -> str:
 def _results(report: RunReport) -> str:
     scores, last = report.scores, report.scores["times"][-1]
     cards = []
-    for name in report.truth.species:
+    for name in report.species:
         spread, end = scores["nrmse_range"][name], known_times(scores, name)[-1]
         unchanged = scores["baselines"]["persistence"]["nrmse"][name][end]
         when = _time(scores["times"][end])
@@ -102,7 +106,7 @@ def _results(report: RunReport) -> str:
             f"<span>{_range(spread['low'][end], spread['high'][end])}; "
             f"persistence: {mathematics.number(unchanged, 2)}</span></div>"
         )
-    for name in report.truth.species:
+    for name in report.species:
         spread = scores["valid_time_range"][name]
         unchanged = scores["baselines"]["persistence"]["valid_time"][name]
         cards.append(
@@ -125,20 +129,25 @@ def _results(report: RunReport) -> str:
 
 
 def _pictures(report: RunReport) -> str:
-    truth, which = report.truth, _typical(report)
-    actual, predicted = truth.values[which], np.asarray(report.prediction[which])
+    return "\n".join(_pictures_of_size(report, *of_size) for of_size in report.lattices)
+
+
+def _pictures_of_size(report: RunReport, truth: Trajectories, prediction: NDArray) -> str:
+    which = _typical(report, truth, prediction)
+    actual, predicted = truth.values[which], np.asarray(prediction[which])
     with np.errstate(invalid="ignore", over="ignore"):
         difference = predicted.astype(np.float64) - actual
     mask = None if truth.mask is None else truth.mask[which : which + 1]
     known = None if truth.known is None else truth.known[which : which + 1]
     errors = nrmse(predicted[None], actual[None], _floor(report), mask, known)[0]
     parts = [
-        f"<p>Trajectory {which + 1} of {len(truth.values)}, the one whose error at the last time "
-        f"is the median. {_what_a_picture_is(actual.ndim - 2)} Compare position and shape of the "
-        "structures first; then see in the difference (prediction less truth) where and when the "
-        "rule departs from the truth. Each difference has a scale of its own, symmetric about "
-        "zero, whose end is written after \N{PLUS-MINUS SIGN}: a strong colour may still be a "
-        "small number. Each scale spans 99% of its values; the rest take the colour of its ends."
+        f"<p>Trajectory {which + 1} of {len(truth.values)}{_of_size(report, truth)}, the one whose "
+        f"error at the last time is the median. {_what_a_picture_is(actual.ndim - 2)} Compare "
+        "position and shape of the structures first; then see in the difference (prediction less "
+        "truth) where and when the rule departs from it. Each difference has a scale of its own, "
+        "symmetric about zero, whose end is written after \N{PLUS-MINUS SIGN}: a strong colour may "
+        "still be a small number. Each scale spans 99% of its values; the rest take the colour of "
+        "its ends."
         "</p>"
     ]
     for channel, name in enumerate(truth.species):
@@ -165,13 +174,15 @@ def _pictures(report: RunReport) -> str:
 
 
 def _animation(report: RunReport) -> str:
-    truth, which = report.truth, _typical(report)
+    return "\n".join(_animation_of_size(report, *of_size) for of_size in report.lattices)
+
+
+def _animation_of_size(report: RunReport, truth: Trajectories, prediction: NDArray) -> str:
+    which = _typical(report, truth, prediction)
     actual = truth.values[which]
     if actual.ndim == 3:
         return ""  # a kymograph already shows every time
-    gif, still = images.animation(
-        actual, np.asarray(report.prediction[which]), truth.times, truth.species
-    )
+    gif, still = images.animation(actual, np.asarray(prediction[which]), truth.times, truth.species)
     return (
         "<figure class='film'><picture>"
         "<source media='(prefers-reduced-motion: reduce)' "
@@ -184,7 +195,7 @@ def _animation(report: RunReport) -> str:
 
 
 def _errors(report: RunReport) -> str:
-    scores, species = report.scores, report.truth.species
+    scores, species = report.scores, report.species
     charts = "".join(
         chart(
             lambda theme, name=name: figures.nrmse_over_time(scores, name, theme),
@@ -203,7 +214,7 @@ def _rule(report: RunReport) -> str:
     diffusion = _with_standard_errors(report.scores)
     equation = report.scores.get("equation") or {}
     parts = [f"<p>{html.escape(report.rule)}</p>"] if report.rule else []
-    for name in report.truth.species:
+    for name in report.species:
         if name in equation:
             parts.append(
                 mathematics.equation(
@@ -222,7 +233,7 @@ def _rule(report: RunReport) -> str:
         )
     tables = "".join(
         _coefficient_table(name, diffusion.get(name), equation.get(name, ()))
-        for name in report.truth.species
+        for name in report.species
         if name in diffusion or name in equation
     )
     if tables:
@@ -273,16 +284,20 @@ def _configuration(report: RunReport) -> str:
 
 
 def _floor(report: RunReport) -> list[float]:
-    return [report.scores["floor"][name] for name in report.truth.species]
+    return [report.scores["floor"][name] for name in report.species]
 
 
-def _typical(report: RunReport) -> int:
+def _of_size(report: RunReport, truth: Trajectories) -> str:
+    """Which lattices are meant, where there are several."""
+    return f" on {' x '.join(map(str, truth.grid.shape))} cells" if len(report.lattices) > 1 else ""
+
+
+def _typical(report: RunReport, truth: Trajectories, prediction: NDArray) -> int:
     """The trajectory of median error at the last time (the lower one of two)."""
-    truth = report.truth
     seen = range(len(truth.times)) if truth.known is None else truth.known.any((0, 2)).nonzero()[0]
     last = (slice(None), slice(seen[-1], seen[-1] + 1))
     known = None if truth.known is None else truth.known[last]
-    predicted = np.asarray(report.prediction)[last]
+    predicted = np.asarray(prediction)[last]
     errors = nrmse(predicted, truth.values[last], _floor(report), truth.mask, known)
     worst = np.nan_to_num(errors[:, 0], nan=-1.0, posinf=np.inf).max(axis=-1)
     return int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2])

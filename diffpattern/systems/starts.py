@@ -151,3 +151,36 @@ def random_ellipse(key: Array, grid: Grid) -> Array:
         away[-1] = jnp.sin(angle) * down + jnp.cos(angle) * right
     inside = sum((a / h) ** 2 for a, h in zip(away, half, strict=True)) <= 1
     return inside.astype(jnp.float32)
+
+
+def random_micropattern(key: Array, grid: Grid) -> Array:
+    """A mask with one of the shapes on which colonies are grown: a disc, a square or a triangle.
+
+    Each in the middle of the box, and 0.9 times as wide as its shortest side; of three axes, the
+    shape goes on along the first one.
+
+    Args:
+      key: random key.
+      grid: the lattice, of two or three axes.
+
+    Returns:
+      1 inside and 0 outside, [*space].
+
+    Raises:
+      InputError: the lattice has one axis.
+    """
+    if grid.ndim == 1:
+        raise InputError("data.mask is 'micropattern', whose shapes need two axes or three.")
+    cells = [(np.arange(n) + 0.5) * h for n, h in zip(grid.shape, grid.spacing, strict=True)]
+    box = [n * h for n, h in zip(grid.shape, grid.spacing, strict=True)][-2:]
+    half = 0.45 * min(box)
+    away = np.meshgrid(*cells, indexing="ij")[-2:]
+    down, right = (a - side / 2 for a, side in zip(away, box, strict=True))
+    disc = down**2 + right**2 <= half**2
+    square = np.maximum(np.abs(down), np.abs(right)) <= half
+    # Equal sides: as high as it is wide, times sin 60 degrees.
+    height = math.sqrt(3) * half
+    from_top = down + height / 2
+    triangle = (from_top >= 0) & (from_top <= height) & (np.abs(right) <= from_top / math.sqrt(3))
+    shapes = jnp.stack([disc, square, triangle]).astype(jnp.float32)
+    return shapes[jax.random.randint(key, (), 0, len(shapes))]

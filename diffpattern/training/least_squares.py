@@ -38,6 +38,7 @@ from diffpattern.training.step import (
     Metrics,
     Step,
     TrainState,
+    normalised_weights,
     over_windows,
     window_keys,
 )
@@ -122,7 +123,7 @@ def by_sensitivities(
 
 
 def derivative_fit(
-    rule: ReactionDiffusionAdvection,
+    rule: Callable[[Window], ReactionDiffusionAdvection],
     interval: float,
     acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
 ) -> tuple[Residuals, Linearisation]:
@@ -132,6 +133,11 @@ def derivative_fit(
 
     Far too rough to find a rule from snapshots that lie apart, but a good start for a fit through
     the solver, and nearly free. Pairs of which anything was not seen do not count.
+
+    Args:
+      rule: the right-hand side for the lattice of a window.
+      interval: between two snapshots, in units of time.
+      acting: a window's forcing, as the rule meets it.
     """
 
     def midpoint(window):
@@ -143,13 +149,15 @@ def derivative_fit(
     def residuals(parameters, window, key):
         del key
         x, slope, forcing, counted = midpoint(window)
-        return counted * (rule.apply({"params": parameters}, x, forcing) - slope).reshape(-1)
+        value = rule(window).apply({"params": parameters}, x, forcing)
+        return counted * (value - slope).reshape(-1)
 
     def linearise(parameters, window, key):
         del key
         x, slope, forcing, counted = midpoint(window)
         count = ravel_pytree(parameters)[0].size
-        value, by_parameters = rule.with_sensitivities(parameters, (x, no_changes(x, 1)), forcing)
+        pair = x, no_changes(x, 1)
+        value, by_parameters = rule(window).with_sensitivities(parameters, pair, forcing)
         jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
         return counted * (value - slope).reshape(-1), counted * jacobian
 
@@ -251,12 +259,11 @@ def make_least_squares_step(
     lower_flat = ravel_pytree(lower)[0]
 
     def local(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        keys = window_keys(seed, state.step, batch)
+        keys = [window_keys(seed, state.step, part) for part in batch]
         flat, unravel = ravel_pytree(state.parameters)
         # Each device differentiates for itself: a derivative by what all devices share would be
         # summed over them.
         parameters = own(state.parameters)
-        weights = batch["weight"] / jax.lax.psum(batch["weight"].sum(), DATA)
 
         def reduced(window, weight, key):
             r, jacobian = linearise(parameters, window, key)
@@ -265,9 +272,12 @@ def make_least_squares_step(
             rows = jnp.where(finite, scale * r, 0.0), jnp.where(finite, scale * jacobian, 0.0)
             return triangle(*rows), jnp.where(finite, weight, 0.0)
 
-        factors, counted = over_windows(reduced, together, batch["window"], weights, keys)
-        rows = gathered(factors).reshape(-1, factors.shape[-1])
-        factor = jnp.linalg.qr(rows, mode="r")
+        rows, counted = [], []
+        for part, *further in zip(batch, normalised_weights(batch), keys, strict=True):
+            factors, weights = over_windows(reduced, together, part["window"], *further)
+            rows.append(gathered(factors).reshape(-1, factors.shape[-1]))
+            counted.append(weights)
+        factor = jnp.linalg.qr(jnp.concatenate(rows), mode="r")
         before = jnp.sum(factor[:, -1] ** 2)
 
         def cost(trial):
@@ -275,15 +285,19 @@ def make_least_squares_step(
                 square = jnp.mean(residuals(unravel(trial), window, key) ** 2)
                 return jnp.where(weight > 0, weight * square, 0.0)
 
-            costs = over_windows(one, together, batch["window"], counted, keys)
-            return jax.lax.psum(costs.sum(), DATA)
+            costs = [
+                over_windows(one, together, part["window"], *further).sum()
+                for part, *further in zip(batch, counted, keys, strict=True)
+            ]
+            return jax.lax.psum(sum(costs), DATA)
 
         # Columns of zeros: the parameters that they belong to stay where they are.
         factor = factor * jnp.append(state.optimiser.support, True)
         dampings = state.optimiser.damping * jnp.asarray(TRIED_FACTORS)
         trials = jax.lax.map(lambda d: damped_step(factor, d, flat, lower_flat), dampings)
         costs = jax.lax.map(cost, trials)
-        return decide(state, trials, costs, before, jax.lax.psum(counted.sum(), DATA))
+        share = jax.lax.psum(sum(weights.sum() for weights in counted), DATA)
+        return decide(state, trials, costs, before, share)
 
     return on_mesh(local, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
 

@@ -30,7 +30,7 @@ Y. Saad, Applied Numerical Mathematics 57, 1214 (2007) for the estimate of W.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -56,11 +56,14 @@ from diffpattern.training.step import (
     Metrics,
     Step,
     TrainState,
+    normalised_weights,
     over_windows,
     window_keys,
 )
 
 Parameters = Any
+# An array for each part of a batch, whose windows are of one size.
+Parts = tuple[Array, ...]
 
 # Random signs for each window: with the 16 windows of a batch, W is known to a quarter or better.
 PROBES = 2
@@ -87,12 +90,13 @@ class _Coordinates:
 
     Attributes:
       shared: W^-1 of the parameters, [P]; 0 for those that stay.
-      local: the same of the windows' own unknowns, [windows, 1]; their y is z.
+      local: the same of the windows' own unknowns, [windows, 1] for each part of the batch; their
+        y is z.
       upper: R with R'R = W^-1 M W^-1, [P, P]; None for the identity.
     """
 
     shared: Array
-    local: Array
+    local: Parts
     upper: Array | None
 
     def scaled(self, z: Array) -> Array:
@@ -114,16 +118,16 @@ class _Space:
 
     Attributes:
       shared: the share of the parameters in each vector, [K + 1, P].
-      local: that of the windows' own unknowns, [K + 1, windows, N].
-      images: J of each vector, [K, windows, M].
+      local: that of the windows' own unknowns, [K + 1, windows, N] for each part of the batch.
+      images: J of each vector, [K, windows, M] likewise.
       projected: the operator within the space, [K, K].
       count: how many vectors have images.
       remaining: the linear system's residual relative to its right-hand side.
     """
 
     shared: Array
-    local: Array
-    images: Array
+    local: Parts
+    images: Parts
     projected: Array
     count: Array
     remaining: Array
@@ -162,15 +166,21 @@ def make_matrix_free_step(
     function = tied(residuals, start_weight)
 
     def local(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        keys = window_keys(seed, state.step, batch)
+        keys = [window_keys(seed, state.step, part) for part in batch]
         flat, unravel = ravel_pytree(state.parameters)
         # Each device differentiates for itself, see `least_squares`.
         point, parameters = own(flat), own(state.parameters)
-        weights = batch["weight"] / jax.lax.psum(batch["weight"].sum(), DATA)
-        windows = batch["window"]
-        first = windows.values[:, 0].reshape(len(weights), -1)
+        weights = normalised_weights(batch)
+        windows = [part["window"] for part in batch]
+        firsts = [part.values[:, 0].reshape(len(part.values), -1) for part in windows]
         # How far starts are from their snapshots; no numbers at all where they are not sought.
-        shift = jnp.zeros_like(first if start_weight else first[:, :0])
+        shifts = [jnp.zeros_like(first if start_weight else first[:, :0]) for first in firsts]
+
+        def over_parts(function: Callable, *parts: Sequence[Any]) -> list[Any]:
+            """`function` of every window, one part after the other."""
+            return [
+                over_windows(function, together, *of_part) for of_part in zip(*parts, strict=True)
+            ]
 
         def scaled(window: Window, weight: Array, key: Array) -> Callable[[Array, Array], Array]:
             """Residuals whose squares sum up to the window's share of the cost."""
@@ -196,17 +206,20 @@ def make_matrix_free_step(
             result = jax.tree.map(lambda array: jnp.where(finite, array, 0.0), result)
             return result, jnp.where(finite, weight, 0.0), push
 
-        (r, gradient, local_gradient, told, shift), counted, pushes = over_windows(
-            begin, together, windows, weights, keys, shift
-        )
-        gradient = gathered(gradient).sum(0)
+        begun = over_parts(begin, windows, weights, keys, shifts)
+        results, counted, pushes = zip(*begun, strict=True)
+        r, gradients, local_gradients, told, shifts = zip(*results, strict=True)
+        gradient = _sum_of_all(gradients)
         at_bound = (flat <= lower_flat) & (gradient > 0)
         coordinates = _coordinates(
-            gathered(told).reshape(-1, flat.size),
+            jnp.concatenate([gathered(part).reshape(-1, flat.size) for part in told]),
             state.optimiser.support & ~at_bound,
             None if rows is None else state.optimiser.damping,
             # J'J is w + 1 times a window's scale, or a bit more, where starts go on unchanged.
-            jnp.where(counted > 0, windows.values[0, 1:].size / counted, 0.0) / (1 + start_weight),
+            tuple(
+                jnp.where(weight > 0, part.values[0, 1:].size / weight, 0.0) / (1 + start_weight)
+                for part, weight in zip(windows, counted, strict=True)
+            ),
         )
 
         def product(shared, local):
@@ -217,35 +230,40 @@ def make_matrix_free_step(
                 back = jax.linear_transpose(push, point, direction)(image)
                 return image, *(jnp.where(weight > 0, array, 0.0) for array in back)
 
-            images, back, local_back = over_windows(one, together, pushes, counted, local)
-            return images, gathered(back).sum(0), local_back
+            products = over_parts(one, pushes, counted, local)
+            images, back, local_back = zip(*products, strict=True)
+            return images, _sum_of_all(back), local_back
 
         damping = state.optimiser.damping
-        gradients = gradient, local_gradient
-        space = _krylov(product, coordinates, gradients, r, damping, stopping)
-        factors = over_windows(triangle, together, r, jnp.moveaxis(space.images, 0, -1))
-        stacked = gathered(factors).reshape(-1, factors.shape[-1])
-        factor = jnp.linalg.qr(stacked, mode="r")
+        slopes = gradient, local_gradients
+        space = _krylov(product, coordinates, slopes, r, damping, stopping)
+        columns = [jnp.moveaxis(images, 0, -1) for images in space.images]
+        factors = [gathered(part) for part in over_parts(triangle, r, columns)]
+        stacked = [part.reshape(-1, part.shape[-1]) for part in factors]
+        factor = jnp.linalg.qr(jnp.concatenate(stacked), mode="r")
         # The space's steps in units of W^-1, in which damping acts.
         vectors = coordinates.scaled(space.shared[:-1])
         ridge = jnp.linalg.qr(vectors.T, mode="r")
 
         def trial(damping):
             amounts = _best(factor, ridge, damping, space.count)
-            local = jnp.tensordot(amounts, space.local[:-1], axes=1)
+            local = [jnp.tensordot(amounts, part[:-1], axes=1) for part in space.local]
             new = jnp.maximum(flat + coordinates.shared * (amounts @ vectors), lower_flat)
 
             def one(window, weight, key, shift):
                 square = jnp.sum(scaled(window, weight, key)(new, shift) ** 2)
                 return jnp.where(weight > 0, square, 0.0)
 
-            shifts = shift + coordinates.local * local
-            costs = over_windows(one, together, windows, counted, keys, shifts)
-            return new, gathered(costs).sum()
+            moved = [
+                shift + scale * part
+                for shift, scale, part in zip(shifts, coordinates.local, local, strict=True)
+            ]
+            costs = over_parts(one, windows, counted, keys, moved)
+            return new, _sum_of_all(costs)
 
         dampings = state.optimiser.damping * jnp.asarray(TRIED_FACTORS)
         trials, costs = jax.lax.map(trial, dampings)
-        share = gathered(counted).sum()
+        share = _sum_of_all(counted)
         new, metrics = decide(state, trials, costs, jnp.sum(factor[:, -1] ** 2), share)
         return new, metrics | {
             "products": space.count.astype(jnp.float32),
@@ -256,7 +274,7 @@ def make_matrix_free_step(
 
 
 def _coordinates(
-    rows: Array, moving: Array, damping: Array | None, local_squares: Array
+    rows: Array, moving: Array, damping: Array | None, local_squares: Parts
 ) -> _Coordinates:
     """The coordinates of conjugate gradients.
 
@@ -264,7 +282,7 @@ def _coordinates(
       rows: B, or enough of its kind for the norms of its columns, [M, P].
       moving: which parameters may change, [P].
       damping: lambda; None: B is not good enough for a preconditioner.
-      local_squares: W^-2 of the windows' own unknowns, [windows].
+      local_squares: W^-2 of the windows' own unknowns, [windows] for each part of the batch.
     """
     squares = jnp.sum(rows**2, axis=0)
     shared = jnp.where(moving & (squares > 0), jax.lax.rsqrt(squares), 0.0)
@@ -272,30 +290,30 @@ def _coordinates(
     if damping is not None:
         ridge = jnp.sqrt(damping) * jnp.eye(len(squares))
         upper = jnp.linalg.qr(jnp.concatenate([rows * shared, ridge]), mode="r")
-    return _Coordinates(shared, jnp.sqrt(local_squares)[:, None], upper)
+    return _Coordinates(shared, tuple(jnp.sqrt(part)[:, None] for part in local_squares), upper)
 
 
 def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
     """The space of steps that conjugate gradients reach; see the module's docstring.
 
     Args:
-      product: a step's two shares -> its image, and J'J of it as two shares.
+      product: a step's two shares -> its images, and J'J of it as two shares.
       coordinates: in which the space is built.
       gradients: J'r, in two shares.
-      r: residuals [windows, M].
+      r: residuals [windows, M] for each part of the batch.
       damping: lambda.
       stopping: when to stop.
     """
     scales = coordinates.shared, coordinates.local
     first = (
         coordinates.pulled(-scales[0] * gradients[0]),
-        -scales[1] * gradients[1],
+        jax.tree.map(lambda scale, slope: -scale * slope, scales[1], gradients[1]),
     )
     length = _norm(*first)
     safe = jnp.where(length > 0, length, 1.0)
     # One vector for each number that may change is enough.
     most = stopping.iterations
-    if not first[1].size:
+    if not _has_numbers(first[1]):
         most = min(most, first[0].size)
 
     def fresh(vector):
@@ -306,16 +324,20 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
 
     def grow(space):
         now = space.count
-        shared, local = space.shared[now], space.local[now]
-        shared = coordinates.scaled(shared)
-        image, *back = product(scales[0] * shared, scales[1] * local)
+        shared = coordinates.scaled(space.shared[now])
+        local = jax.tree.map(lambda scale, part: scale * part[now], scales[1], space.local)
+        image, *back = product(scales[0] * shared, local)
         shared = coordinates.pulled(scales[0] * back[0] + damping * shared)
-        local = scales[1] * back[1]
+        local = jax.tree.map(jnp.multiply, scales[1], back[1])
         overlaps = jnp.zeros(most + 1)
         for _ in range(2):  # once more, for what rounding left over
             overlap = _along(space, shared, local)
             shared = shared - overlap @ space.shared
-            local = local - jnp.tensordot(overlap, space.local, axes=1)
+            local = jax.tree.map(
+                lambda part, before, overlap=overlap: part - jnp.tensordot(overlap, before, axes=1),
+                local,
+                space.local,
+            )
             overlaps = overlaps + overlap
         length = _norm(shared, local)
         projected = space.projected.at[:, now].set(overlaps[:most])
@@ -326,8 +348,10 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
         inverse = jnp.where(length > 0, 1.0 / length, 0.0)
         return _Space(
             space.shared.at[now + 1].set(inverse * shared),
-            space.local.at[now + 1].set(inverse * local),
-            space.images.at[now].set(image),
+            jax.tree.map(
+                lambda before, part: before.at[now + 1].set(inverse * part), space.local, local
+            ),
+            jax.tree.map(lambda before, part: before.at[now].set(part), space.images, image),
             projected,
             now + 1,
             length * jnp.abs(solution[now]),
@@ -335,8 +359,8 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
 
     begun = _Space(
         fresh(first[0]),
-        fresh(first[1]),
-        jnp.zeros((most, *r.shape), r.dtype) * r[None, :, :],
+        jax.tree.map(fresh, first[1]),
+        jax.tree.map(lambda part: jnp.zeros((most, *part.shape), part.dtype) * part[None], r),
         jnp.zeros((most, most)),
         jnp.int32(0),
         jnp.where(length > 0, jnp.inf, 0.0),
@@ -359,16 +383,30 @@ def _best(factor: Array, ridge: Array, damping: Array, count: Array) -> Array:
     return jax.scipy.linalg.solve_triangular(upper, q[: len(target)].T @ target)
 
 
-def _along(space: _Space, shared: Array, local: Array) -> Array:
+def _along(space: _Space, shared: Array, local: Parts) -> Array:
     """Inner products of a vector with all those of a space."""
     overlap = space.shared @ shared
-    if not local.size:
+    if not _has_numbers(local):
         return overlap
-    return overlap + jax.lax.psum(jnp.einsum("kwn,wn->k", space.local, local), DATA)
+    parts = [
+        jnp.einsum("kwn,wn->k", before, part)
+        for before, part in zip(space.local, local, strict=True)
+    ]
+    return overlap + jax.lax.psum(sum(parts), DATA)
 
 
-def _norm(shared: Array, local: Array) -> Array:
+def _norm(shared: Array, local: Parts) -> Array:
     square = jnp.sum(shared**2)
-    if local.size:
-        square = square + jax.lax.psum(jnp.sum(local**2), DATA)
+    if _has_numbers(local):
+        square = square + jax.lax.psum(sum(jnp.sum(part**2) for part in local), DATA)
     return jnp.sqrt(square)
+
+
+def _has_numbers(local: Parts) -> bool:
+    """Whether windows have unknowns of their own."""
+    return any(part.size for part in local)
+
+
+def _sum_of_all(parts: Sequence[Array]) -> Array:
+    """The sum over the windows of all parts and devices, whatever they are spread over."""
+    return sum(gathered(part).sum(0) for part in parts)

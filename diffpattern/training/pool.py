@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffpattern.data.windows import Window
+from diffpattern.data.windows import Window, beginnings
 from diffpattern.parallel.mesh import DATA
 
 BEGINNINGS = ("first", "uniform", "log")
@@ -188,8 +188,8 @@ class Pool:
         }[self.begin]
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
         if whole.known is not None:
-            # As windows of data: with the last snapshot before of which anything was seen.
-            seen = whole.known.any(-1)
+            # As windows of data do.
+            seen = beginnings(whole.known)
             places = jnp.where(seen, jnp.arange(len(seen)), -1)
             latest = jax.lax.cummax(places)[position]
             position = jnp.where(latest < 0, jnp.argmax(seen), latest)

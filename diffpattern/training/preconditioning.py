@@ -32,7 +32,7 @@ Rows = Callable[[Parameters, Window, Array], Array]
 
 
 def of_right_hand_side(
-    rule: ReactionDiffusionAdvection,
+    rule: Callable[[Window], ReactionDiffusionAdvection],
     times: np.ndarray,
     cells: int,
     *,
@@ -42,7 +42,7 @@ def of_right_hand_side(
     """Rows of elapsed * df/dp, at cells drawn from one of a window's snapshots, drawn too.
 
     Args:
-      rule: f.
+      rule: f for the lattice of a window.
       times: of the window's snapshots, relative to the first, [L + 1].
       cells: how many, if there are as many.
       elapsed: T, the time over which residuals feel the right-hand side.
@@ -54,7 +54,8 @@ def of_right_hand_side(
         place = jax.random.randint(place_key, (), 0, len(times))
         x = jnp.moveaxis(window.values[place], -1, 0)
         forcing = acting(window.forcing).later(jnp.asarray(times)[place])
-        _, slopes = rule.with_sensitivities(parameters, (x, no_changes(x, 1)), forcing)
+        pair = x, no_changes(x, 1)
+        _, slopes = rule(window).with_sensitivities(parameters, pair, forcing)
         # A state of which a part was not seen is none.
         counted = 1.0 if window.known is None else window.known[place].min()
         lattice = math.prod(x.shape[1:])

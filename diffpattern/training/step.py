@@ -1,12 +1,14 @@
 """The state of training, and one train step over the mesh.
 
 A batch is a set of windows: stretches of trajectories, cut out of the data. They are spread over
-the mesh's "data" axis, parameters are on every device, and sums are reduced over the mesh. Two
-kinds of step come in the same shape, `(state, batch) -> (state, metrics)`: the one here pulls
+the mesh's "data" axis, parameters are on every device, and sums are reduced over the mesh. Windows
+of lattices of several sizes come in parts, one for each size, and a step is one over all of them.
+Two kinds of step come in the same shape, `(state, batch) -> (state, metrics)`: the one here pulls
 gradients back and hands them to Optax; the one in `least_squares` pushes sensitivities forward.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +24,10 @@ from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh
 from diffpattern.training.pool import Pool, Slots
 
 Parameters = Any
-# "window" (see `data.windows.Window`), "index" and "weight" of each, spread over the devices.
-Batch = dict[str, Any]
+# Windows on lattices of one size: "window" (see `data.windows.Window`), "index" and "weight" of
+# each, spread over the devices.
+Part = dict[str, Any]
+Batch = tuple[Part, ...]
 Metrics = dict[str, Array]
 
 
@@ -35,22 +39,29 @@ class TrainState:
       step: how many train steps were made.
       parameters: of the rule.
       optimiser: Optax's state, or the damping of least squares.
-      pool: the slots of all windows, spread over the devices; None where windows begin with data.
+      pool: the slots of all windows, by parts of the batch, spread over the devices; empty where
+        windows begin with data.
     """
 
     step: Array
     parameters: Parameters
     optimiser: Any
-    pool: Slots | None = None
+    pool: tuple[Slots, ...] = ()
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def window_keys(seed: int, step: Array, batch: Batch) -> Array:
-    """The key of each window of a batch: by seed, step and its place in the whole batch."""
+def window_keys(seed: int, step: Array, part: Part) -> Array:
+    """The key of each window of a part: by seed, step and its place in the whole batch."""
     key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, part["index"])
+
+
+def normalised_weights(batch: Batch) -> list[Array]:
+    """The weights of the windows of each part, of which all devices' sum up to 1."""
+    total = jax.lax.psum(sum(part["weight"].sum() for part in batch), DATA)
+    return [part["weight"] / total for part in batch]
 
 
 def over_windows(function: Callable, together: bool, *arrays):
@@ -82,7 +93,7 @@ def compiled(step: Step, mesh: Mesh) -> Step:
 
 def put_state(state: TrainState, mesh: Mesh) -> TrainState:
     """Lays a state on the mesh: the pool over it, everything else on every device."""
-    everywhere = put(dataclasses.replace(state, pool=None), mesh)
+    everywhere = put(dataclasses.replace(state, pool=()), mesh)
     return dataclasses.replace(everywhere, pool=put(state.pool, mesh, SPREAD))
 
 
@@ -116,9 +127,10 @@ def make_gradient_step(
         with their first snapshots.
     """
 
-    def loss_and_gradient(parameters, step, slots, batch):
-        parameters = own(parameters)
-        differentiated = jax.value_and_grad(window_loss, has_aux=True)
+    differentiated = jax.value_and_grad(window_loss, has_aux=True)
+
+    def of_part(parameters, step, slots, part):
+        """The sums of loss and gradient over the windows of a part, and its slots after them."""
 
         def one(window, weight, key, slots):
             if pool is None:
@@ -129,18 +141,25 @@ def make_gradient_step(
             (loss, end), gradient = differentiated(parameters, window, key, age > 0)
             return jax.tree.map(lambda x: weight * x, (loss, gradient)), (which, end)
 
-        keys = window_keys(seed, step, batch)
-        weights = batch["weight"]
-        results, ends = over_windows(one, together, batch["window"], weights, keys, slots)
+        keys, weights = window_keys(seed, step, part), part["weight"]
+        results, ends = over_windows(one, together, part["window"], weights, keys, slots)
         if pool is not None:
             back_keys = jax.vmap(lambda key: pool_keys(key)[1])(keys)
             lost = pool.lost(results[0], weights)
             slots = jax.vmap(pool.put_back)(
-                slots, *ends, batch["window"], back_keys, batch["index"], lost
+                slots, *ends, part["window"], back_keys, part["index"], lost
             )
-        sums = jax.tree.map(lambda x: x.sum(0), results)
-        total = jax.lax.psum(weights.sum(), DATA)
-        return jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA)), slots
+        return jax.tree.map(lambda x: x.sum(0), results), slots
+
+    def loss_and_gradient(parameters, step, slots, batch):
+        parameters = own(parameters)
+        slots = slots if pool is not None else (None,) * len(batch)
+        parts = zip(slots, batch, strict=True)
+        sums, slots = zip(*(of_part(parameters, step, *part) for part in parts), strict=True)
+        sums = functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
+        total = jax.lax.psum(sum(part["weight"].sum() for part in batch), DATA)
+        mean = jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
+        return mean, slots if pool is not None else ()
 
     optimiser = optax.with_extra_args_support(optimiser)
 

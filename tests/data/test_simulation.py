@@ -9,7 +9,7 @@ from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simu
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.solvers import explicit
-from diffpattern.systems import SYSTEMS, AllenCahn, CahnHilliard, GrayScott, NavierStokes
+from diffpattern.systems import SYSTEMS, AllenCahn, CahnHilliard, GrayScott, NavierStokes, starts
 
 SMALL = Simulation(shape=(16, 24), interval=4, end_time=12, dt=0.5, train=3, validation=1, test=2)
 
@@ -250,3 +250,20 @@ def test_every_trajectory_has_an_ellipse_of_its_own_which_holds_it(shape, refine
     # A, fed everywhere inside, is nowhere drained through the edge.
     inside = np.broadcast_to(data.mask[:, None] == 1, data.values.shape[:-1])
     assert data.values[..., 0][inside].min() > 0.1
+
+
+def test_micropatterns_are_discs_squares_and_triangles_in_the_middle():
+    grid = Grid((40, 50))
+    masks = jax.vmap(lambda key: starts.random_micropattern(key, grid))(
+        jax.random.split(jax.random.key(0), 24)
+    )
+    shares = np.asarray(masks).mean((1, 2)) * 50 / 40
+    # Of a square of the shorter side: pi 0.45^2, 0.9^2, and sqrt(3) / 4 of 0.9^2.
+    expected = np.array([np.pi * 0.45**2, 0.9**2, np.sqrt(3) / 4 * 0.9**2])
+    nearest = np.abs(shares[:, None] - expected).argmin(1)
+    assert set(nearest.tolist()) == {0, 1, 2}
+    np.testing.assert_allclose(shares, expected[nearest], atol=0.03)
+    columns = np.asarray(masks).any(1)
+    np.testing.assert_array_equal(columns, columns[:, ::-1])
+    with pytest.raises(InputError, match="two axes or three"):
+        starts.random_micropattern(jax.random.key(0), Grid((9,)))

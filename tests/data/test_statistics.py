@@ -20,7 +20,7 @@ def trajectories(species=("A", "B")):
 
 def test_a_summary_by_hand():
     data = trajectories()
-    summary = summarise(data, (1, 3))
+    summary = summarise([data], (1, 3))
     assert summary.species == ("A", "B") and summary.grid == GRID and summary.interval == 0.5
     for channel in range(2):
         values = data.values[..., channel].astype(float)
@@ -40,12 +40,12 @@ def test_a_summary_by_hand():
 def test_fluctuation_leaves_out_how_the_mean_changes_in_time():
     levels = np.arange(5.0)[None, :, None, None, None]
     data = Trajectories(np.broadcast_to(levels, (2, 5, 3, 4, 1)), np.arange(5.0), ("A",), GRID)
-    assert summarise(data, (1,)).fluctuation == (0.0,)
+    assert summarise([data], (1,)).fluctuation == (0.0,)
 
 
 @pytest.mark.parametrize("species", [("A",), ("A", "B")])
 def test_json_gives_an_equal_summary_back(species):
-    summary = summarise(trajectories(species), (1, 2))
+    summary = summarise([trajectories(species)], (1, 2))
     again = Statistics.from_json(summary.to_json())
     assert again == summary
     assert isinstance(json.loads(summary.to_json()), dict)
@@ -58,7 +58,7 @@ def test_what_was_not_seen_does_not_count():
     known = np.ones((2, 5, 2))
     known[0, 3] = 0
     known[1, 2, 1] = 0
-    summary = summarise(dataclasses.replace(data, known=known), (1,))
+    summary = summarise([dataclasses.replace(data, known=known)], (1,))
     for channel in range(2):
         seen = [data.values[n, t, ..., channel] for n, t in np.argwhere(known[..., channel])]
         assert summary.mean[channel] == pytest.approx(np.mean(seen), rel=1e-6)

@@ -158,3 +158,12 @@ def test_windows_begin_with_something_that_was_seen():
             assert seen[0, 0] == 1 and value == 9 * which + time
             np.testing.assert_array_equal(seen, known[which, int(time) : int(time) + 3])
     assert starts == {0: {1, 4, 5, 6}, 1: {0, 1, 2, 3, 4, 5, 6}}
+
+
+def test_windows_begin_where_all_was_seen_if_that_is_anywhere():
+    known = np.ones((2, 6, 2))
+    known[0, [1, 2, 4, 5], 1] = 0  # all at 0 and 3
+    known[1, :, 0] = 0
+    known[1, [0, 3], 1] = 0  # never all
+    starts = windows.beginnings(known)
+    np.testing.assert_array_equal(starts, [[1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 1, 1]])

@@ -38,7 +38,7 @@ def test_a_soft_mask_is_the_last_field_that_is_seen(environment):
 
 def test_a_trainable_mask_lies_within_the_datas_and_has_a_slope():
     forcing, parameters = met("trainable", Forcing(mask=jnp.array(MASK)))
-    own = jax.nn.sigmoid(parameters["logits"])
+    own = jax.nn.sigmoid(parameters["logits_3x4"])
     assert ((own > 0.5) & (own < 1.0)).all()
     np.testing.assert_allclose(forcing.mask, own * MASK)
     np.testing.assert_allclose(met("trainable", Forcing())[0].mask, own)
@@ -46,4 +46,4 @@ def test_a_trainable_mask_lies_within_the_datas_and_has_a_slope():
         {"params": parameters}, method="coverage"
     )
     slope = jax.grad(lambda parameters: coverage(parameters).sum())(parameters)
-    assert (slope["logits"] > 0.05).all()
+    assert (slope["logits_3x4"] > 0.05).all()

@@ -64,8 +64,8 @@ def make_report(shape=(16, 20), snapshots=10, species=("A", "B"), **changes):
     truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape))
     prediction = changes.pop("prediction", truth.values + 0.05)
     summary = scores.summarise(
-        prediction,
-        truth,
+        [prediction],
+        [truth],
         training_mean=np.zeros(len(species)),
         floor=[0.05] * len(species),
         threshold=0.2,
@@ -75,8 +75,7 @@ def make_report(shape=(16, 20), snapshots=10, species=("A", "B"), **changes):
         command="python -m diffpattern.main --config=configs/pde.py",
         config={"seed": 0, "training": {"steps": 12, "window": {"span": 16.0}}, "empty": {}},
         scores=summary,
-        truth=truth,
-        prediction=prediction,
+        lattices=[(truth, prediction)],
         curves=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.1, "validation": 0.3}],
         facts={"steps": "12", "devices": "1 CPU"},
         rule="A polynomial of order 3.",
@@ -101,7 +100,7 @@ def test_every_picture_is_inside_the_file_and_can_be_decoded():
     assert kinds.count("gif") == 1
     assert kinds.count("svg+xml") == 6  # two species and the loss, in light and in dark
     tiles = [value for value in rendered.values("alt") if "difference" in value]
-    assert len(tiles) == 2 * len(images.chosen_times(make_report().truth.times))
+    assert len(tiles) == 2 * len(images.chosen_times(make_report().lattices[0][0].times))
 
 
 def test_nothing_is_fetched():
@@ -135,7 +134,7 @@ def test_headline_numbers_come_from_the_scores():
     assert "stays below it up to the last time" in text
     assert "beyond 144" in text
 
-    lost = make_report(prediction=report.truth.values * [0.5, 1.0])
+    lost = make_report(prediction=report.lattices[0][0].values * [0.5, 1.0])
     text = Page(page.render(lost)).text
     assert re.search(r"first exceeds it for\s+A\s+at\s+t\s+=\s+0", text)
     assert re.search(r"NRMSE of A at t = 144 0\.50", text)
@@ -169,7 +168,7 @@ def test_a_rule_without_equation_is_described():
 
 
 def test_the_median_trajectory_is_the_one_shown():
-    truth = make_report().truth.values
+    truth = make_report().lattices[0][0].values
     prediction = truth * np.array([1.5, 1.1, 1.2])[:, None, None, None, None]
     assert "Trajectory 3 of 3" in Page(page.render(make_report(prediction=prediction))).text
 
@@ -187,7 +186,7 @@ def test_every_number_of_axes_and_snapshots(shape, snapshots):
 @pytest.mark.parametrize("shape", [(40,), (6, 8), (5, 6, 8)])
 def test_a_prediction_that_is_not_finite_is_drawn_grey(shape):
     report = make_report(shape)
-    prediction = report.truth.values.copy()
+    prediction = report.lattices[0][0].values.copy()
     prediction[:, 4:, ..., 1] = np.nan
     prediction[:, -1] = np.inf
     text = Page(page.render(make_report(shape, prediction=prediction))).text

@@ -29,10 +29,10 @@ def make_scores(error, **found):
         random.normal(size=(3, 6, 8, 8, 2)), np.arange(6) * 16.0, ("A", "B"), Grid((8, 8))
     )
     summary = scores.summarise(
-        truth.values + error, truth, training_mean=[0.0, 0.0], floor=[0.05, 0.05], threshold=0.2
+        [truth.values + error], [truth], training_mean=[0.0, 0.0], floor=[0.05, 0.05], threshold=0.2
     )
-    summary |= scores.patterns(truth.values + error, truth, {"B": 0.5})
-    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}}
+    summary |= scores.patterns([truth.values + error], [truth], {"B": 0.5})
+    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
     return summary | {"step": 12} | nothing | found
 
 

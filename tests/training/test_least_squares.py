@@ -175,7 +175,8 @@ def toy_step(
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
-    batch = put(fill_up(batch or toy_batch(), devices), mesh, SPREAD)
+    parts = batch if isinstance(batch, tuple) else (batch or toy_batch(),)
+    batch = put(tuple(fill_up(part, devices) for part in parts), mesh, SPREAD)
     step = compiled(step, mesh)
     for _ in range(steps):
         state, metrics = step(state, batch)
@@ -211,6 +212,30 @@ def test_a_linear_fit_is_solved_in_a_step_on_any_mesh(mode, devices):
     np.testing.assert_allclose(metrics["trial_loss"], last, rtol=1e-5)
     assert metrics["accepted"] == 1 and metrics["diverged"] == pytest.approx(0, abs=1e-6)
     assert state.step == 1
+
+
+def test_windows_of_several_sizes_are_fitted_in_one_step():
+    """As all their numbers together would be, each window with the same weight."""
+    one = toy_batch()
+    other = {
+        "window": dataclasses.replace(one["window"], values=one["window"].values[:, :, :4]),
+        "index": one["index"] + 6,
+    }
+    alike = lambda parameters, window, key: linear(parameters, window, jax.random.key(0))
+    rows, targets = [], []
+    for size in (9, 4):
+        values = one["window"].values[:, :, :size].astype(float)
+        noise = 0.1 * np.asarray(jax.random.normal(jax.random.key(0), (2, size)))
+        weight = np.sqrt(1 / noise.size)
+        x = values[..., :2].reshape(-1, 2)
+        rows.append(weight * np.column_stack([np.ones(len(x)), x]))
+        targets.append(weight * (values[..., 2] - noise).reshape(-1))
+    solution, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)
+    for devices in MESHES:
+        parameters, metrics, _ = toy_step(devices, alike, batch=(one, other), damping=1e-8)
+        found = [parameters["offset"], *parameters["slope"]]
+        np.testing.assert_allclose(found, solution, atol=2e-6)
+        assert metrics["diverged"] == pytest.approx(0, abs=1e-6)
 
 
 def test_windows_together_and_apart_give_the_same_step():
@@ -318,7 +343,7 @@ def polynomial_problem(order=2, shape=(16,), species=("u",), **fields):
     )
     values = np.random.default_rng(0).uniform(0.1, 0.9, (1, 2, *shape, len(species)))
     data = Trajectories(values, np.arange(2.0), species, Grid(shape))
-    return problem.build(config, statistics.summarise(data, problem.whitened_degrees(config)))
+    return problem.build(config, statistics.summarise([data], problem.whitened_degrees(config)))
 
 
 def window_of(sought, snapshots=3):
@@ -370,7 +395,7 @@ def test_what_was_not_seen_has_no_residual():
         assert not r[:unseen].any() and not jacobian[:unseen].any() and all_r[:unseen].any()
         np.testing.assert_allclose(r[unseen:], all_r[unseen:], rtol=1e-5)
         np.testing.assert_allclose(jacobian[unseen:], all_jacobian[unseen:], rtol=1e-4, atol=1e-6)
-    residuals, linearise = least_squares.derivative_fit(sought.rule, 0.5)
+    residuals, linearise = least_squares.derivative_fit(lambda window: sought.rule, 0.5)
     pair = jax.tree.map(lambda x: x[:2] if x.ndim else x, window)
     assert not residuals(parameters, pair, key).any()
     assert not linearise(parameters, pair, key)[1].any()
@@ -400,7 +425,7 @@ def test_weights_act_on_squares(carried):
 
 def test_the_derivative_fit_compares_with_the_difference_quotient():
     sought = polynomial_problem()
-    residuals, linearise = least_squares.derivative_fit(sought.rule, 0.5)
+    residuals, linearise = least_squares.derivative_fit(lambda window: sought.rule, 0.5)
     parameters, window = moved(sought), window_of(sought, 2)
     r, jacobian = jax.jit(linearise)(parameters, window, None)
     first, second = window.values

@@ -60,7 +60,7 @@ def toy_step(
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
-    batch = put(fill_up(toy_batch(), devices), mesh, SPREAD)
+    batch = put((fill_up(toy_batch(), devices),), mesh, SPREAD)
     step = compiled(step, mesh)
     for _ in range(steps):
         state, metrics = step(state, batch)

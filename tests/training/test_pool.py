@@ -138,11 +138,11 @@ def test_training_with_a_pool_is_the_same_on_every_number_of_devices():
     runs = {devices: tiny.Run(tiny.config(**NCA), tiny.data(), devices) for devices in (1, 8)}
     losses = {devices: run.train(12)["loss"] for devices, run in runs.items()}
     np.testing.assert_allclose(losses[8], losses[1], atol=1e-5 * losses[1][0])
-    one, eight = (jax.device_get(run.state.pool) for run in runs.values())
+    one, eight = (jax.device_get(run.state.pool[0]) for run in runs.values())
     np.testing.assert_array_equal(eight.position, one.position)
     np.testing.assert_allclose(eight.lattice, one.lattice, atol=1e-4)
     # Each device keeps the slots of its own windows, and slots have moved on.
-    shards = runs[8].state.pool.lattice.addressable_shards
+    shards = runs[8].state.pool[0].lattice.addressable_shards
     assert {shard.data.shape for shard in shards} == {(1, 2, 8, 8, 4)} and len(shards) == 8
     assert one.age.max() > 0 and np.abs(one.lattice[..., 2:]).max() > 0
 

@@ -27,7 +27,7 @@ def sought():
     )
     values = np.random.default_rng(0).uniform(0.1, 0.9, (1, 2, *SHAPE, 2))
     data = Trajectories(values, TIMES, SPECIES, Grid(SHAPE))
-    return problem.build(config, statistics.summarise(data, problem.whitened_degrees(config)))
+    return problem.build(config, statistics.summarise([data], problem.whitened_degrees(config)))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def derivatives(sought, parameters, lattice):
 
 
 def drawn(sought, parameters, window, cells, seed):
-    rows = of_right_hand_side(sought.rule, TIMES, cells, elapsed=ELAPSED)
+    rows = of_right_hand_side(lambda window: sought.rule, TIMES, cells, elapsed=ELAPSED)
     return np.asarray(jax.jit(rows)(parameters, window, jax.random.key(seed)))
 
 

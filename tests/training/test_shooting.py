@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from diffpattern.data.noise import noisy
+from diffpattern.data.measurement import noisy
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import Window
 from diffpattern.grid.forcing import Forcing

@@ -91,7 +91,7 @@ def toy_step(
         toy_loss, optimiser, lower, mesh, seed=5, together=together, running=running
     )
     first = put(TrainState(jnp.int32(3), PARAMETERS, optimiser.init(PARAMETERS)), mesh)
-    batch = put(fill_up(batch or toy_batch(), devices), mesh, SPREAD)
+    batch = put((fill_up(batch or toy_batch(), devices),), mesh, SPREAD)
     return *compiled(step, mesh)(first, batch), first
 
 
@@ -362,6 +362,6 @@ def test_diffusion_coefficients_do_not_fall_below_zero(name, truth, monkeypatch)
 
 def test_a_batch_is_drawn_for_its_step():
     run = tiny.Run(tiny.config(**SIX), tiny.data(), 4)
-    batch = train.draw_batch(run.batches, 3, run.mesh)
+    (batch,) = train.draw_batch(run.batches, 3, run.mesh)
     assert batch["window"].values.shape[0] == 8 and float(batch["weight"].sum()) == 6
     assert len(batch["window"].values.sharding.device_set) == 4
