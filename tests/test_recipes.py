@@ -74,11 +74,10 @@ FITTED = {
         SIMULATED
         | {
             "data.further_shapes": ((20, 20),),
-            "data.end_time": 16.0,
-            "data.seen": ("u=0,1,2,4,6,8,10,12,14,16", "v=0,4,8,12,16"),
-            "data.noise": 0.005,
-            "training.steps": 6,
-            "training.checkpoint_every": 6,
+            "data.train": 4,
+            "training.batch": 8,
+            "training.steps": 8,
+            "training.checkpoint_every": 8,
         },
         3.0,
     ),
