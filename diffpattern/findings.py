@@ -57,8 +57,9 @@ def read(
       {"diffusion": {species: number}, "diffusion_standard_error": likewise, "equation": {species:
       [{"term", "coefficient", "standard_error", "determined"}, ...]}, "left_out": {species: [term,
       ...]}}, empty where the rule has no such thing. A standard error is None where the data do not
-      determine the coefficient; "determined" says that its value is more than two standard errors
-      away from zero. Terms that were left out are no part of the equation.
+      determine the coefficient, and where the rule has too many parameters for a dense Jacobian;
+      "determined" says, unless that is so, that the value is more than two standard errors away
+      from zero. Terms that were left out are no part of the equation.
     """
     found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
     rule = sought.rule
@@ -83,13 +84,19 @@ def read(
     if not polynomial and set(terms) != {LinearDiffusion}:
         return found
 
-    batches = [windows.draw(truth, 0, **drawn)["window"] for truth in truths]
-    times = sought.statistics.interval * np.arange(drawn["window"] + 1)
-    fitted = None
-    if selected:
-        fitted = ~of_polynomials(sought, parameters) | (ravel_pytree(parameters)[0] != 0)
-    errors = standard_errors(sought, parameters, batches, times, mesh, together, readings, fitted)
-    errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    if computed := count <= least_squares.MOST_PARAMETERS:
+        batches = [windows.draw(truth, 0, **drawn)["window"] for truth in truths]
+        times = sought.statistics.interval * np.arange(drawn["window"] + 1)
+        fitted = None
+        if selected:
+            fitted = ~of_polynomials(sought, parameters) | (ravel_pytree(parameters)[0] != 0)
+        errors = standard_errors(
+            sought, parameters, batches, times, mesh, together, readings, fitted
+        )
+        errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
+    else:
+        errors = jax.tree.map(lambda numbers: np.full(numbers.shape, np.inf), told)
     if diffusion:
         found["diffusion_standard_error"] = {
             name: _finite(error) for name, error in zip(species, errors["diffusion"], strict=True)
@@ -109,7 +116,7 @@ def read(
                 "term": term,
                 "coefficient": float(coefficient),
                 "standard_error": _finite(error),
-                "determined": bool(abs(coefficient) > 2 * error),
+                "determined": bool(abs(coefficient) > 2 * error) or not computed,
             }
             for term, coefficient, error in zip(names, row, row_errors, strict=True)
             if coefficient or not selected

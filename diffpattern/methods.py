@@ -244,7 +244,8 @@ def check_size(config: ConfigDict, parameters: Any) -> None:
     Raises:
       InputError: saying how many there are.
     """
-    if config.optimiser.levenberg_marquardt.form == "dense":
+    fields = config.optimiser.levenberg_marquardt
+    if fields.form == "dense" or fields.selection.steps:
         least_squares.check_size(parameters)
 
 

@@ -156,3 +156,12 @@ def test_rules_without_coefficients_have_nothing_to_read():
     found = read(run)
     assert found["equation"] == found["diffusion_standard_error"] == {}
     assert found["diffusion"] == pytest.approx({"A": 0.05, "B": 0.05})
+
+
+def test_a_rule_of_very_many_parameters_has_no_standard_errors(run, monkeypatch):
+    monkeypatch.setattr(findings.least_squares, "MOST_PARAMETERS", 3)
+    monkeypatch.setattr(findings, "standard_errors", None)
+    found = read(run)
+    assert found["diffusion_standard_error"] == {"A": None, "B": None}
+    entries = [entry for name in "AB" for entry in found["equation"][name]]
+    assert all(entry["standard_error"] is None and entry["determined"] for entry in entries)

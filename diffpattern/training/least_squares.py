@@ -366,6 +366,6 @@ def check_size(parameters: Parameters) -> None:
         raise InputError(
             f"Least squares (optimiser.name='levenberg_marquardt' or optimiser.derivative_steps) "
             f"keeps a dense Jacobian, for at most {MOST_PARAMETERS} parameters, but the rule has "
-            f"{count}; take optimiser.levenberg_marquardt.form='matrix_free', or an Optax "
-            "optimiser such as 'nadam' and no derivative_steps."
+            f"{count}; take optimiser.levenberg_marquardt.form='matrix_free' and no selection of "
+            "terms, or an Optax optimiser such as 'nadam' and no derivative_steps."
         )
