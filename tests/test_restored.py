@@ -51,7 +51,7 @@ def config(run, tmp_path, **changes):
 def test_a_rule_makes_data_from_the_starts_of_its_test_data_and_then_from_new_ones(run, tmp_path):
     counts = {"train": 2, "validation": 1, "test": 2}
     (data,) = dataset.load(config(run, tmp_path, **counts))
-    truth = RunFolder(run).data()[0]
+    (truth,), _ = RunFolder(run).data()
     assert {split: len(data[split].values) for split in SPLITS} == counts
     for trajectories in data.values():
         np.testing.assert_array_equal(trajectories.times, truth.times)
@@ -78,7 +78,7 @@ def test_a_rule_makes_data_from_the_starts_of_its_test_data_and_then_from_new_on
 
 
 def test_trajectories_from_one_start_differ_in_the_noise_alone(run, tmp_path):
-    truth = RunFolder(run).data()[0]
+    (truth,), _ = RunFolder(run).data()
     alike = tmp_path / "alike"
     shutil.copytree(run, alike)
     same = restored.some(truth, np.zeros(3, int))
