@@ -104,7 +104,7 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
         told = np.ones((count, inputs), np.float32) if inputs else None
         forcing = Forcing(time=np.zeros(count, np.float32), inputs=told)
         batch = {"window": Window(windows, forcing), "index": np.arange(count)}
-        batch = fill_up(batch, mesh.size)
+        batch = (fill_up(batch, mesh.size),)
         state, metrics = step(put(state, mesh), put(batch, mesh, SPREAD))
         return metrics["loss"], state.optimiser
 

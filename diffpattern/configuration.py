@@ -552,7 +552,7 @@ def _filled(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     for field, value in changes.items():
         if field not in known:
             check_field(field)
-        changes[field] = tuple(value) if isinstance(value, list) else value
+        changes[field] = _as_tuples(value)
     config.update_from_flattened_dict(changes)
     return config
 

@@ -123,13 +123,13 @@ def trained(tmp_path_factory, data):
 import builtins, sys, threading
 def note_import(name, *arguments, load=builtins.__import__, **options):
     if name.partition(".")[0] == "tensorflow" and "tensorflow" not in sys.modules:
-        print("SPY imports it in", threading.current_thread().name)
+        sys.stdout.write(f"SPY imports it in {threading.current_thread().name}\\n")
     return load(name, *arguments, **options)
 from diffpattern import main, train
 
 builtins.__import__ = note_import
 def note_compile(*arguments, compile=train.compiled):
-    print("SPY compiles", "with" if "tensorflow" in sys.modules else "without")
+    sys.stdout.write(f"SPY compiles {'with' if 'tensorflow' in sys.modules else 'without'}\\n")
     return compile(*arguments)
 train.compiled = note_compile
 main.app.run(main.main, flags_parser=main._parse)

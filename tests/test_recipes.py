@@ -55,7 +55,7 @@ FITTED = {
             "training.steps": 14,
             "training.checkpoint_every": 14,
         },
-        10.0,
+        3.0,
     ),
     "pde_fine": (SIMULATED | {"data.end_time": 128.0, "training.batch": 8}, 10.0),
     "pde_large": (
@@ -63,8 +63,8 @@ FITTED = {
         | {
             "data.end_time": 64.0,
             "model.rda.network.hidden": (8, 8),
-            "training.steps": 6,
-            "training.checkpoint_every": 6,
+            "training.steps": 12,
+            "training.checkpoint_every": 12,
         },
         3.0,
     ),

@@ -125,10 +125,10 @@ def test_a_refit_that_breaks_its_promise_is_none():
 def noisy_run():
     config = tiny.config(
         **{
-            "data.noise": 0.01,
+            "data.noise": 0.003,
             "data.shape": (16, 16),
             "data.end_time": 128.0,
-            "data.train": 6,
+            "data.train": 8,
             "data.validation": 1,
             "data.test": 2,
             "optimiser.levenberg_marquardt.selection.steps": 6,

@@ -85,7 +85,7 @@ def test_least_squares_weighs_the_windows_of_all_sizes_alike(form):
     runs = {devices: tiny.Run(config, both()[0], devices, both()[1]) for devices in (1, 8)}
     rows = {devices: one.train(3)["loss"] for devices, one in runs.items()}
     assert rows[1][0] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert rows[1][-1] < 0.1 * rows[1][0]
+    assert rows[1][-1] < 0.2 * rows[1][0]
     np.testing.assert_allclose(rows[8], rows[1], atol=1e-5 * rows[1][0])
     assert isinstance(runs[1].state.optimiser, Fit)
 

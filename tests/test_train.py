@@ -157,7 +157,7 @@ def test_a_run_on_data_that_stay_in_files_goes_on_bit_for_bit(tmp_path):
     advance("stopped", 6)
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
     metadata = {step: kept.metadata for step, kept in checkpoints(tmp_path / "stopped").items()}
-    assert metadata[3]["batches"] == {"next_index": 3}
+    assert metadata[3]["batches"] == {"0": {"next_index": 3}}
 
 
 @pytest.mark.slow
@@ -210,11 +210,11 @@ def poison(monkeypatch):
 
     def spoil(*steps):
         def poisoned(batches, step, mesh):
-            batch = draw(batches, step, mesh)
+            (batch,) = draw(batches, step, mesh)
             if step + 1 not in steps:
-                return batch
+                return (batch,)
             window = batch["window"]
-            return batch | {"window": window.replace(values=window.values * np.nan)}
+            return (batch | {"window": window.replace(values=window.values * np.nan)},)
 
         monkeypatch.setattr(train, "draw_batch", poisoned)
 
