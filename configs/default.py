@@ -131,7 +131,9 @@ def get_config() -> ConfigDict:
     # "rda" (reaction-diffusion-advection PDE), "chemotaxis" (one of cells and signals) or "nca"
     # (neural cellular automaton).
     model.name = "rda"
-    # Where the rule acts: "given" by the data, or "trainable", a soft mask that is learnt with it.
+    # Where the rule acts: where the data's mask says ("given"), where it pleases, though it sees
+    # that mask ("soft"), or where it has learnt to: by a "trainable" mask, cell by cell, or by the
+    # data's mask with an "edge" that is learnt.
     model.mask = "given"
 
     model.rda = rda = ConfigDict()
@@ -311,6 +313,10 @@ def get_config() -> ConfigDict:
     optimiser.levenberg_marquardt = squares = ConfigDict()
     # First damping, relative to the squared norms of the Jacobian's columns.
     squares.damping = 1e-3
+    # Groups of parameters that stay as they are initialised, by how their paths begin, for so many
+    # steps (0: throughout): ("mask",) lets a rule come first and its mask follow.
+    squares.frozen = ()
+    squares.frozen_steps = 0
     # A "dense" Jacobian, for up to 2000 parameters, or products with it alone, "matrix_free".
     squares.form = "dense"
     # Most products in a step, and the residual of its linear system at which fewer are enough.

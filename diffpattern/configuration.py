@@ -116,7 +116,8 @@ _NOT_NEGATIVE = (
     "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
-    "skip_nonfinite", "cpu_devices", "crop", "noise", "damage", "reset", "advance",
+    "skip_nonfinite", "cpu_devices", "crop", "noise", "frozen_steps",
+    "damage", "reset", "advance",
     "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
     *(f"loss.{name}" for name in LOSSES),
@@ -154,6 +155,9 @@ def check(config: ConfigDict) -> None:
             reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
         elif frozen := config.optimiser.optax.frozen:
             reason = f"optimiser.optax.frozen is {frozen!r}, and that fit moves all parameters"
+        elif frozen := config.optimiser.levenberg_marquardt.frozen:
+            section = "optimiser.levenberg_marquardt"
+            reason = f"{section}.frozen is {frozen!r}, and that fit moves all parameters"
         if reason:
             raise InputError(
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
@@ -459,6 +463,10 @@ def _unused_of_least_squares(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield f"{section}.selection", "the rule has no polynomial to select terms of"
     if not fields.selection.steps:
         yield f"{section}.selection", f"{section}.selection.steps is 0"
+    else:
+        yield f"{section}.frozen", f"{section}.selection fits all terms that are left"
+    if not fields.frozen:
+        yield f"{section}.frozen_steps", f"{section}.frozen is empty"
 
 
 def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:

@@ -119,7 +119,9 @@ def make_training(
         return Training(
             step_over,
             window,
-            lambda: least_squares.Fit.start(fields.damping, initial),
+            lambda: least_squares.Fit.start(
+                fields.damping, initial, fields.frozen, fields.frozen_steps
+            ),
             start_pool=lambda batch: (),
             is_lost=lambda metrics: bool(metrics["diverged"] == 1),
             patience=MOST_DIVERGED,
@@ -224,8 +226,8 @@ def rough_rows(
       elapsed: the time over which residuals feel the right-hand side.
     """
     count = sum(leaf.size for leaf in jax.tree.leaves(lower))
-    # The parameters of a mask act through all terms.
-    known = isinstance(sought.rule, ReactionDiffusionAdvection) and "mask" not in lower
+    # A mask of as many parameters as there are cells acts through all terms, cell by cell.
+    known = isinstance(sought.rule, ReactionDiffusionAdvection) and config.model.mask != "trainable"
     if not known or count > MOST_PRECONDITIONED:
         return None
     per_window = config.training.batch * len(sought.statistics.species)
@@ -234,7 +236,7 @@ def rough_rows(
         times,
         -(-ROWS_PER_PARAMETER * count // per_window),
         elapsed=elapsed,
-        acting=lambda forcing: sought.acting({}, forcing),
+        acting=sought.met_by_sensitivities,
     )
 
 

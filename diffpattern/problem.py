@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from diffpattern import rules
@@ -124,6 +125,16 @@ class Problem:
         """The forcing as the rule meets it, the mask's own kind of it."""
         return self.mask.apply({"params": parameters.get("mask", {})}, forcing)
 
+    def met_by_sensitivities(self, parameters: Parameters, window: Window) -> Forcing:
+        """The forcing of a window as the rule meets it, with a learnt mask's derivatives."""
+        mask = self.of_size(window.size).mask
+        flat, unravel = ravel_pytree(parameters.get("mask", {}))
+        acting = lambda flat: mask.apply({"params": unravel(flat)}, window.forcing)
+        if not flat.size:
+            return acting(flat)
+        changes = jax.jacfwd(lambda flat: acting(flat).mask)(flat)
+        return acting(flat).replace(mask_changes=jnp.moveaxis(changes, -1, 0))
+
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`."""
         free = jax.tree.map(lambda x: jnp.full_like(x, -jnp.inf), parameters)
@@ -148,9 +159,8 @@ class Problem:
 
         def linearise(parameters: Parameters, window: Window, key: Array):
             here = self.of_size(window.size)
-            acting = lambda forcing: here.acting({}, forcing)
             of_size = least_squares.by_sensitivities(
-                here.with_sensitivities, times, acting, self.factor
+                here.with_sensitivities, times, self.met_by_sensitivities, self.factor
             )
             return of_size(parameters, window, key)
 
@@ -189,6 +199,11 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         does not divide the data's interval.
     """
     mask = MASKS[config.model.mask](statistics.grid)
+    if config.model.mask == "edge" and not statistics.masked:
+        raise InputError(
+            "model.mask is 'edge', which moves the edge of the data's mask, but the data have no "
+            "mask; give them one (data.mask), or take 'trainable'."
+        )
     if config.model.mask == "trainable" and statistics.grid.shape not in statistics.sizes:
         trained = ", ".join("x".join(map(str, size)) for size in statistics.sizes)
         raise InputError(
@@ -308,7 +323,9 @@ def solver_names() -> tuple[str, ...]:
 
 def _is_masked(config: ConfigDict, statistics: Statistics) -> bool:
     """Whether the rule meets a mask that binds it."""
-    return config.model.mask == "trainable" or (config.model.mask == "given" and statistics.masked)
+    return config.model.mask == "trainable" or (
+        config.model.mask in ("given", "edge") and statistics.masked
+    )
 
 
 def given(statistics: Statistics) -> Forcing:

@@ -177,7 +177,7 @@ def fit_derivatives(
     residuals, linearise = least_squares.derivative_fit(
         lambda window: sought.of_size(window.size).rule,
         interval,
-        lambda forcing: sought.acting({}, forcing),
+        sought.met_by_sensitivities,
     )
     lower = sought.lower_bounds(state.parameters)
     step = compiled(

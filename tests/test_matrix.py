@@ -81,16 +81,20 @@ ROWS = {
     ("heun", "advection"): terms("advection"),
     ("heun", "split + diffusion + advection"): terms("split", "diffusion", "advection"),
     ("heun", "trainable mask"): USUAL | {"model.mask": "trainable"},
+    ("heun", "learnt edge"): USUAL | {"model.mask": "edge", "data.mask": "ellipse"},
     ("etdrk4", "trainable mask"): USUAL | {"model.mask": "trainable", "solver.name": "etdrk4"},
     ("its own steps", "automaton"): AUTOMATON,
 }
 
 
-def data(*shape):
-    """A trajectory of three snapshots that fade and drift a little."""
+def data(fields, *shape):
+    """A trajectory of three snapshots that fade and drift a little; with a mask, where asked for."""
     start = np.random.default_rng(0).uniform(0.2, 0.8, (*shape, 2))
     values = np.stack([start, 0.9 * start + 0.02, 0.8 * start + 0.05])[None]
-    return Trajectories(values, np.arange(3.0), ("A", "B"), Grid(shape))
+    mask = np.ones((1, *shape)) if "data.mask" in fields else None
+    if mask is not None:
+        mask[:, 0], values[:, :, 0] = 0.0, 0.0
+    return Trajectories(values, np.arange(3.0), ("A", "B"), Grid(shape), mask=mask)
 
 
 def forward(*shape):
@@ -99,11 +103,11 @@ def forward(*shape):
     def attempt(fields):
         config = tiny.config(**SMALL | OPTAX | fields)
         configuration.check(config)
-        truth = data(*shape)
+        truth = data(fields, *shape)
         summary = statistics.summarise([truth], problem.whitened_degrees(config))
         sought = problem.build(config, summary)
         run = lambda start: sought.predict(
-            sought.initialise(0), start, truth.times, jax.random.key(0)
+            sought.initialise(0), start, truth.times, jax.random.key(0), truth.forcing(0)
         )
         start = truth.values[0, 0]
         states = jax.jit(run)(start)
@@ -116,7 +120,7 @@ def training(devices, **changes):
     """Whether a train step works: its loss is finite, and finite parameters move."""
 
     def attempt(fields):
-        run = tiny.Run(tiny.config(**SMALL | changes | fields), data(6), devices)
+        run = tiny.Run(tiny.config(**SMALL | changes | fields), data(fields, 6), devices)
         before = jax.device_get(run.state.parameters)
         metrics = run.advance()
         return np.isfinite(metrics["loss"]) and _moved(before, run.state.parameters)
@@ -127,7 +131,7 @@ def training(devices, **changes):
 def derivative_start(fields):
     """Whether the fit of difference quotients works."""
     changes = {"optimiser.derivative_steps": 3}
-    run = tiny.Run(tiny.config(**SMALL | changes | fields), data(6), 1)
+    run = tiny.Run(tiny.config(**SMALL | changes | fields), data(fields, 6), 1)
     state = train.fit_derivatives(
         run.config, run.sought, run.state, [run.trajectories], run.mesh, False
     )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from diffpattern.prediction import make_predictor
 from diffpattern.rollout import Adaptive, Stepped
 from diffpattern.solvers import explicit, spectral
 from diffpattern.systems import GrayScott
+from diffpattern.training import least_squares
 
 SLOW_TO_COMPILE = ("dopri8", "kencarp3", "kvaerno3")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -139,6 +142,32 @@ def test_the_linearisation_is_that_of_the_residuals(fields):
     np.testing.assert_allclose(
         np.sort(jacobian @ direction), np.sort(change), atol=2e-2 * np.abs(change).max()
     )
+
+
+def test_sensitivities_to_a_learnt_edge_are_those_of_forward_mode():
+    """Beside those to reaction and diffusion, over several steps, in double precision."""
+    with jax.enable_x64(True):
+        config = tiny.config(**{"model.mask": "edge", "data.mask": "ellipse"})
+        mask = np.zeros((3, 8, 8))
+        mask[:, 2:7, 1:6] = 1.0
+        data = dataclasses.replace(tiny.data(), mask=mask)
+        summary = statistics.summarise([data], problem.whitened_degrees(config))
+        sought, times = problem.build(config, summary), np.array([0.0, 2.0])
+        parameters = jax.tree.map(jnp.float64, moved(sought.initialise(0)))
+        assert set(parameters["mask"]) == {"margin"}
+        window = Window(np.float64(data.values[0, :2]), data.forcing(0))
+        r, jacobian = sought.linearisation(times)(parameters, window, KEY)
+        plain = least_squares.by_forward_mode(sought.residuals(times))
+        expected_r, expected = plain(parameters, window, KEY)
+        order, expected_order = np.argsort(r), np.argsort(expected_r)
+        np.testing.assert_allclose(r[order], expected_r[expected_order], atol=1e-12)
+        np.testing.assert_allclose(jacobian[order], expected[expected_order], rtol=1e-6, atol=1e-9)
+        assert (np.abs(jacobian).max(0) > 1e-4).all()
+
+
+def test_an_edge_needs_a_mask():
+    with pytest.raises(InputError, match="model.mask is 'edge', .* no mask; give them one"):
+        build(**{"model.mask": "edge"})
 
 
 def test_only_diffusion_coefficients_are_bounded():

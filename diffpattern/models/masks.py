@@ -1,5 +1,8 @@
 """Where a rule acts: what becomes of the mask that the data give, before the rule meets it."""
 
+import itertools
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +10,12 @@ from jax import Array
 
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.padding import pad
 
 # First value of a trainable mask: nearly all, with a slope left to learn by.
 _FIRST_LOGIT = 2.0
+# How far from its edge a mask's cells are told apart, in cells.
+_REACH = 3
 
 
 class GivenMask(nn.Module):
@@ -63,8 +69,63 @@ class TrainableMask(nn.Module):
         return jax.nn.sigmoid(self.logits)
 
 
+class LearntEdge(nn.Module):
+    """m = clip(1/2 + (d + margin) / h, 0, 1): the data's mask with an edge that is learnt.
+
+    d is a cell's distance from the edge that the data draw, see `signed_distance`, h the spacing,
+    and the margin how much farther out the rule acts, in units of length: m is about the share of
+    the cell that lies within. The margin is the same for all trajectories and lattices; 0, where it
+    starts, is the data's own mask. The mask meets the state as a `TrainableMask` does.
+    """
+
+    grid: Grid
+
+    def setup(self):
+        """Makes the one parameter."""
+        self.margin = self.param("margin", nn.initializers.zeros, ())
+
+    def __call__(self, forcing: Forcing) -> Forcing:
+        """The forcing with this mask; it must have one of the data's."""
+        away = signed_distance(forcing.mask, self.grid) + self.margin
+        return forcing.replace(mask=jnp.clip(0.5 + away / min(self.grid.spacing), 0.0, 1.0))
+
+
+def signed_distance(mask: Array, grid: Grid) -> Array:
+    """How far each cell is from the edge of a mask, in units of length.
+
+    The distance between the centres of the cell and of the nearest one on the other side, less half
+    a cell, where the edge itself is; as far as 3 cells, and 3 cells where that one is farther away.
+
+    Args:
+      mask: inside where it is above 0, [*space].
+      grid: the lattice; beyond its walls the mask goes on as a coefficient does.
+
+    Returns:
+      Positive inside and negative outside, [*space].
+    """
+    inside = (mask > 0).astype(jnp.float32)
+    half = min(grid.spacing) / 2
+    bordered = pad(inside, grid.for_coefficients(), _REACH)
+    farthest = jnp.full(grid.shape, _REACH * min(grid.spacing) + half)
+    to_inside, to_outside = farthest, farthest
+    for offset in itertools.product(range(-_REACH, _REACH + 1), repeat=grid.ndim):
+        there = bordered[
+            tuple(
+                slice(_REACH + step, _REACH + step + size)
+                for step, size in zip(offset, grid.shape, strict=True)
+            )
+        ]
+        length = math.hypot(*(n * h for n, h in zip(offset, grid.spacing, strict=True)))
+        nearer = lambda known, found, length=length: jnp.where(
+            found, jnp.minimum(known, length), known
+        )
+        to_inside, to_outside = nearer(to_inside, there > 0), nearer(to_outside, there == 0)
+    return jnp.where(inside > 0, to_outside - half, half - to_inside)
+
+
 MASKS: dict[str, type[nn.Module]] = {
     "given": GivenMask,
     "soft": SoftMask,
     "trainable": TrainableMask,
+    "edge": LearntEdge,
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 from jax import Array
@@ -63,7 +64,8 @@ class ReactionDiffusionAdvection(nn.Module):
         A Runge-Kutta step of this pair gives exactly the derivatives of the same step of x.
 
         Args:
-          parameters: all of them, P numbers in all.
+          parameters: all of them, P numbers in all; those of a mask under "mask", if the forcing
+            has derivatives by them (`Forcing.mask_changes`).
           state: x [C, *space], and S as P changes of it, in the order of
             `jax.flatten_util.ravel_pytree(parameters)`.
           forcing: what acts on the lattice.
@@ -72,15 +74,31 @@ class ReactionDiffusionAdvection(nn.Module):
           The derivatives of both by time.
         """
         x, s = state
-        variations = [
-            term.variation(parameters[name], x, s, forcing) for name, term in self.terms.items()
-        ]
+        variations = {
+            name: term.variation(parameters[name], x, s, forcing)
+            for name, term in self.terms.items()
+        }
+        by_mask = self._by_mask(parameters, x, forcing)
         slopes = []
         for channel in range(len(s)):
-            response = sum(responses[channel] for responses, _ in variations)
-            own = jnp.concatenate([derivatives[channel] for _, derivatives in variations])
-            slopes.append(_inside(response + own, forcing))
+            response = sum(responses[channel] for responses, _ in variations.values())
+            own = {
+                name: _inside(derivatives[channel], forcing)
+                for name, (_, derivatives) in variations.items()
+            }
+            if by_mask is not None:
+                own["mask"] = by_mask[:, channel]
+            columns = jnp.concatenate([own[name] for name in sorted(own)])
+            slopes.append(_inside(response, forcing) + columns)
         return self.apply({"params": parameters}, x, forcing), tuple(slopes)
+
+    def _by_mask(self, parameters: Parameters, x: Array, forcing: Forcing) -> Array | None:
+        """Derivatives of the right-hand side by the parameters of a mask, [Q, C, *space]."""
+        if forcing.mask_changes is None:
+            return None
+        under = lambda mask: self.apply({"params": parameters}, x, forcing.replace(mask=mask))
+        along = lambda change: jax.jvp(under, (forcing.mask,), (change,))[1]
+        return jax.vmap(along)(forcing.mask_changes)
 
     def rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array:
         """Rates by which the linear terms multiply each mode of each channel.

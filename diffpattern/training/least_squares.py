@@ -15,7 +15,7 @@ tall-skinny QR is of Demmel, Grigori, Hoemmen, Langou (2012).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -33,6 +33,7 @@ from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import no_changes
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
 from diffpattern.rollout import Stepped, snapshots
+from diffpattern.training import groups
 from diffpattern.training.step import (
     Batch,
     Metrics,
@@ -55,6 +56,8 @@ TRIED_FACTORS = (0.04, 0.2, 1.0, 5.0, 25.0)
 RAISE_ON_REJECTION = 125.0
 # Rounding can make a parameter go to its bound and back for ever; two or three rounds are usual.
 MOST_EXCHANGES = 10
+# A step that no run comes to.
+NEVER = np.iinfo(np.int32).max
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-9, 1e9
 
 
@@ -65,16 +68,40 @@ class Fit:
     Attributes:
       damping: lambda, dimensionless: columns are scaled to norm one before it is added.
       support: which parameters are sought, [P]; the others stay as they are (see `selection`).
+      since: the step before which each stays as it is all the same, [P].
     """
 
     damping: Array
     support: Array
+    since: Array
 
     @classmethod
-    def start(cls, damping: float, parameters: Parameters) -> "Fit":
-        """Of the first step: all parameters are sought."""
-        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(count, bool))
+    def start(
+        cls, damping: float, parameters: Parameters, frozen: Sequence[str] = (), steps: int = 0
+    ) -> "Fit":
+        """Of the first step: all parameters are sought.
+
+        Args:
+          damping: the first.
+          parameters: the first.
+          frozen: groups of parameters that are not, by how their paths begin.
+          steps: for so many steps; 0: never.
+
+        Raises:
+          InputError: there are no parameters of some name, or no others.
+        """
+        field = "optimiser.levenberg_marquardt.frozen"
+        named = dict.fromkeys(frozen, steps or NEVER)
+        since = groups.spread_out(named, 0, parameters, field=field)
+        if min(jax.tree.leaves(since)) > 0:
+            raise InputError(f"{field} is {tuple(frozen)!r}, which leaves nothing to train.")
+        since = jax.tree.map(lambda array, step: jnp.full(array.shape, step), parameters, since)
+        flat = ravel_pytree(since)[0]
+        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(flat.size, bool), flat)
+
+    def sought(self, step: Array) -> Array:
+        """Which parameters a step may change, [P]."""
+        return self.support & (step >= self.since)
 
 
 def by_forward_mode(residuals: Residuals) -> Linearisation:
@@ -92,7 +119,7 @@ def by_forward_mode(residuals: Residuals) -> Linearisation:
 def by_sensitivities(
     pair: Stepped,
     times: np.ndarray,
-    acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
+    acting: Callable[[Any, Window], Forcing] = lambda parameters, window: window.forcing,
     factor: Callable[[Window], Array | float] = lambda window: 1.0,
 ) -> Linearisation:
     """Residuals and Jacobian of a PDE, by carrying its sensitivities beside its state.
@@ -103,7 +130,8 @@ def by_sensitivities(
       pair: dynamics of the state and its sensitivities, from
         `ReactionDiffusionAdvection.with_sensitivities`.
       times: of the window's snapshots, relative to the first, [L + 1].
-      acting: a window's forcing, as the rule meets it.
+      acting: (parameters, window) -> its forcing as the rule meets it, with the derivatives of a
+        mask that is learnt.
       factor: what multiplies a window's residuals, [L, 1 ..., C] or 1.
     """
 
@@ -111,7 +139,7 @@ def by_sensitivities(
         truth = jnp.moveaxis(window.values, -1, 1)
         count = ravel_pytree(parameters)[0].size
         start = truth[0], no_changes(truth[0], count)
-        forcing = acting(window.forcing)
+        forcing = acting(parameters, window)
         states, sensitivities = snapshots(pair, parameters, start, times, key, forcing)
         # Each channel's are [L, P, *space]; rows come in the order of the data, channels last.
         jacobian = jnp.moveaxis(jnp.stack(sensitivities, axis=-1), 1, -1)
@@ -125,7 +153,7 @@ def by_sensitivities(
 def derivative_fit(
     rule: Callable[[Window], ReactionDiffusionAdvection],
     interval: float,
-    acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
+    acting: Callable[[Any, Window], Forcing] = lambda parameters, window: window.forcing,
 ) -> tuple[Residuals, Linearisation]:
     """Right-hand side at the middle of two snapshots, minus their difference quotient.
 
@@ -137,24 +165,24 @@ def derivative_fit(
     Args:
       rule: the right-hand side for the lattice of a window.
       interval: between two snapshots, in units of time.
-      acting: a window's forcing, as the rule meets it.
+      acting: as of `by_sensitivities`.
     """
 
-    def midpoint(window):
+    def midpoint(parameters, window):
         first, second = jnp.moveaxis(window.values, -1, 1)
-        middle = acting(window.forcing).later(interval / 2)
+        middle = acting(parameters, window).later(interval / 2)
         counted = 1.0 if window.known is None else window.known.min()
         return (first + second) / 2, (second - first) / interval, middle, counted
 
     def residuals(parameters, window, key):
         del key
-        x, slope, forcing, counted = midpoint(window)
+        x, slope, forcing, counted = midpoint(parameters, window)
         value = rule(window).apply({"params": parameters}, x, forcing)
         return counted * (value - slope).reshape(-1)
 
     def linearise(parameters, window, key):
         del key
-        x, slope, forcing, counted = midpoint(window)
+        x, slope, forcing, counted = midpoint(parameters, window)
         count = ravel_pytree(parameters)[0].size
         pair = x, no_changes(x, 1)
         value, by_parameters = rule(window).with_sensitivities(parameters, pair, forcing)
@@ -292,7 +320,7 @@ def make_least_squares_step(
             return jax.lax.psum(sum(costs), DATA)
 
         # Columns of zeros: the parameters that they belong to stay where they are.
-        factor = factor * jnp.append(state.optimiser.support, True)
+        factor = factor * jnp.append(state.optimiser.sought(state.step), True)
         dampings = state.optimiser.damping * jnp.asarray(TRIED_FACTORS)
         trials = jax.lax.map(lambda d: damped_step(factor, d, flat, lower_flat), dampings)
         costs = jax.lax.map(cost, trials)

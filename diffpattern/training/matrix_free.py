@@ -213,7 +213,7 @@ def make_matrix_free_step(
         at_bound = (flat <= lower_flat) & (gradient > 0)
         coordinates = _coordinates(
             jnp.concatenate([gathered(part).reshape(-1, flat.size) for part in told]),
-            state.optimiser.support & ~at_bound,
+            state.optimiser.sought(state.step) & ~at_bound,
             None if rows is None else state.optimiser.damping,
             # J'J is w + 1 times a window's scale, or a bit more, where starts go on unchanged.
             tuple(

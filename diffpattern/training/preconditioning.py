@@ -37,7 +37,7 @@ def of_right_hand_side(
     cells: int,
     *,
     elapsed: float,
-    acting: Callable[[Forcing], Forcing] = lambda forcing: forcing,
+    acting: Callable[[Parameters, Window], Forcing] = lambda parameters, window: window.forcing,
 ) -> Rows:
     """Rows of elapsed * df/dp, at cells drawn from one of a window's snapshots, drawn too.
 
@@ -46,14 +46,15 @@ def of_right_hand_side(
       times: of the window's snapshots, relative to the first, [L + 1].
       cells: how many, if there are as many.
       elapsed: T, the time over which residuals feel the right-hand side.
-      acting: a window's forcing, as the rule meets it.
+      acting: (parameters, window) -> its forcing as the rule meets it, with the derivatives of a
+        mask that is learnt.
     """
 
     def rows(parameters: Parameters, window: Window, key: Array) -> Array:
         place_key, cells_key = jax.random.split(key)
         place = jax.random.randint(place_key, (), 0, len(times))
         x = jnp.moveaxis(window.values[place], -1, 0)
-        forcing = acting(window.forcing).later(jnp.asarray(times)[place])
+        forcing = acting(parameters, window).later(jnp.asarray(times)[place])
         pair = x, no_changes(x, 1)
         _, slopes = rule(window).with_sensitivities(parameters, pair, forcing)
         # A state of which a part was not seen is none.

@@ -164,14 +164,14 @@ def backwards(residuals):
 
 def toy_step(
     devices, residuals=linear, linearise=None, *, batch=None, damping=1e-3, lower=FREE, steps=1,
-    together=False, support=None,
+    together=False, support=None, frozen=(), frozen_steps=0,
 ):  # fmt: skip
     mesh = make_mesh(devices)
     linearise = linearise or least_squares.by_forward_mode(residuals)
     step = least_squares.make_least_squares_step(
         residuals, linearise, lower, mesh, seed=0, together=together
     )
-    fit = Fit.start(damping, START)
+    fit = Fit.start(damping, START, frozen, frozen_steps)
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
@@ -276,6 +276,26 @@ def test_parameters_that_are_not_sought_stay():
     found = [parameters["offset"], parameters["slope"][1]]
     np.testing.assert_allclose(found, np.linalg.lstsq(rows, y, rcond=None)[0], atol=2e-6)
     np.testing.assert_array_equal(state.optimiser.support, support)
+
+
+def test_frozen_parameters_stay_for_their_steps_and_then_follow():
+    frozen = {"frozen": ("slope",), "damping": 1e-8}
+    throughout, *_ = toy_step(2, **frozen, steps=3)
+    np.testing.assert_array_equal(throughout["slope"], START["slope"])
+    assert throughout["offset"] != START["offset"]
+    two, *_ = toy_step(2, **frozen, frozen_steps=2, steps=2)
+    np.testing.assert_array_equal(two["slope"], START["slope"])
+    three, *_ = toy_step(2, **frozen, frozen_steps=2, steps=3)
+    assert (three["slope"] != START["slope"]).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(("slopes",), "names 'slopes', but .* are offset, slope;"), (("slope", "offset"), "nothing")],
+)
+def test_what_cannot_be_frozen_is_refused(names, told):
+    with pytest.raises(InputError, match=f"levenberg_marquardt.frozen .*{told}"):
+        Fit.start(1e-3, START, names)
 
 
 def failing_beyond(reach):

@@ -50,13 +50,13 @@ def flat(parameters):
 
 def toy_step(
     devices, residuals=linear, *, damping=1e-8, lower=FREE, support=None, steps=1, together=False,
-    **options,
+    frozen=(), frozen_steps=0, **options,
 ):  # fmt: skip
     mesh = make_mesh(devices)
     step = matrix_free.make_matrix_free_step(
         residuals, lower, mesh, seed=0, together=together, **{"stopping": EXACT} | options
     )
-    fit = Fit.start(damping, START)
+    fit = Fit.start(damping, START, frozen, frozen_steps)
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
@@ -175,6 +175,12 @@ def test_parameters_that_are_not_sought_stay():
     others = np.linalg.lstsq(rows[:, support], target - rows[:, 3] * flat(START)[3])[0]
     assert found[3] == flat(START)[3]
     np.testing.assert_allclose(found[support], others, atol=1e-5)
+
+
+def test_frozen_parameters_stay_for_their_steps_and_then_follow():
+    frozen = {"frozen": ("offset",), "frozen_steps": 1}
+    assert toy_step(2, **frozen)[0][0] == START["offset"]
+    assert toy_step(2, **frozen, steps=2)[0][0] != START["offset"]
 
 
 def test_windows_that_diverge_are_left_out():
