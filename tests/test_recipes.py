@@ -96,6 +96,16 @@ GROWN = {
         },
         1.5,
     ),
+    "navier_stokes": (
+        SIMULATED
+        | QUICK
+        | {
+            "data.shape": (32, 32), "data.end_time": 1.0, "model.nca.channels": 8,
+            "model.nca.gated.hidden": (32,), "model.nca.steps_per_interval": 4,
+            "training.steps": 200, "training.pool.refresh_every": 1,
+        },
+        1.5,
+    ),
     "grow": (
         SMALL_CELLS
         | {

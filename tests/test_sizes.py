@@ -77,6 +77,7 @@ def test_training_is_that_of_each_size_apart_with_averaged_gradients(devices):
     ],
     ids=["dense", "matrix_free", "shooting"],
 )
+@pytest.mark.usefixtures("quick_compilation")
 def test_least_squares_weighs_the_windows_of_all_sizes_alike(form):
     """The loss is the mean of both, it falls for both, and devices make no difference."""
     form = {f"optimiser.levenberg_marquardt.{name}": value for name, value in form.items()}
