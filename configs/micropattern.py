@@ -32,8 +32,8 @@ def get_config():
 
     config.model.mask = "edge"
     squares = config.optimiser.levenberg_marquardt
-    squares.frozen, squares.frozen_steps = ("mask",), 12
+    squares.frozen, squares.frozen_steps = ("mask",), 6
 
-    config.training.batch, config.training.window, config.training.steps = 8, 4, 18
+    config.training.batch, config.training.window, config.training.steps = 8, 4, 12
     config.training.checkpoint_every = 6
     return config

@@ -10,7 +10,7 @@ what the automaton does otherwise than a PDE of that form. Windows span three in
 automaton fires at random, and over one that weighs as much as what the rule does wrong.
 
 On unseen starts of nca_gray_scott.py's automaton, NRMSE at t = 512: 0.16 for A and 0.19 for B
-(persistence: 1.2 and 1.2; two rollouts of the automaton itself that differ by chance: 0.04 and 0.05);
+(persistence: 1.2 and 1.2; two rollouts of the automaton that differ by chance: 0.04 and 0.05);
 wavelengths are 1.0% and 2.4% too short. D is 0.105 and 0.048, where the automaton's own teacher had
 0.1 and 0.05. 5 minutes from the command to the report, while three other programs shared the two
 cores.

@@ -13,6 +13,7 @@ from diffpattern.data import windows
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.models import monomials
 from diffpattern.models.diffusion import LinearDiffusion
+from diffpattern.models.masks import LearntEdge
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.reaction import PolynomialReaction
 from diffpattern.prediction import spread
@@ -56,12 +57,17 @@ def read(
     Returns:
       {"diffusion": {species: number}, "diffusion_standard_error": likewise, "equation": {species:
       [{"term", "coefficient", "standard_error", "determined"}, ...]}, "left_out": {species: [term,
-      ...]}}, empty where the rule has no such thing. A standard error is None where the data do not
+      ...]}, "edge": {"coefficient", "standard_error"}, the margin of a mask whose edge is learnt},
+      empty where the rule has no such thing. A standard error is None where the data do not
       determine the coefficient, and where the rule has too many parameters for a dense Jacobian;
       "determined" says, unless that is so, that the value is more than two standard errors away
       from zero. Terms that were left out are no part of the equation.
     """
     found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
+    found["edge"] = {}
+    if isinstance(sought.mask, LearntEdge):
+        margin = float(parameters["mask"]["margin"])
+        found["edge"] = {"coefficient": margin, "standard_error": None}
     rule = sought.rule
     if not isinstance(rule, ReactionDiffusionAdvection):
         return found
@@ -70,8 +76,10 @@ def read(
     diffusion, polynomial = terms.get(LinearDiffusion), terms.get(PolynomialReaction)
 
     def readings(parameters: Parameters) -> dict[str, Array]:
-        """The numbers that are told: coefficients of diffusion [C] and of a polynomial [C, M]."""
+        """The numbers told: of diffusion [C], of a polynomial [C, M] and of an edge []."""
         numbers = {}
+        if found["edge"]:
+            numbers["edge"] = parameters["mask"]["margin"]
         if diffusion:
             numbers["diffusion"] = parameters[diffusion]["coefficient"]
         if polynomial:
@@ -101,6 +109,8 @@ def read(
         found["diffusion_standard_error"] = {
             name: _finite(error) for name, error in zip(species, errors["diffusion"], strict=True)
         }
+    if found["edge"]:
+        found["edge"]["standard_error"] = _finite(errors["edge"])
     names, nothing = (), np.zeros((len(species), 0))
     if polynomial:
         powers = monomials.exponents(len(species), 0, rule.terms[polynomial].order)

@@ -1,5 +1,7 @@
 """Standard errors are those of fits to other data, however the residuals hang together."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -149,13 +151,27 @@ def test_windows_drawn_twice_are_one_observation(run):
 
 
 def test_rules_without_coefficients_have_nothing_to_read():
-    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
+    names = "diffusion", "diffusion_standard_error", "equation", "left_out", "edge"
+    nothing = {name: {} for name in names}
     run = tiny.Run(tiny.config(**{"model.name": "nca", "optimiser.name": "nadam"}), tiny.data(), 1)
     assert read(run) == nothing
     run = tiny.Run(tiny.config(**{"model.rda.terms": ("network", "diffusion")}), tiny.data(), 1)
     found = read(run)
     assert found["equation"] == found["diffusion_standard_error"] == {}
     assert found["diffusion"] == pytest.approx({"A": 0.05, "B": 0.05})
+
+
+@pytest.mark.slow
+def test_the_margin_of_a_learnt_edge_is_read_with_its_error():
+    data = tiny.data()
+    mask = np.zeros((3, 8, 8), np.float32)
+    mask[:, 2:7, 1:6] = 1.0
+    masked = dataclasses.replace(data, values=data.values * mask[:, None, ..., None], mask=mask)
+    fields = {"model.mask": "edge", "data.mask": "ellipse", "model.rda.polynomial.order": 1}
+    run = tiny.Run(tiny.config(**fields), masked, 1)
+    run.state.parameters["mask"]["margin"] = run.state.parameters["mask"]["margin"] + 0.25
+    edge = read(run)["edge"]
+    assert edge["coefficient"] == 0.25 and 0 < edge["standard_error"] < 10
 
 
 def test_a_rule_of_very_many_parameters_has_no_standard_errors(run, monkeypatch):

@@ -88,7 +88,7 @@ ROWS = {
 
 
 def data(fields, *shape):
-    """A trajectory of three snapshots that fade and drift a little; with a mask, where asked for."""
+    """A trajectory of three snapshots that fade and drift a little, in a mask if asked for."""
     start = np.random.default_rng(0).uniform(0.2, 0.8, (*shape, 2))
     values = np.stack([start, 0.9 * start + 0.02, 0.8 * start + 0.05])[None]
     mask = np.ones((1, *shape)) if "data.mask" in fields else None

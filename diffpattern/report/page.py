@@ -236,6 +236,11 @@ def _rule(report: RunReport) -> str:
         for name in report.species
         if name in diffusion or name in equation
     )
+    if edge := report.scores.get("edge"):
+        parts.append(
+            f"<p>The edge of its mask lies {mathematics.coefficient(edge)} farther out than the "
+            f"data's (standard error {mathematics.standard_error(edge)}).</p>"
+        )
     if tables:
         parts.append(f"<div class='tables'>{tables}</div>")
         parts.append(

@@ -64,7 +64,10 @@ def _until(time: float | None) -> str:
 
 
 def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
-    """Diffusion coefficients and the terms of the reaction, each with its standard error."""
+    """Where a mask's edge is, diffusion, and the terms of the reaction, with standard errors."""
+    if edge := scores["edge"]:
+        written = _with_error(edge["coefficient"], edge["standard_error"])
+        yield f"edge: {written} farther out than the data's"
     errors = scores["diffusion_standard_error"]
     for name, coefficient in scores["diffusion"].items():
         yield f"diffusion of {name}: {_with_error(coefficient, errors.get(name))}"

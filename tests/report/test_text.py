@@ -32,7 +32,8 @@ def make_scores(error, **found):
         [truth.values + error], [truth], training_mean=[0.0, 0.0], floor=[0.05, 0.05], threshold=0.2
     )
     summary |= scores.patterns([truth.values + error], [truth], {"B": 0.5})
-    nothing = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
+    names = "diffusion", "diffusion_standard_error", "equation", "left_out", "edge"
+    nothing = {name: {} for name in names}
     return summary | {"step": 12} | nothing | found
 
 
@@ -50,6 +51,11 @@ def test_a_prediction_that_is_not_finite_is_inf_and_lost():
     shown = text.table(make_scores(np.inf))
     assert re.search(r"t = 16 +inf  \(inf to inf\)", shown)
     assert len(re.findall(r"valid +0  \(0 to 0\)", shown)) == 2
+
+
+def test_an_edge_is_told_with_its_error():
+    edge = {"coefficient": -0.0123, "standard_error": 0.0021}
+    assert "edge: -0.0123 +- 0.0021 farther out" in text.table(make_scores(0.01, edge=edge))
 
 
 def test_coefficients_end_with_the_digits_of_their_errors():
