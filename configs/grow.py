@@ -1,7 +1,7 @@
 """A picture that grows out of one cell, keeps its shape, and heals: the logo of scikit-image.
 
 An automaton of 16 channels, of which red, green, blue and alpha are seen, learns to make the logo's
-disc out of a seed in 64 to 96 steps, and from a pool of what it has made before to hold and to
+disc out of a seed in 80 to 96 steps, and from a pool of what it has made before to hold and to
 restore it: in each batch the worst lattice begins anew and some older ones lose a disc.
 
 After Mordvintsev et al., "Growing neural cellular automata", Distill (2020).
@@ -18,26 +18,27 @@ def get_config():
     images = config.data.images
     images.train = ("skimage:logo",)
     images.mask, images.exterior = "ellipse", "cleared"
-    images.downsample, images.crop = 13, 48
-    images.first_frame, images.interval = "alpha", 80.0
+    images.downsample, images.crop = 16, 32
+    images.first_frame, images.interval = "alpha", 88.0
     images.boundary = ("zero",)
 
     config.model.name = "nca"
     config.model.nca.channels = 16
     config.model.nca.stencils.kernels = ("identity", "gradient")
-    config.model.nca.network.hidden = (64,)
+    config.model.nca.network.hidden = (96,)
     config.model.nca.finishing = ("alive",)
-    config.model.nca.steps_per_interval, config.model.nca.step_jitter = 80, 16
+    config.model.nca.steps_per_interval, config.model.nca.step_jitter = 88, 8
 
     config.training.starts = "pool"
     config.training.pool.slots, config.training.pool.at_end = 32, "stay"
-    config.training.pool.replace_worst = 1
+    config.training.pool.replace_worst, config.training.pool.reset = 1, 0.3
     config.augmentation.damage = 0.3
 
     config.optimiser.name = "adam"
     optax = config.optimiser.optax
     optax.learning_rate, optax.normalise_blocks, optax.clip_norm = 2e-3, True, 0.0
-    optax.warmup_steps, optax.decay_steps, optax.final_fraction = 10, 4000, 0.05
+    optax.schedule, optax.final_fraction = "exponential", 0.05
+    optax.warmup_steps, optax.decay_steps, optax.average_decay = 50, 4000, 0.99
 
     config.training.steps, config.training.batch = 4000, 8
     config.training.checkpoint_every, config.training.log_every = 250, 10

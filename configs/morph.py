@@ -1,7 +1,7 @@
 """One picture becomes another, and then a third that stays: three grey pictures of scikit-image.
 
-An automaton of 16 channels, of which one is seen, makes bricks out of the cameraman and the moon
-out of bricks, 48 steps each, and then holds it. It trains on a pool of what it has made before,
+An automaton of 16 channels, of which one is seen, makes bricks out of gravel and a cameraman out
+of bricks, 48 steps each, and then holds him. It trains on a pool of what it has made before,
 whose slots stay at the last picture.
 """
 
@@ -14,8 +14,8 @@ def get_config():
 
     config.data.name = "images"
     images = config.data.images
-    images.train = (("skimage:camera", "skimage:brick", "skimage:moon"),)
-    images.downsample, images.interval = 16, 48.0
+    images.train = (("skimage:gravel", "skimage:brick", "skimage:camera"),)
+    images.downsample, images.crop, images.interval = 8, 32, 48.0
 
     config.model.name = "nca"
     config.model.nca.channels = 16
@@ -31,8 +31,9 @@ def get_config():
     config.optimiser.name = "adam"
     optax = config.optimiser.optax
     optax.learning_rate, optax.normalise_blocks, optax.clip_norm = 2e-3, True, 0.0
-    optax.warmup_steps, optax.decay_steps, optax.final_fraction = 10, 4000, 0.05
+    optax.warmup_steps, optax.decay_steps, optax.final_fraction = 10, 2500, 0.05
+    optax.average_decay = 0.99
 
-    config.training.steps, config.training.batch = 4000, 8
+    config.training.steps, config.training.batch = 2500, 8
     config.training.checkpoint_every, config.training.log_every = 250, 10
     return config
