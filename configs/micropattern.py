@@ -7,7 +7,7 @@ Levenberg-Marquardt, in windows that begin where both were seen; once it is ther
 lies is learnt with it.
 
 NRMSE on unseen, clean starts at t = 24: 0.020 for u and for v (persistence: 0.97 and 1.2),
-wavelengths as of the truth to 0.4%. D is 0.505 +- 0.003 and 10.2 +- 0.1 (truth: 0.5 and 10), and the
+wavelengths as of the truth to 0.4%. D is 0.505 +- 0.003 and 10.2 +- 0.1 (truth: 0.5 and 10); the
 edge is found where it was drawn, -0.00001 +- 0.0015 cells farther out. 24 minutes from the command
 to the report, while three or four other programs shared the two cores.
 """
