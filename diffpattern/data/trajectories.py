@@ -152,7 +152,11 @@ class Trajectories:
             times = np.broadcast_to(times, (len(self.values), *times.shape))
         first = np.full(len(self.values), self.times[0], np.float32)
         return Forcing(
-            take(first), take(self.mask), take(environment), take(self.inputs), take(times)
+            time=take(first),
+            mask=take(self.mask),
+            environment=take(environment),
+            inputs=take(self.inputs),
+            input_times=take(times),
         )
 
     def in_units(self, values: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ class Forcing:
       time: of the state, in the data's units of time; a scalar.
       mask: where there is anything at all, [*space], 1 inside and 0 outside; None: everywhere. The
         state is zero outside, and no flux passes the edge.
-      mask_changes: derivatives of a mask that is learnt by its parameters, [Q, *space], for those
-        who carry sensitivities to them; None: the mask is nobody's parameter.
       environment: fields that a rule sees beside the state's channels and never changes,
         [E, *space]; None: there are none.
       inputs: numbers that all cells are told alike (the index of a target, a dose), [I]; with
@@ -22,14 +20,16 @@ class Forcing:
       input_times: increasing times of the table's rows, [S]; between them the inputs go on
         linearly, before and after they stay as in the first and the last row. None: the inputs
         are constant.
+      mask_changes: derivatives of a mask that is learnt by its parameters, [Q, *space], for those
+        who carry sensitivities to them; None: the mask is nobody's parameter.
     """
 
     time: Array | float = 0.0
     mask: Array | None = None
-    mask_changes: Array | None = None
     environment: Array | None = None
     inputs: Array | None = None
     input_times: Array | None = None
+    mask_changes: Array | None = None
 
     def later(self, elapsed: Array | float) -> "Forcing":
         """The circumstances `elapsed` units of time from now."""
