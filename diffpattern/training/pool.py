@@ -166,6 +166,8 @@ class Pool:
     def lost(self, losses: Array, weights: Array) -> Array:
         """Which of the losses of the windows on this device are the batch's worst.
 
+        Of equal losses the first, or a rule without chance would send all slots back.
+
         Args:
           losses: of the windows on this device.
           weights: 0 for windows that only fill the batch up.
@@ -174,7 +176,9 @@ class Pool:
         if not self.replace_worst:
             return jnp.zeros(losses.shape, bool)
         everybody = jax.lax.all_gather(losses, DATA, tiled=True)
-        return losses >= jnp.sort(everybody)[-self.replace_worst]
+        worst = jnp.argsort(-everybody)[: self.replace_worst]
+        here = jax.lax.axis_index(DATA) * len(losses) + jnp.arange(len(losses))
+        return (here[:, None] == worst).any(axis=1)
 
     def _begin(self, whole: Window, key: Array) -> tuple[Array, Array]:
         """A lattice at its beginning in a trajectory [T, *space, C], and where that is."""

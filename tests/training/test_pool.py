@@ -119,6 +119,9 @@ def test_the_worst_of_the_whole_batch_are_lost_on_any_number_of_devices():
         spread = jax.jit(on_mesh(pool.lost, mesh, (SPREAD, SPREAD), SPREAD))
         lost = spread(put(losses, mesh, SPREAD), put(jnp.ones(8), mesh, SPREAD))
         np.testing.assert_array_equal(np.flatnonzero(lost), [1, 3, 4])
+        # Of equal ones, which a rule without chance makes of equal slots, no more than asked for.
+        equal = spread(put(jnp.ones(8), mesh, SPREAD), put(jnp.ones(8), mesh, SPREAD))
+        np.testing.assert_array_equal(np.flatnonzero(equal), [0, 1, 2])
 
 
 NCA = {
