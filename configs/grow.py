@@ -4,6 +4,11 @@ An automaton of 16 channels, of which red, green, blue and alpha are seen, learn
 disc out of a seed in 80 to 96 steps, and from a pool of what it has made before to hold and to
 restore it: in each batch the worst lattice begins anew and some older ones lose a disc.
 
+A run that was stopped after 3250 of its 4000 steps makes the logo in 96 steps with a mean square
+error of 0.005 over red, green, blue and alpha (median of 24 seeds; 0.39 of an empty lattice), 0.001
+at step 1000, and 0.002 when 200 steps have passed since half of it was erased. One seed in 24 dies
+out; where nobody lives there is no gradient to learn from.
+
 After Mordvintsev et al., "Growing neural cellular automata", Distill (2020).
 """
 

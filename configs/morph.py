@@ -2,7 +2,11 @@
 
 An automaton of 16 channels, of which one is seen, makes bricks out of gravel and a cameraman out
 of bricks, 48 steps each, and then holds him. It trains on a pool of what it has made before,
-whose slots stay at the last picture.
+whose slots stay at the last picture. All cells fire at once: that makes pictures sharp.
+
+A run of 1500 steps with more slots that begin anew (`training.pool.reset` 0.3) came to mean square
+errors of 2.5e-5 for the bricks and 3.8e-4 for the cameraman at their times (of the pictures' means:
+0.0054 and 0.068), and to 0.033 for him at ten times his time.
 """
 
 from diffpattern.configs import default
@@ -21,12 +25,14 @@ def get_config():
     config.model.nca.channels = 16
     config.model.nca.stencils.kernels = ("identity", "gradient", "laplacian")
     config.model.nca.network.hidden = (96,)
-    config.model.nca.steps_per_interval = 48
+    config.model.nca.fire_rate, config.model.nca.steps_per_interval = 1.0, 48
+
+    config.loss.l2, config.loss.euclidean = 0.0, 1.0
 
     config.training.starts = "pool"
     config.training.pool.slots, config.training.pool.at_end = 8, "stay"
     config.training.pool.replace_worst = 1
-    config.training.pool.reset = 0.1
+    config.training.pool.reset = 0.2
 
     config.optimiser.name = "adam"
     optax = config.optimiser.optax
