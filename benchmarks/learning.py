@@ -70,7 +70,7 @@ def config_of(name: str) -> ConfigDict:
         if nca.change in ("network", "gated"):
             nca[nca.change].hidden = (32,)
         elif nca.change == "kan":
-            nca.kan.hidden, nca.kan.bases = (8,), 5
+            nca.kan.hidden = (12,)
         config.training.window, config.training.steps = 4, 800
         optax.learning_rate, optax.warmup_steps, optax.decay_steps = 5e-3, 10, 800
         return config

@@ -282,9 +282,10 @@ def test_a_run_tells_what_it_does(trained):
 
 def test_tensorflow_is_imported_beside_training_only(trained):
     notes = re.findall(r"SPY (.*)", trained[1].stdout)
-    assert notes[0] == "compiles without"
-    assert len(notes) == 2
-    assert "MainThread" not in notes[1]
+    # By a thread of its own, which may be quicker or slower than the trainer comes to compile.
+    (imported,) = (note for note in notes if note.startswith("imports"))
+    assert "MainThread" not in imported
+    assert len(notes) == 2 and any(note.startswith("compiles") for note in notes)
     names = [path.name for path in (trained[0] / "metrics").iterdir()]
     assert any(name.startswith("events.out.tfevents") for name in names)
 

@@ -176,6 +176,7 @@ def test_a_pde_learns_from_an_automaton(tmp_path):
     fields = {
         "data.run.folder": str(tmp_path / "automaton"), "data.run.end_time": 4.0,
         "data.run.train": 4, "data.run.validation": 1, "data.run.test": 1, "training.steps": 6,
+        "training.window": 1,
         "training.batch": 4, "mesh.data": 2, "solver.dt": 0.5,
     }  # fmt: skip
     scores = follow("nca_to_pde", tmp_path / "run", tmp_path / "data", fields)
