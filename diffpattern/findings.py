@@ -63,8 +63,8 @@ def read(
       "determined" says, unless that is so, that the value is more than two standard errors away
       from zero. Terms that were left out are no part of the equation.
     """
-    found = {"diffusion": {}, "diffusion_standard_error": {}, "equation": {}, "left_out": {}}
-    found["edge"] = {}
+    kinds = "diffusion", "diffusion_standard_error", "equation", "left_out", "edge"
+    found: dict[str, Any] = {name: {} for name in kinds}
     if isinstance(sought.mask, LearntEdge):
         margin = float(parameters["mask"]["margin"])
         found["edge"] = {"coefficient": margin, "standard_error": None}

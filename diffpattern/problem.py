@@ -127,13 +127,13 @@ class Problem:
 
     def met_by_sensitivities(self, parameters: Parameters, window: Window) -> Forcing:
         """The forcing of a window as the rule meets it, with a learnt mask's derivatives."""
-        mask = self.of_size(window.size).mask
+        here = self.of_size(window.size)
+        forcing = here.acting(parameters, window.forcing)
         flat, unravel = ravel_pytree(parameters.get("mask", {}))
-        acting = lambda flat: mask.apply({"params": unravel(flat)}, window.forcing)
         if not flat.size:
-            return acting(flat)
-        changes = jax.jacfwd(lambda flat: acting(flat).mask)(flat)
-        return acting(flat).replace(mask_changes=jnp.moveaxis(changes, -1, 0))
+            return forcing
+        mask = lambda flat: here.acting({"mask": unravel(flat)}, window.forcing).mask
+        return forcing.replace(mask_changes=jnp.moveaxis(jax.jacfwd(mask)(flat), -1, 0))
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`."""

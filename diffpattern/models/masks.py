@@ -1,7 +1,6 @@
 """Where a rule acts: what becomes of the mask that the data give, before the rule meets it."""
 
-import itertools
-import math
+import functools
 
 import flax.linen as nn
 import jax
@@ -11,6 +10,7 @@ from jax import Array
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import pad
+from diffpattern.grid.slices import shifted
 
 # First value of a trainable mask: nearly all, with a slope left to learn by.
 _FIRST_LOGIT = 2.0
@@ -103,24 +103,21 @@ def signed_distance(mask: Array, grid: Grid) -> Array:
     Returns:
       Positive inside and negative outside, [*space].
     """
-    inside = (mask > 0).astype(jnp.float32)
-    half = min(grid.spacing) / 2
-    bordered = pad(inside, grid.for_coefficients(), _REACH)
-    farthest = jnp.full(grid.shape, _REACH * min(grid.spacing) + half)
-    to_inside, to_outside = farthest, farthest
-    for offset in itertools.product(range(-_REACH, _REACH + 1), repeat=grid.ndim):
-        there = bordered[
-            tuple(
-                slice(_REACH + step, _REACH + step + size)
-                for step, size in zip(offset, grid.shape, strict=True)
-            )
-        ]
-        length = math.hypot(*(n * h for n, h in zip(offset, grid.spacing, strict=True)))
-        nearer = lambda known, found, length=length: jnp.where(
-            found, jnp.minimum(known, length), known
-        )
-        to_inside, to_outside = nearer(to_inside, there > 0), nearer(to_outside, there == 0)
-    return jnp.where(inside > 0, to_outside - half, half - to_inside)
+    inside = pad((mask > 0).astype(jnp.float32), grid.for_coefficients(), _REACH) > 0
+    cell = min(grid.spacing)
+
+    def to_nearest(there: Array) -> Array:
+        """Distance of each cell from the nearest of those [*bordered], axis by axis."""
+        squared = jnp.where(there, 0.0, jnp.inf)
+        for axis, spacing in zip(range(-grid.ndim, 0), grid.spacing, strict=True):
+            along = [
+                shifted(squared, axis, step, _REACH) + (step * spacing) ** 2
+                for step in range(-_REACH, _REACH + 1)
+            ]
+            squared = functools.reduce(jnp.minimum, along)
+        return jnp.minimum(jnp.sqrt(squared), (_REACH + 0.5) * cell)
+
+    return jnp.where(mask > 0, to_nearest(~inside) - cell / 2, cell / 2 - to_nearest(inside))
 
 
 MASKS: dict[str, type[nn.Module]] = {
