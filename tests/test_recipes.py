@@ -52,10 +52,10 @@ FITTED = {
         | {
             "data.end_time": 256.0,
             "training.continuation_steps": 4,
-            "training.steps": 14,
-            "training.checkpoint_every": 14,
+            "training.steps": 24,
+            "training.checkpoint_every": 24,
         },
-        3.0,
+        10.0,
     ),
     "pde_fine": (SIMULATED | {"data.end_time": 128.0, "training.batch": 8}, 10.0),
     "pde_large": (
