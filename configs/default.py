@@ -236,8 +236,9 @@ def get_config() -> ConfigDict:
     # Steps between two snapshots; in training as many more or fewer, drawn each time.
     nca.steps_per_interval = 16
     nca.step_jitter = 0
-    # Standard deviation of the noise that hidden channels start from.
-    nca.start_noise = 0.0
+    # Hidden channels start from zero, or from the values of the channel that tells who is alive, so
+    # that a seed is a one in all of them; then with noise of this standard deviation.
+    nca.start_alive, nca.start_noise = False, 0.0
 
     # --- Solver of a PDE -------------------------------------------------------------------------
     config.solver = solver = ConfigDict()

@@ -58,9 +58,10 @@ class Problem:
       with_sensitivities: the dynamics of a state and its sensitivities, where the rule has the
         structure for it.
       channels: of a lattice; the species come first, the rest is hidden.
-      start_noise: standard deviation of the noise that hidden channels start from.
       statistics: of the data that it is to reproduce; what stands here is for their first lattice.
       on: the same problem for another lattice.
+      start_alive: the species whose values hidden channels start from; None: zero.
+      start_noise: standard deviation of the noise that is added to them.
       channel_weights, time_weights: of the residuals, see `training.weighting`.
     """
 
@@ -71,9 +72,10 @@ class Problem:
     trained: Dynamics
     with_sensitivities: Stepped | None
     channels: int
-    start_noise: float
     statistics: Statistics
     on: Callable[[Grid], "Problem"]
+    start_alive: int | None = None
+    start_noise: float = 0.0
     channel_weights: tuple[float, ...] = ()
     time_weights: tuple[float, ...] = ()
 
@@ -115,11 +117,13 @@ class Problem:
 
     def complete(self, start: Array, key: Array) -> Array:
         """A lattice of the species [*space, C] with the hidden channels behind them."""
-        space, hidden = start.shape[:-1], self.channels - start.shape[-1]
-        if hidden and self.start_noise:
-            noise = self.start_noise * jax.random.normal(key, (*space, hidden))
-            return jnp.concatenate([start, noise.astype(start.dtype)], axis=-1)
-        return jnp.pad(start, [(0, 0)] * len(space) + [(0, hidden)]) if hidden else start
+        shape = (*start.shape[:-1], self.channels - start.shape[-1])
+        hidden = jnp.zeros(shape, start.dtype)
+        if self.start_alive is not None:
+            hidden += start[..., self.start_alive, None]
+        if self.start_noise:
+            hidden += (self.start_noise * jax.random.normal(key, shape)).astype(start.dtype)
+        return jnp.concatenate([start, hidden], axis=-1)
 
     def acting(self, parameters: Parameters, forcing: Forcing) -> Forcing:
         """The forcing as the rule meets it, the mask's own kind of it."""
@@ -213,10 +217,10 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         )
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
-        parts = _automaton_dynamics(rule, config.model.nca, statistics)
+        parts = _of_automaton(rule, config.model.nca, statistics)
     else:
         rule, channels = rules.pde(config.model, statistics), len(statistics.species)
-        parts = _pde_dynamics(
+        parts = _of_pde(
             rule, config.solver, statistics, devices, _is_masked(config, statistics)
         )
         if config.model.mask == "trainable":
@@ -247,7 +251,6 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         mask=mask,
         initialise=jax.jit(initialise, static_argnums=0),
         channels=channels,
-        start_noise=config.model.nca.start_noise,
         statistics=statistics,
         on=lambda grid: problem if grid == statistics.grid else elsewhere(grid),
         channel_weights=tuple(config.loss.channel_weights),
@@ -262,24 +265,37 @@ def whitened_degrees(config: ConfigDict) -> tuple[int, ...]:
     return tuple(sorted({1, *rules.orders(config.model)}))
 
 
-def _automaton_dynamics(
-    rule: nn.Module, fields: ConfigDict, statistics: Statistics
-) -> dict[str, Any]:
+def _of_automaton(rule: nn.Module, fields: ConfigDict, statistics: Statistics) -> dict[str, Any]:
+    """What an automaton's problem has."""
+    if fields.start_alive and fields.alive.channel >= len(statistics.species):
+        raise InputError(
+            "model.nca.start_alive lets hidden channels start from the data's channel "
+            f"{fields.alive.channel} (model.nca.alive.channel), but the data have "
+            f"{len(statistics.species)}, counted from 0."
+        )
     steps = Stepped(
         lambda parameters, x, key, forcing: rule.apply({"params": parameters}, x, key, forcing),
         statistics.interval / fields.steps_per_interval,
     )
     trained = Jittered(steps, fields.step_jitter) if fields.step_jitter else steps
-    return {"dynamics": steps, "trained": trained, "with_sensitivities": None}
+    return {
+        "dynamics": steps,
+        "trained": trained,
+        "with_sensitivities": None,
+        "start_alive": fields.alive.channel if fields.start_alive else None,
+        "start_noise": fields.start_noise,
+    }
 
 
-def _pde_dynamics(
+def _of_pde(
     rule: ReactionDiffusionAdvection,
     fields: ConfigDict,
     statistics: Statistics,
     devices: int,
     masked: bool,
 ) -> dict[str, Any]:
+    """What a PDE's problem has."""
+
     def right_hand_side(parameters, x, forcing):
         return rule.apply({"params": parameters}, x, forcing)
 

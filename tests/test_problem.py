@@ -110,6 +110,18 @@ def test_hidden_channels_start_at_zero_and_are_kept_back():
     assert np.abs(x[2:]).max() > 0
 
 
+def test_hidden_channels_start_from_who_is_alive_and_with_noise():
+    alive = NCA | {"model.nca.start_alive": True, "model.nca.alive.channel": 1}
+    start = jnp.asarray(tiny.data().values[0, 0])
+    whole = build(**alive).complete(start, KEY)
+    np.testing.assert_array_equal(whole[..., :2], start)
+    for channel in range(2, 5):
+        np.testing.assert_array_equal(whole[..., channel], start[..., 1])
+    noisy = build(**alive, **{"model.nca.start_noise": 0.1}).complete(start, KEY)
+    assert 0.05 < np.std(noisy[..., 2:] - start[..., 1:]) < 0.2
+    np.testing.assert_array_equal(build(**alive).complete(whole, KEY), whole)
+
+
 def test_a_pde_with_the_coefficients_of_the_truth_predicts_the_data():
     system, data = GrayScott(), tiny.data()
     names = monomials.names(monomials.exponents(2, 0, 3), ("A", "B"))
@@ -202,6 +214,7 @@ def test_whitened_degrees(order, degrees):
             ADAPTIVE | {"solver.name": "euler"},
             r"solver.name is 'euler', but adaptive steps \(solver.dt=0\) take one of tsit5",
         ),
+        (NCA | {"model.nca.start_alive": True}, r"data's channel 3 .* but the data have 2"),
         (NCA | {"model.nca.channels": 1}, "model.nca.channels is 1, but the data have 2 species"),
     ],
 )
