@@ -151,8 +151,8 @@ def check(config: ConfigDict) -> None:
         reason = None
         if config.model.name == "nca":
             reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
-        elif config.model.mask == "trainable":
-            reason = "model.mask is 'trainable', which a right-hand side is not fitted with"
+        elif MASKS[mask := config.model.mask].by_cell:
+            reason = f"model.mask is {mask!r}, which a right-hand side is not fitted with"
         elif frozen := config.optimiser.optax.frozen:
             reason = f"optimiser.optax.frozen is {frozen!r}, and that fit moves all parameters"
         elif frozen := config.optimiser.levenberg_marquardt.frozen:
@@ -429,7 +429,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "training.inner.rate", "training.inner.steps is 0"
     if not config.augmentation.noise:
         yield "augmentation.noise_on", "augmentation.noise is 0"
-    if model.mask != "trainable":
+    if not MASKS[model.mask].by_cell:
         yield "regulariser.coverage", f"model.mask is {model.mask!r}, and nothing to learn"
     if unmasked := _unmasked(config.data):
         yield "regulariser.outside", f"{unmasked}, so nothing is outside"

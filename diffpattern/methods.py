@@ -103,6 +103,7 @@ def make_training(
     if config.optimiser.name == "levenberg_marquardt":
         fields = config.optimiser.levenberg_marquardt
         check_size(config, initial)
+        sought_from = least_squares.first_steps(initial, fields.frozen, fields.frozen_steps)
 
         def step_over(length: float) -> Step:
             times = continuation.elapsed(length, interval)
@@ -113,15 +114,14 @@ def make_training(
                 sought.linearisation(times),
                 lower,
                 rows=rows,
+                sought_from=sought_from,
                 **options,
             )
 
         return Training(
             step_over,
             window,
-            lambda: least_squares.Fit.start(
-                fields.damping, initial, fields.frozen, fields.frozen_steps
-            ),
+            lambda: least_squares.Fit.start(fields.damping, initial),
             start_pool=lambda batch: (),
             is_lost=lambda metrics: bool(metrics["diverged"] == 1),
             patience=MOST_DIVERGED,
@@ -227,7 +227,7 @@ def rough_rows(
     """
     count = sum(leaf.size for leaf in jax.tree.leaves(lower))
     # A mask of as many parameters as there are cells acts through all terms, cell by cell.
-    known = isinstance(sought.rule, ReactionDiffusionAdvection) and config.model.mask != "trainable"
+    known = isinstance(sought.rule, ReactionDiffusionAdvection) and not sought.mask.by_cell
     if not known or count > MOST_PRECONDITIONED:
         return None
     per_window = config.training.batch * len(sought.statistics.species)

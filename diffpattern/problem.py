@@ -203,16 +203,16 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         does not divide the data's interval.
     """
     mask = MASKS[config.model.mask](statistics.grid)
-    if config.model.mask == "edge" and not statistics.masked:
+    if mask.needs_data and not statistics.masked:
         raise InputError(
-            "model.mask is 'edge', which moves the edge of the data's mask, but the data have no "
-            "mask; give them one (data.mask), or take 'trainable'."
+            f"model.mask is {config.model.mask!r}, which begins with the data's mask, but the data "
+            "have none; give them one (data.mask), or take 'trainable'."
         )
-    if config.model.mask == "trainable" and statistics.grid.shape not in statistics.sizes:
+    if mask.by_cell and statistics.grid.shape not in statistics.sizes:
         trained = ", ".join("x".join(map(str, size)) for size in statistics.sizes)
         raise InputError(
-            "model.mask is 'trainable', one number for each cell, so the rule knows no other "
-            f"lattices than it was trained on, {trained}, and none of "
+            f"model.mask is {config.model.mask!r}, one number for each cell, so the rule knows no "
+            f"other lattices than it was trained on, {trained}, and none of "
             f"{'x'.join(map(str, statistics.grid.shape))}."
         )
     if config.model.name == "nca":
@@ -221,9 +221,13 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
     else:
         rule, channels = rules.pde(config.model, statistics), len(statistics.species)
         parts = _of_pde(
-            rule, config.solver, statistics, devices, _is_masked(config, statistics)
+            rule,
+            config.solver,
+            statistics,
+            devices,
+            masked=mask.binds and (statistics.masked or mask.by_cell),
         )
-        if config.model.mask == "trainable":
+        if mask.by_cell:
             # Its parameters act through every term, whose own structure does not know of it.
             parts["with_sensitivities"] = None
 
@@ -335,13 +339,6 @@ def _of_pde(
 def solver_names() -> tuple[str, ...]:
     """All solvers of a PDE by name."""
     return tuple(dict.fromkeys((*explicit.NAMES, *spectral.NAMES, *adaptive.NAMES)))
-
-
-def _is_masked(config: ConfigDict, statistics: Statistics) -> bool:
-    """Whether the rule meets a mask that binds it."""
-    return config.model.mask == "trainable" or (
-        config.model.mask in ("given", "edge") and statistics.masked
-    )
 
 
 def given(statistics: Statistics) -> Forcing:

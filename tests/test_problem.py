@@ -178,7 +178,7 @@ def test_sensitivities_to_a_learnt_edge_are_those_of_forward_mode():
 
 
 def test_an_edge_needs_a_mask():
-    with pytest.raises(InputError, match="model.mask is 'edge', .* no mask; give them one"):
+    with pytest.raises(InputError, match="model.mask is 'edge', .* data have none; give them one"):
         build(**{"model.mask": "edge"})
 
 

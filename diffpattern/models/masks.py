@@ -1,4 +1,12 @@
-"""Where a rule acts: what becomes of the mask that the data give, before the rule meets it."""
+"""Where a rule acts: what becomes of the mask that the data give, before the rule meets it.
+
+Each kind of mask says of itself
+
+- `binds`: whether the rule acts only where the mask lets it, be it the data's or its own;
+- `by_cell`: whether it has a parameter for each cell, which reaches all terms of a rule at once and
+  knows no other lattices;
+- `needs_data`: whether it is nothing without a mask of the data's.
+"""
 
 import functools
 
@@ -22,6 +30,7 @@ class GivenMask(nn.Module):
     """The data's own: the state is zero outside, and no flux of a PDE passes the edge."""
 
     grid: Grid
+    binds, by_cell, needs_data = True, False, False
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing as it is."""
@@ -32,6 +41,7 @@ class SoftMask(nn.Module):
     """The data's mask is seen, as one more field of the environment, and binds nobody."""
 
     grid: Grid
+    binds, by_cell, needs_data = False, False, False
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing without a mask, which is the last field of its environment."""
@@ -52,6 +62,7 @@ class TrainableMask(nn.Module):
     """
 
     grid: Grid
+    binds, by_cell, needs_data = True, True, False
 
     def setup(self):
         """Makes the parameters, one for each cell."""
@@ -79,6 +90,7 @@ class LearntEdge(nn.Module):
     """
 
     grid: Grid
+    binds, by_cell, needs_data = True, False, True
 
     def setup(self):
         """Makes the one parameter."""

@@ -68,40 +68,36 @@ class Fit:
     Attributes:
       damping: lambda, dimensionless: columns are scaled to norm one before it is added.
       support: which parameters are sought, [P]; the others stay as they are (see `selection`).
-      since: the step before which each stays as it is all the same, [P].
     """
 
     damping: Array
     support: Array
-    since: Array
 
     @classmethod
-    def start(
-        cls, damping: float, parameters: Parameters, frozen: Sequence[str] = (), steps: int = 0
-    ) -> "Fit":
-        """Of the first step: all parameters are sought.
+    def start(cls, damping: float, parameters: Parameters) -> "Fit":
+        """Of the first step: all parameters are sought."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(count, bool))
 
-        Args:
-          damping: the first.
-          parameters: the first.
-          frozen: groups of parameters that are not, by how their paths begin.
-          steps: for so many steps; 0: never.
 
-        Raises:
-          InputError: there are no parameters of some name, or no others.
-        """
-        field = "optimiser.levenberg_marquardt.frozen"
-        named = dict.fromkeys(frozen, steps or NEVER)
-        since = groups.spread_out(named, 0, parameters, field=field)
-        if min(jax.tree.leaves(since)) > 0:
-            raise InputError(f"{field} is {tuple(frozen)!r}, which leaves nothing to train.")
-        since = jax.tree.map(lambda array, step: jnp.full(array.shape, step), parameters, since)
-        flat = ravel_pytree(since)[0]
-        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(flat.size, bool), flat)
+def first_steps(parameters: Parameters, frozen: Sequence[str], steps: int) -> np.ndarray:
+    """The step from which each parameter is sought, [P].
 
-    def sought(self, step: Array) -> Array:
-        """Which parameters a step may change, [P]."""
-        return self.support & (step >= self.since)
+    Args:
+      parameters: arrays, or their shapes.
+      frozen: groups of those that are not sought from the first on, by how their paths begin.
+      steps: how many these wait for; 0: they are never sought.
+
+    Raises:
+      InputError: there are no parameters of some name, or no others.
+    """
+    field = "optimiser.levenberg_marquardt.frozen"
+    named = dict.fromkeys(frozen, steps or NEVER)
+    first = groups.spread_out(named, 0, parameters, field=field)
+    if min(jax.tree.leaves(first)) > 0:
+        raise InputError(f"{field} is {tuple(frozen)!r}, which leaves nothing to train.")
+    first = jax.tree.map(lambda array, step: np.full(array.shape, step), parameters, first)
+    return np.concatenate([array.ravel() for array in jax.tree.leaves(first)])
 
 
 def by_forward_mode(residuals: Residuals) -> Linearisation:
@@ -268,6 +264,7 @@ def make_least_squares_step(
     seed: int,
     together: bool,
     running: str = CHECKED,
+    sought_from: np.ndarray | int = 0,
 ) -> Step:
     """A train step by Levenberg-Marquardt on the mean squared residual of the windows.
 
@@ -283,6 +280,7 @@ def make_least_squares_step(
       seed: of this run.
       together: see `step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
+      sought_from: see `first_steps`.
     """
     lower_flat = ravel_pytree(lower)[0]
 
@@ -320,7 +318,8 @@ def make_least_squares_step(
             return jax.lax.psum(sum(costs), DATA)
 
         # Columns of zeros: the parameters that they belong to stay where they are.
-        factor = factor * jnp.append(state.optimiser.sought(state.step), True)
+        sought = state.optimiser.support & (state.step >= sought_from)
+        factor = factor * jnp.append(sought, True)
         dampings = state.optimiser.damping * jnp.asarray(TRIED_FACTORS)
         trials = jax.lax.map(lambda d: damped_step(factor, d, flat, lower_flat), dampings)
         costs = jax.lax.map(cost, trials)

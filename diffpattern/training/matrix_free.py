@@ -36,6 +36,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
@@ -141,6 +142,7 @@ def make_matrix_free_step(
     seed: int,
     together: bool,
     running: str = CHECKED,
+    sought_from: np.ndarray | int = 0,
     stopping: ConjugateGradients = ConjugateGradients(),
     rows: Rows | None = None,
     start_weight: float = 0.0,
@@ -157,6 +159,7 @@ def make_matrix_free_step(
       seed: of this run.
       together: see `step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
+      sought_from: see `least_squares.first_steps`.
       stopping: when conjugate gradients stop.
       rows: B of one window, for the preconditioner; None: it is diagonal.
       start_weight: w, of the tie between a sought start and its snapshot; 0: windows start with
@@ -213,7 +216,7 @@ def make_matrix_free_step(
         at_bound = (flat <= lower_flat) & (gradient > 0)
         coordinates = _coordinates(
             jnp.concatenate([gathered(part).reshape(-1, flat.size) for part in told]),
-            state.optimiser.sought(state.step) & ~at_bound,
+            state.optimiser.support & (state.step >= sought_from) & ~at_bound,
             None if rows is None else state.optimiser.damping,
             # J'J is w + 1 times a window's scale, or a bit more, where starts go on unchanged.
             tuple(

@@ -169,9 +169,10 @@ def toy_step(
     mesh = make_mesh(devices)
     linearise = linearise or least_squares.by_forward_mode(residuals)
     step = least_squares.make_least_squares_step(
-        residuals, linearise, lower, mesh, seed=0, together=together
-    )
-    fit = Fit.start(damping, START, frozen, frozen_steps)
+        residuals, linearise, lower, mesh, seed=0, together=together,
+        sought_from=least_squares.first_steps(START, frozen, frozen_steps),
+    )  # fmt: skip
+    fit = Fit.start(damping, START)
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
@@ -295,7 +296,7 @@ def test_frozen_parameters_stay_for_their_steps_and_then_follow():
 )
 def test_what_cannot_be_frozen_is_refused(names, told):
     with pytest.raises(InputError, match=f"levenberg_marquardt.frozen .*{told}"):
-        Fit.start(1e-3, START, names)
+        least_squares.first_steps(START, names, 0)
 
 
 def failing_beyond(reach):

@@ -54,9 +54,11 @@ def toy_step(
 ):  # fmt: skip
     mesh = make_mesh(devices)
     step = matrix_free.make_matrix_free_step(
-        residuals, lower, mesh, seed=0, together=together, **{"stopping": EXACT} | options
-    )
-    fit = Fit.start(damping, START, frozen, frozen_steps)
+        residuals, lower, mesh, seed=0, together=together,
+        sought_from=least_squares.first_steps(START, frozen, frozen_steps),
+        **{"stopping": EXACT} | options,
+    )  # fmt: skip
+    fit = Fit.start(damping, START)
     if support is not None:
         fit = fit.replace(support=jnp.asarray(support))
     state = put(TrainState(jnp.int32(0), START, fit), mesh)
