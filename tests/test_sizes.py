@@ -84,9 +84,10 @@ def test_least_squares_weighs_the_windows_of_all_sizes_alike(form):
     config = tiny.config(**{"model.rda.polynomial.order": 1, "training.batch": 4} | form)
     losses = [tiny.Run(config, data, 2).advance()["loss"] for data in both()]
     runs = {devices: tiny.Run(config, both()[0], devices, both()[1]) for devices in (1, 8)}
-    rows = {devices: one.train(3)["loss"] for devices, one in runs.items()}
+    # Over the same windows each time, of which a linear rule can explain 89%.
+    rows = {devices: one.train(3, draw=0)["loss"] for devices, one in runs.items()}
     assert rows[1][0] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert rows[1][-1] < 0.2 * rows[1][0]
+    assert rows[1][-1] < 0.12 * rows[1][0]
     np.testing.assert_allclose(rows[8], rows[1], atol=1e-5 * rows[1][0])
     assert isinstance(runs[1].state.optimiser, Fit)
 

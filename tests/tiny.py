@@ -50,13 +50,14 @@ class Run:
         self.step = compiled(training.step, self.mesh)
         self.state = train.first_state(config, training, initial, self.batches, self.mesh)
 
-    def advance(self) -> dict[str, float]:
-        """Makes one train step; returns its metrics."""
-        batch = train.draw_batch(self.batches, int(self.state.step), self.mesh)
+    def advance(self, draw: int | None = None) -> dict[str, float]:
+        """Makes one train step, over the windows of that step or another; returns its metrics."""
+        draw = int(self.state.step) if draw is None else draw
+        batch = train.draw_batch(self.batches, draw, self.mesh)
         self.state, metrics = self.step(self.state, batch)
         return {name: float(value) for name, value in metrics.items()}
 
-    def train(self, steps: int) -> dict[str, np.ndarray]:
+    def train(self, steps: int, draw: int | None = None) -> dict[str, np.ndarray]:
         """Makes some train steps; returns their metrics, [steps] each."""
-        rows = [self.advance() for _ in range(steps)]
+        rows = [self.advance(draw) for _ in range(steps)]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
