@@ -31,7 +31,7 @@ def get_config():
     config.model.nca.channels = 16
     config.model.nca.stencils.kernels = ("identity", "gradient")
     config.model.nca.network.hidden = (96,)
-    config.model.nca.finishing = ("alive",)
+    config.model.nca.finishing, config.model.nca.start_alive = ("alive",), True
     config.model.nca.steps_per_interval, config.model.nca.step_jitter = 88, 8
 
     config.training.starts = "pool"

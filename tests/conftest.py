@@ -1,6 +1,10 @@
-"""Eight virtual devices for all tests, made before JAX is imported."""
+"""Eight virtual devices for all tests, made before JAX is imported; and what XLA has compiled is kept
+for all tests of a session and the processes that they start.
+"""
 
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -12,6 +16,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest
+
+
+def pytest_configure(config):
+    """Gives XLA a folder for what it compiles; the workers have it from who starts them."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="diffpattern-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture

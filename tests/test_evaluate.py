@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tiny_runs
 from absl import logging
-from tiny_runs import compiled_once  # noqa: F401
 
 from diffpattern import evaluate as evaluation
 from diffpattern import prediction

@@ -65,7 +65,6 @@ def launch(place, *arguments):
         | {
             "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
             "DIFFPATTERN_DATA": str(place / "data"),
-            "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
         },
     )
     return done.returncode, done.stdout, done.stderr

@@ -82,8 +82,6 @@ def environment(data):
     return plain | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
         "DIFFPATTERN_DATA": str(data),
-        "JAX_COMPILATION_CACHE_DIR": str(data / "xla"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 

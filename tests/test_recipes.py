@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_runs import FIELDS, NCA, compiled_once, run  # noqa: F401
+from tiny_runs import FIELDS, NCA, run
 
 from benchmarks import recipes
 from diffpattern import restored, train

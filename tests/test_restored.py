@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_runs
-from tiny_runs import NCA, compiled_once  # noqa: F401
+from tiny_runs import NCA
 
 from diffpattern import dataset, problem, restored
 from diffpattern.data import statistics

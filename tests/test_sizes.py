@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from tiny_runs import LEAST_SQUARES, POOL, compiled_once, listing, run  # noqa: F401
+from tiny_runs import LEAST_SQUARES, POOL, listing, run
 
 from diffpattern import dataset, evaluate, problem, restored, scores
 from diffpattern.data import measurement, statistics

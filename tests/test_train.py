@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from absl import logging
-from tiny_runs import FIELDS, LEAST_SQUARES, NCA, POOL, compiled_once, run  # noqa: F401
+from tiny_runs import FIELDS, LEAST_SQUARES, NCA, POOL, run
 
 from diffpattern import evaluate, methods, train
 from diffpattern.errors import InputError, TrainingError

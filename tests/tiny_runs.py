@@ -4,8 +4,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import jax
-import pytest
 import tiny
 
 from diffpattern import train
@@ -41,16 +39,6 @@ POOL = NCA | {
     "training.batch": 4,
     "augmentation.noise": 0.01,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """For modules that import it: runs compile the same few programs, which XLA keeps meanwhile."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def run(directory: Path, path: Path, **changes: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_runs
-from tiny_runs import compiled_once  # noqa: F401
 
 from diffpattern import evaluate, train
 from diffpattern.run_folder import RunFolder
