@@ -1,5 +1,6 @@
-"""Eight virtual devices for all tests, made before JAX is imported. What XLA has compiled is kept for
-all tests of a session, and the processes that they start.
+"""Eight virtual devices for all tests, made before JAX is imported.
+
+What XLA has compiled is kept for all tests of a session, and the processes that they start.
 """
 
 import os
