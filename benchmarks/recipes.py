@@ -33,18 +33,22 @@ Row = tuple[str, float, float | None]
 
 
 def grow(rule: RestoredRule) -> Iterator[Row]:
-    """A picture out of a seed: how well it is made, kept, and healed."""
+    """A picture out of a seed: how well it is made, kept, and healed, by 24 draws of chance."""
     target = rule.truth[0].values[0, -1]
-    seed = jnp.asarray(rule.truth[0].values[0, 0])
+    seeds = np.tile(rule.truth[0].values[0, 0], (24, 1, 1, 1))
     step = rule.problem.dynamics.dt
-    grown, kept = run(rule, seed, [96 * step, 1000 * step])
-    yield "mean square error at step 96", _error(grown, target), 0.005
-    yield "at step 1000", _error(kept, target), 0.01
+    grown, kept = drawn(rule, seeds, [96 * step, 1000 * step])
     left = np.arange(target.shape[1]) < target.shape[1] // 2
-    half = jnp.where(left[None, :, None], 0.0, kept)
-    yield "with its left half erased", _error(half, target), None
-    (healed,) = run(rule, half, [200 * step])
-    yield "200 steps later", _error(healed, target), 0.01
+    halves = jnp.where(left[None, :, None], 0.0, kept)
+    (healed,) = drawn(rule, halves, [200 * step])
+    for name, states, most in (
+        ("mean square error at step 96", grown, 0.005),
+        ("at step 1000", kept, 0.01),
+        ("200 steps after its left half was erased", healed, 0.01),
+    ):
+        yield name, _error(states, target), most
+        yield "  at worst", max(_error(state, target) for state in states), None
+    yield "with its left half erased", _error(halves, target), None
     yield "of nothing at all", _error(jnp.zeros_like(target), target), None
 
 
@@ -126,13 +130,19 @@ RECIPES: dict[str, Callable[[RestoredRule], Iterator[Row]]] = {
 
 
 def run(rule: RestoredRule, start: Array, times: Sequence[float]) -> Array:
-    """States [*space, channels] at some times after the start."""
-    states = jax.jit(
-        lambda parameters, start: rule.problem.states(
-            parameters, start, np.array([0.0, *times]), _KEY, rule.truth[0].forcing(0)
-        )
-    )
-    return states(rule.checkpoint.parameters, start)[1:]
+    """States [T, *space, channels] at some times after the start."""
+    return drawn(rule, start[None], times)[:, 0]
+
+
+def drawn(rule: RestoredRule, starts: Array, times: Sequence[float]) -> Array:
+    """States [T, N, *space, channels] at some times after each start, each by chance of its own."""
+
+    def states(parameters, start, key):
+        times_from_start, forcing = np.array([0.0, *times]), rule.truth[0].forcing(0)
+        return rule.problem.states(parameters, start, times_from_start, key, forcing)[1:]
+
+    of_all = jax.jit(jax.vmap(states, (None, 0, 0), out_axes=1))
+    return of_all(rule.checkpoint.parameters, starts, jax.random.split(_KEY, len(starts)))
 
 
 def _error(state: Array, target: np.ndarray) -> float:
