@@ -6,6 +6,7 @@ The others are told by the scores of their runs.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 from diffpattern import dataset, restored, scores
 from diffpattern.data import images
 from diffpattern.data.preparation import downsample
+from diffpattern.grid.geometry import Grid
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.restored import RestoredRule
@@ -68,22 +70,22 @@ def morph(rule: RestoredRule) -> Iterator[Row]:
 def texture(rule: RestoredRule) -> Iterator[Row]:
     """A wall of bricks: how far from a part that was not trained on, over how far two parts are."""
     trained_on, unseen = parts_of_texture(rule)
-    context = Context(rule.truth[0].grid, key=_KEY)
-
+    grid = rule.truth[0].grid
     settings = rule.config.loss.settings.patches.to_dict() | {"projections": 256}
 
-    def distance(one: Array, other: Array) -> float:
-        prediction, truth = jnp.asarray(one)[None], jnp.asarray(other)[None]
+    def distance(one: Array, other: Array, grid: Grid) -> float:
+        prediction, truth, context = one[None], other[None], Context(grid, key=_KEY)
         return float(jnp.sqrt(LOSSES["patches"](prediction, truth, context, **settings)))
 
-    apart = distance(trained_on, unseen)
+    # A part of a picture is not periodic, and its two edges side by side are nothing of the wall's.
+    apart = distance(trained_on, unseen, dataclasses.replace(grid, boundary="symmetric"))
     interval = float(rule.truth[0].times[-1] - rule.truth[0].times[0])
     species = trained_on.shape[-1]
     for times in (1, 2, 8):
         (made,) = run(rule, jnp.asarray(rule.truth[0].values[0, 0]), [times * interval])
-        ratio = distance(made[..., :species], unseen) / apart
+        ratio = distance(made[..., :species], unseen, grid) / apart
         yield f"distance over that of two parts, at t = {times * interval:g}", ratio, 1.5
-    flat = distance(rule.truth[0].values[0, 0], unseen) / apart
+    flat = distance(rule.truth[0].values[0, 0], unseen, grid) / apart
     yield "of the flat start", flat, None
 
 

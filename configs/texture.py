@@ -8,9 +8,10 @@ texture once it is there. No trained network has a part in it.
 After Niklasson et al., "Self-organising textures", Distill (2021), with patches instead of
 features.
 
-It comes to 1.12 times the distance between two parts of the wall from one that it had not seen, to
-1.19 and 0.94 when run on for 2 and 8 times as long (`python -m benchmarks.recipes texture RUN`);
-the flat start is 4.0 times as far. 6 minutes, while three other programs shared the two cores.
+From a part of the wall that it had not seen, what it makes is 0.93 times as far as the part that it
+had; 0.92 and 0.96 times when run on for 2 and 8 times as long, the flat start 3.4 times
+(`python -m benchmarks.recipes texture RUN`). 6 minutes, while three other programs shared the two
+cores.
 """
 
 from diffpattern.configs import default

@@ -319,6 +319,10 @@ def _window_loss(
         start = jnp.concatenate([window.start[..., :species], hidden], axis=-1)
         return dataclasses.replace(window, start=jax.lax.stop_gradient(start))
 
+    # What has just begun in a pool may be a single cell, and is spared; a snapshot of the data is
+    # not.
+    spares = config.training.starts == "pool"
+
     def window_loss(parameters, window, key, old):
         if window.start is None:
             hidden_key, _ = jax.random.split(key)
@@ -327,7 +331,8 @@ def _window_loss(
             )
         undo = lambda lattice: lattice
         if augments:
-            window, undo = augmentation.apply(window, jax.random.fold_in(key, AUGMENTATION), old)
+            augmentation_key = jax.random.fold_in(key, AUGMENTATION)
+            window, undo = augmentation.apply(window, augmentation_key, old if spares else True)
         if inner.steps:
             fitted = adapted(jax.lax.stop_gradient(parameters), window, key)
             start = jnp.where(old, window.start, fitted.start)

@@ -24,7 +24,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import findings
-from diffpattern.data import windows
+from diffpattern.data import streams
+from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.parallel.mesh import put
 from diffpattern.problem import Parameters, Problem
@@ -90,7 +91,7 @@ class Selection:
 def build(
     config: ConfigDict,
     sought: Problem,
-    train: Sequence[Trajectories],
+    train: Sequence[Trajectories | StoredTrajectories],
     mesh: Mesh,
     together: bool,
 ) -> Selection | None:
@@ -106,13 +107,13 @@ def build(
     fields = config.optimiser.levenberg_marquardt.selection
     if not fields.steps:
         return None
-    drawn = {
-        "seed": config.seed,
-        "count": fields.windows,
-        "window": config.training.window,
-        "sampling": config.training.sampling,
-    }
-    batches = [windows.draw(one, 0, **drawn)["window"] for one in train]
+    sampling = streams.Sampling(
+        seed=config.seed,
+        count=fields.windows,
+        window=config.training.window,
+        sampling=config.training.sampling,
+    )
+    batches = [streams.batches(one, sampling).draw(0)["window"] for one in train]
     times = sought.statistics.interval * np.arange(config.training.window + 1)
     parameters = sought.initialise(config.seed)
     return Selection(

@@ -119,7 +119,7 @@ def train_and_evaluate(
             lengths = window_lengths(config)
             # Compiled once for each length that windows have.
             step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
-            selects = selection.build(config, sought, seen, mesh, together)
+            selects = selection.build(config, sought, train, mesh, together)
             watch, averages = training.watch(state, checkpoints), Averages()
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,

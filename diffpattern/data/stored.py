@@ -60,6 +60,12 @@ class StoredTrajectories:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def bytes(self) -> int:
+        """What all of them take in memory."""
+        numbers = len(self) * len(self.times) * math.prod(self.grid.shape) * len(self.species)
+        return numbers * np.dtype(np.float32).itemsize
+
     def snapshots(self, which: int, first: int, count: int) -> np.ndarray:
         """Successive snapshots of a trajectory, [count, *space, C] float32.
 
@@ -124,10 +130,8 @@ class StoredTrajectories:
         Raises:
           InputError: something cannot be read, or is not finite.
         """
-        snapshot = 4 * math.prod(self.grid.shape) * len(self.species)
-        gigabytes = snapshot * len(self.times) * len(self) / 1e9
-        logging.info("Looking through %d trajectories (%.1f GB)", len(self), gigabytes)
-        count = max(1, _PORTION_BYTES // snapshot)
+        logging.info("Looking through %d trajectories (%.1f GB)", len(self), self.bytes / 1e9)
+        count = max(1, _PORTION_BYTES * len(self) * len(self.times) // self.bytes)
         for which in range(len(self)):
             for first in range(0, len(self.times), count):
                 self.snapshots(which, first, min(count, len(self.times) - first))

@@ -5,6 +5,7 @@ the same batches whichever way they are held. Windows in files are read ahead by
 while the step before is computed; where its iterator stands goes into the checkpoint.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from diffpattern.data import windows
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import Window
+from diffpattern.errors import InputError
 
 # Batches read ahead: one that the next step takes, and one on its way.
 _READ_AHEAD = 2
@@ -96,12 +98,23 @@ class Stream:
 
 
 class Whole(InMemory):
-    """The same trajectories from end to end at every step, for a pool; in memory in any case."""
+    """All trajectories from end to end at every step, for a pool; in memory in any case.
+
+    Raises:
+      InputError: they are in files, and more than memory can hold.
+    """
 
     def __init__(self, trajectories: Trajectories | StoredTrajectories, count: int):
         if isinstance(trajectories, StoredTrajectories):
-            first = np.arange(min(count, len(trajectories)))
-            trajectories = trajectories.chosen(first).read()
+            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            if trajectories.bytes > memory:
+                raise InputError(
+                    f"training.starts='pool' keeps all trajectories in memory, and those of "
+                    f"{trajectories.places[0][0]} and so on take {trajectories.bytes / 1e9:.1f} GB "
+                    f"of {memory / 1e9:.1f}; take training.starts='data', which reads windows, or "
+                    "fewer files."
+                )
+            trajectories = trajectories.read()
         self._batch = windows.whole(trajectories, count)
 
     def draw(self, step: int) -> dict[str, Any]:

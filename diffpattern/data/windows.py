@@ -149,8 +149,17 @@ def beginnings(known: Array) -> Array:
 
 
 def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:
-    """Trajectories from end to end, one after the other until there are `count`, like `draw`."""
-    which = np.arange(count) % len(trajectories.values)
+    """Trajectories from end to end, like `draw`, but some for each of `count` places.
+
+    The places get one trajectory each, and then another one, until all are there; the last round is
+    filled up with the first ones again.
+
+    Returns:
+      "window", with R trajectories for each place, [B, R, T, ...], and "index" [B].
+    """
+    total = len(trajectories.values)
+    rounds = -(-total // count)
+    which = (np.arange(count)[:, None] + count * np.arange(rounds)) % total
     known = trajectories.known
     window = Window(
         trajectories.values[which],

@@ -1,12 +1,12 @@
 """The pool: lattices that training goes on from, instead of the data's snapshots.
 
-Each window of a batch has a trajectory and some slots of its own. A slot holds a lattice with all
-its channels, and knows at which of the trajectory's snapshots it stands. A train step takes one
-slot, runs the rule from there over a window, and puts back what it ends with: so a rule learns from
-the states that it leads to itself, hidden channels included, and is held to what it does in the
-long run.
+Each place in a batch has some trajectories and some slots of its own. A slot holds a lattice with
+all its channels, and knows at which snapshot of which trajectory it stands. A train step takes one
+slot of each place, runs the rule from there over a window, and puts back what it ends with: so a
+rule learns from the states that it leads to itself, hidden channels included, and is held to what
+it does in the long run.
 
-Slots are their window's and windows are spread over the devices, so that each device keeps its own
+Slots are their place's and places are spread over the devices, so that each device keeps its own
 part of the pool, and what is drawn does not depend on how many devices there are.
 
 Sources: Mordvintsev et al., "Growing neural cellular automata", Distill (2020), where the target
@@ -31,15 +31,17 @@ ENDS = ("begin", "stay")
 
 @flax.struct.dataclass
 class Slots:
-    """The slots of one window, or of all of a batch with a leading axis more.
+    """The slots of one place, or of all of a batch with a leading axis more.
 
     Attributes:
       lattice: [K, *space, channels].
+      trajectory: in which of the place's trajectories each stands, [K].
       position: index of the snapshot at which each stands, [K].
       age: train steps that each has gone through since it began, [K].
     """
 
     lattice: Array
+    trajectory: Array
     position: Array
     age: Array
 
@@ -48,20 +50,20 @@ class Slots:
 class Pool:
     """How the slots are used.
 
-    A slot that begins stands at a snapshot with the data's channels as they were seen there. After
-    a step it may begin anew, or move on to the end of its window, or stay as it was to be tried
-    again.
+    A slot that begins stands at a snapshot of any of its place's trajectories, with the data's
+    channels as they were seen there. After a step it may begin anew, or move on to the end of its
+    window, or stay as it was to be tried again.
 
     Attributes:
-      slots: K, how many each window has; each step takes one of them at random.
+      slots: K, how many each place has; each step takes one of them at random.
       begin: at which snapshot a slot begins: the "first", or one drawn, "uniform" in time or evenly
         in "log" time.
       reset: probability of beginning anew after a step.
       advance: probability of moving on, otherwise.
       at_end: what a slot does that stands where no whole window follows: "begin" anew, or "stay"
         there with what the rule makes of it, so that the last snapshot becomes a state that lasts.
-      refresh_every: every so many trajectories' slots have the data's channels set to what was seen
-        as they move on; 1 all of them, 0 none.
+      refresh_every: the slots of every so many places have the data's channels set to what was
+        seen as they move on; 1 all of them, 0 none.
       replace_worst: how many slots of a batch, those with the highest losses, begin anew.
       span: L, intervals of a window.
       interval: between two snapshots, in units of time.
@@ -83,34 +85,38 @@ class Pool:
         """The slots of a batch, all at their beginning.
 
         Args:
-          whole: the trajectories, one for each window [B, T, ...].
-          keys: of the windows, [B].
+          whole: R trajectories for each place, [B, R, T, ...].
+          keys: of the places, [B].
         """
 
-        def of_window(whole, key):
+        def of_place(whole, key):
             begin = lambda key: self._begin(whole, key)
-            lattice, position = jax.vmap(begin)(jax.random.split(key, self.slots))
-            return Slots(lattice, position, jnp.zeros_like(position))
+            return jax.vmap(begin)(jax.random.split(key, self.slots))
 
-        return jax.vmap(of_window)(whole, keys)
+        return jax.vmap(of_place)(whole, keys)
 
     def take(self, slots: Slots, whole: Window, key: Array) -> tuple[Array, Window, Array]:
-        """One slot of a window.
+        """One slot of a place.
 
         Args:
-          slots: of this window.
-          whole: its trajectory, [T, ...].
-          key: of this window and step.
+          slots: of this place.
+          whole: its trajectories, [R, T, ...].
+          key: of this place and step.
 
         Returns:
           Which one it is, the window that begins where it stands, and its age.
         """
         which = jax.random.randint(key, (), 0, self.slots)
-        position = slots.position[which]
-        cut = lambda array: jax.lax.dynamic_slice_in_dim(array, position, self.span + 1)
+        trajectory, position = slots.trajectory[which], slots.position[which]
+
+        def cut(array):
+            first = (trajectory, position) + (0,) * (array.ndim - 2)
+            return jax.lax.dynamic_slice(array, first, (1, self.span + 1, *array.shape[2:]))[0]
+
+        forcing = jax.tree.map(lambda array: array[trajectory], whole.forcing)
         window = Window(
             cut(whole.values),
-            whole.forcing.later(position * self.interval),
+            forcing.later(position * self.interval),
             None if whole.known is None else cut(whole.known),
             slots.lattice[which],
         )
@@ -129,17 +135,18 @@ class Pool:
         """The slots after a train step.
 
         Args:
-          slots: of this window.
+          slots: of this place.
           which: the one that was taken.
           end: the lattice that it came to, [*space, channels].
-          whole: its trajectory, [T, ...].
-          key: of this window and step.
-          index: of the window.
+          whole: its trajectories, [R, T, ...].
+          key: of this place and step.
+          index: of the place.
           lost: whether it has to begin anew, see `lost`.
         """
         reset_key, advance_key, begin_key = jax.random.split(key, 3)
-        position, last = slots.position[which], len(whole.values) - 1 - self.span
-        moved = position + self.span
+        before = jax.tree.map(lambda array: array[which], slots)
+        last = whole.values.shape[1] - 1 - self.span
+        moved = before.position + self.span
         beyond = moved > last
         anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~jnp.isfinite(end).all()
         if self.at_end == "begin":
@@ -148,20 +155,19 @@ class Pool:
         moved = jnp.minimum(moved, last)
         if self.refresh_every:
             species = whole.values.shape[-1]
-            seen = whole.values[moved]
+            seen = whole.values[before.trajectory, moved]
             refreshed = jnp.concatenate([seen, end[..., species:]], axis=-1)
             # Where a slot stays at the end, what it came to is not the snapshot it stands at.
             end = jnp.where((index % self.refresh_every == 0) & ~beyond, refreshed, end)
-        first, where = self._begin(whole, begin_key)
-        lattice = jnp.where(advances, end, slots.lattice[which])
-        lattice = jnp.where(anew, first, lattice)
-        place = jnp.where(anew, where, jnp.where(advances, moved, position))
-        age = jnp.where(anew, 0, slots.age[which] + 1)
-        return Slots(
-            slots.lattice.at[which].set(lattice),
-            slots.position.at[which].set(place),
-            slots.age.at[which].set(age),
+        after = Slots(
+            jnp.where(advances, end, before.lattice),
+            before.trajectory,
+            jnp.where(advances, moved, before.position),
+            before.age + 1,
         )
+        begun = self._begin(whole, begin_key)
+        after = jax.tree.map(lambda new, old: jnp.where(anew, new, old), begun, after)
+        return jax.tree.map(lambda all_of_them, one: all_of_them.at[which].set(one), slots, after)
 
     def lost(self, losses: Array, weights: Array) -> Array:
         """Which of the losses of the windows on this device are the batch's worst.
@@ -180,10 +186,11 @@ class Pool:
         here = jax.lax.axis_index(DATA) * len(losses) + jnp.arange(len(losses))
         return (here[:, None] == worst).any(axis=1)
 
-    def _begin(self, whole: Window, key: Array) -> tuple[Array, Array]:
-        """A lattice at its beginning in a trajectory [T, *space, C], and where that is."""
-        place_key, key = jax.random.split(key)
-        values, starts = whole.values, len(whole.values) - self.span
+    def _begin(self, whole: Window, key: Array) -> Slots:
+        """One slot at its beginning in one of some trajectories, [R, T, ...]."""
+        trajectory_key, place_key, key = jax.random.split(key, 3)
+        trajectory = jax.random.randint(trajectory_key, (), 0, len(whole.values))
+        starts = whole.values.shape[1] - self.span
         quantile = jax.random.uniform(place_key)
         position = {
             "first": jnp.zeros(()),
@@ -193,8 +200,9 @@ class Pool:
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
         if whole.known is not None:
             # As windows of data do.
-            seen = beginnings(whole.known)
+            seen = beginnings(whole.known[trajectory])
             places = jnp.where(seen, jnp.arange(len(seen)), -1)
             latest = jax.lax.cummax(places)[position]
             position = jnp.where(latest < 0, jnp.argmax(seen), latest)
-        return self.complete(values[position], key), position
+        lattice = self.complete(whole.values[trajectory, position], key)
+        return Slots(lattice, trajectory, position, jnp.zeros_like(position))

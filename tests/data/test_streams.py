@@ -1,6 +1,7 @@
 """Batches of windows: the same from files as from memory, and the same again after a stop."""
 
 import json
+import os
 import threading
 
 import h5py
@@ -63,13 +64,29 @@ def test_what_cells_see_is_the_same_too(tmp_path):
         assert_same(stream.draw(step), memory.draw(step))
 
 
-def test_a_pool_has_whole_trajectories_in_memory(tmp_path):
+@pytest.mark.parametrize(
+    ("count", "trajectories"),
+    [
+        (2, [[0, 2, 4], [1, 3, 5]]),
+        (4, [[0, 4], [1, 5], [2, 0], [3, 1]]),
+        (8, [[0], [1], [2], [3], [4], [5], [0], [1]]),
+    ],
+)
+def test_a_pool_has_all_trajectories_in_memory(tmp_path, count, trajectories):
     stored = stored_the_well(tmp_path)
-    for count in (2, 8):
-        whole, memory = (streams.Whole(source, count) for source in (stored, stored.read()))
-        assert_same(whole.draw(0), memory.draw(0))
-        assert_same(whole.draw(3), whole.draw(0))
-        assert whole.draw(0)["window"].values.shape == (count, T, 5, 6, 2)
+    whole, memory = (streams.Whole(source, count) for source in (stored, stored.read()))
+    assert_same(whole.draw(0), memory.draw(0))
+    assert_same(whole.draw(3), whole.draw(0))
+    window = whole.draw(0)["window"]
+    np.testing.assert_array_equal(window.values, stored.read().values[np.array(trajectories)])
+    np.testing.assert_array_equal(window.forcing.inputs[..., 0], trajectories)
+
+
+def test_a_pool_of_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
+    stored = stored_the_well(tmp_path)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1}.get(name, stored.bytes - 1))
+    with pytest.raises(InputError, match=r"training.starts='pool' keeps .*well\.hdf5"):
+        streams.Whole(stored, 2)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])

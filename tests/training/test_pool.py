@@ -16,13 +16,16 @@ KEY = jax.random.key(4)
 SNAPSHOTS, SPAN = 6, 2
 
 
-def whole(count=None):
-    """Trajectories whose snapshot t holds the number t, of one species on four cells."""
-    values = np.broadcast_to(np.arange(SNAPSHOTS, dtype=np.float32)[:, None, None], (6, 4, 1))
-    if count is None:
-        return Window(jnp.asarray(values), Forcing(time=jnp.float32(100.0)))
-    values = np.broadcast_to(values, (count, *values.shape))
-    return Window(jnp.asarray(values), Forcing(time=jnp.full(count, 100.0)))
+def whole(places=None, trajectories=1):
+    """For each place trajectories of one species on four cells; snapshot t holds the number t, and
+    1000 more in each further trajectory, whose first time is 10 later."""
+    number = np.arange(trajectories, dtype=np.float32)
+    values = np.arange(SNAPSHOTS, dtype=np.float32) + 1000 * number[:, None]
+    values = np.broadcast_to(values[..., None, None], (*values.shape, 4, 1))
+    of_place = Window(jnp.asarray(values), Forcing(time=jnp.asarray(100.0 + 10 * number)))
+    if places is None:
+        return of_place
+    return jax.tree.map(lambda array: jnp.broadcast_to(array, (places, *array.shape)), of_place)
 
 
 def complete(species, key):
@@ -95,6 +98,28 @@ def test_those_that_are_lost_or_not_finite_begin_anew():
     assert jnp.isfinite(after.lattice).all() and after.age[0] == 0
 
 
+def test_slots_begin_in_all_trajectories_of_their_place_and_go_on_in_them():
+    pool, data = make(slots=60, at_end="stay", reset=0.3), whole(1, trajectories=3)
+    slots = pool.start(data, jax.random.split(KEY, 1))
+    slots, data = (jax.tree.map(lambda array: array[0], tree) for tree in (slots, data))
+    counts = np.bincount(slots.trajectory, minlength=3)
+    assert len(counts) == 3 and (counts > 8).all()
+    np.testing.assert_array_equal(slots.lattice[:, 0, 0], 1000 * slots.trajectory)
+    begun = 0
+    for key in jax.random.split(KEY, 40):
+        which, window, _ = pool.take(slots, data, key)
+        trajectory, position = int(slots.trajectory[which]), int(slots.position[which])
+        expected = 1000 * trajectory + position + np.arange(SPAN + 1)
+        np.testing.assert_array_equal(window.values[:, 0, 0], expected)
+        assert float(window.forcing.time) == 100 + 10 * trajectory + 8 * position
+        slots = pool.put_back(slots, which, window.start, data, key, 0, jnp.array(False))
+        if slots.age[which] == 0:
+            begun += int(slots.trajectory[which]) != trajectory
+        else:
+            assert slots.trajectory[which] == trajectory
+    assert begun > 3
+
+
 @pytest.mark.parametrize("begin", ["uniform", "log"])
 def test_where_slots_begin(begin):
     slots = started(make(slots=200, begin=begin), 2)
@@ -160,7 +185,7 @@ def test_a_pool_that_the_devices_cannot_share_is_refused():
 
 
 def test_slots_begin_with_something_that_was_seen():
-    known = jnp.ones((2, SNAPSHOTS, 1)).at[0, jnp.array([0, 2])].set(0)
+    known = jnp.ones((2, 1, SNAPSHOTS, 1)).at[0, 0, jnp.array([0, 2])].set(0)
     windows = dataclasses.replace(whole(2), known=known)
     slots = make(slots=60, begin="uniform").start(windows, jax.random.split(KEY, 2))
     assert set(np.ravel(slots.position[0])) == {1, 3}
