@@ -1,5 +1,6 @@
 """Terms that the data do not need leave, the others are fitted again."""
 
+import hdf5_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,12 @@ import pytest
 import tiny
 
 from diffpattern import selection, train
+from diffpattern.data.hdf5 import TheWell
+from diffpattern.data.statistics import summarise
+from diffpattern.data.stored import index
 from diffpattern.parallel.mesh import make_mesh, put
+from diffpattern.problem import build as build_problem
+from diffpattern.problem import whitened_degrees
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.least_squares import Fit, triangle
 from diffpattern.training.step import TrainState
@@ -120,6 +126,30 @@ def test_a_refit_that_breaks_its_promise_is_none():
 
     chooser, state = of_toy(far_from_linear)
     assert chooser.after(5, state) is state
+
+
+def test_it_looks_at_the_windows_that_are_trained_on_also_in_files(tmp_path):
+    x = np.random.default_rng(0).random((2, 3, 5, 6, 5))
+    spacings = {"x": 1.0, "y": 1.0, "z": 1.0}
+    fields = {"A": x[0], "B": x[1]}
+    path = hdf5_files.the_well(tmp_path / "well.hdf5", fields, spacings=spacings)
+    stored = index([path], TheWell())
+    config = tiny.config(
+        **{
+            "model.rda.polynomial.order": 1,
+            "training.window": 3,
+            "optimiser.levenberg_marquardt.selection.steps": 1,
+            "optimiser.levenberg_marquardt.selection.windows": 4,
+        }
+    )
+    sought = build_problem(config, summarise([stored.read()], whitened_degrees(config)))
+    parameters = sought.initialise(0)
+    found, expected = (
+        selection.build(config, sought, [source], make_mesh(1), False).triangles(parameters)
+        for source in (stored, stored.read())
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found).max() > 0
 
 
 def noisy_run():

@@ -123,6 +123,19 @@ def test_training_on_crops_is_training_on_smaller_data():
     assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()
 
 
+@pytest.mark.parametrize("starts", ["data", "pool"])
+def test_damage_is_done_to_data_and_to_slots_that_are_no_longer_fresh(starts):
+    fields = NCA | {"training.starts": starts}
+    whole, damaged = (
+        tiny.Run(tiny.config(**fields | {"augmentation.damage": share}), tiny.data(), 1)
+        for share in (0.0, 1.0)
+    )
+    first = [run.advance()["loss"] for run in (whole, damaged)]
+    later = [run.train(5)["loss"][-1] for run in (whole, damaged)]
+    assert (first[0] == first[1]) == (starts == "pool")
+    assert later[0] != later[1]
+
+
 def test_hidden_channels_of_a_start_are_fitted_to_what_follows():
     changes = NCA | {"model.nca.fire_rate": 1.0}
     fitted = changes | {"training.inner.steps": 5, "training.inner.rate": 0.2}
