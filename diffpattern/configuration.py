@@ -389,7 +389,10 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _but_the_chosen(config, "model.nca.perception", "model.nca", rules.PERCEPTIONS)
         yield from _but_the_chosen(config, "model.nca.change", "model.nca", rules.UPDATES)
         if "alive" not in model.nca.finishing:
-            yield "model.nca.alive", "model.nca.finishing has no 'alive'"
+            reason = "model.nca.finishing has no 'alive'"
+            yield "model.nca.alive.threshold", reason
+            if not model.nca.start_alive:
+                yield "model.nca.alive.channel", reason
     if model.name == "rda":
         for term in rules.TERMS:
             if term not in model.rda.terms:

@@ -296,6 +296,17 @@ def _window_loss(
         sizes = (sought.statistics.grid.shape,)
     loss = objective.build(config, sought, sizes)
     inner = config.training.inner
+    of_hidden = {
+        "training.inner.steps": inner.steps,
+        "augmentation.noise_on": augmentation.noise and augmentation.noise_on == "hidden",
+    }
+    for field in (name for name, asked in of_hidden.items() if asked):
+        if sought.channels == len(sought.statistics.species):
+            raise InputError(
+                f"{field} is about hidden channels, but the rule has no channels besides the "
+                f"data's {sought.channels}; leave it out, or take an automaton with more "
+                "(model.nca.channels)."
+            )
 
     def fit(parameters, window, key):
         start, forcing = window.start, window.forcing

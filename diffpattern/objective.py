@@ -13,14 +13,12 @@ from diffpattern.grid.forcing import Forcing
 from diffpattern.problem import Problem
 from diffpattern.training import regularisers
 from diffpattern.training.losses import LOSSES, Context, Loss, perceptual, weighted_sum
+from diffpattern.training.step import LOSS
 from diffpattern.training.weighting import field_weights
 
 Parameters = Any
 # Of (states [L, *space, channels], window, key, parameters); states follow the window's first.
 Objective = Callable[[Array, Window, Array, Parameters], Array]
-
-# What a window's key is folded with for what is random in a loss; `training.step` has others.
-_LOSS = 1_000_037
 
 
 def build(config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]]) -> Objective:
@@ -41,7 +39,7 @@ def build(config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]])
     def fit(prediction, window, key):
         context = Context(
             sought.of_size(window.size).statistics.grid,
-            key=jax.random.fold_in(key, _LOSS),
+            key=jax.random.fold_in(key, LOSS),
             weight=field_weights(window, fields.channel_weights, fields.time_weights),
             mask=window.forcing.mask,
         )

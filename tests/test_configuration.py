@@ -138,6 +138,11 @@ def test_sound_configs_pass(changes):
         (NCA | {"model.nca.gated.hidden": (8,)}, "gated.hidden", "change is 'network'"),
         (NCA | {"model.nca.finishing": ("dead",)}, "model.nca.finishing", "alive"),
         (NCA | {"model.nca.alive.channel": 1}, "alive.channel", "no 'alive'"),
+        (
+            NCA | {"model.nca.start_alive": True, "model.nca.alive.threshold": 0.2},
+            "alive.threshold",
+            "no 'alive'",
+        ),
         (NCA | {"model.nca.learnt.count": 2}, "learnt.count", "perception is 'stencils'"),
         ({"solver.name": "rk4"}, "solver.name", "etdrk4"),
         ({"solver.exact": True}, "solver.exact", "no exponential solver"),

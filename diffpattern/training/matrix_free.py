@@ -53,6 +53,7 @@ from diffpattern.training.least_squares import (
 from diffpattern.training.preconditioning import Rows
 from diffpattern.training.shooting import settled, tied
 from diffpattern.training.step import (
+    PROBING,
     Batch,
     Metrics,
     Step,
@@ -68,8 +69,6 @@ Parts = tuple[Array, ...]
 
 # Random signs for each window: with the 16 windows of a batch, W is known to a quarter or better.
 PROBES = 2
-# What a window's key is folded with for these or for the rows of a preconditioner.
-_PROBING = 1_000_037
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +197,7 @@ def make_matrix_free_step(
             shift = settled(function, parameters, shift, window, key)
             r, push = jax.linearize(scaled(window, weight, key), point, shift)
             pull = jax.linear_transpose(push, point, shift)
-            row_key = jax.random.fold_in(key, _PROBING)
+            row_key = jax.random.fold_in(key, PROBING)
             if rows is None:
                 signs = jax.random.rademacher(row_key, (PROBES, r.size), r.dtype)
                 told = jax.lax.map(lambda u: pull(u)[0], signs) / math.sqrt(PROBES)

@@ -191,8 +191,8 @@ def pool_keys(key: Array) -> Array:
     return jax.random.split(jax.random.fold_in(key, _POOL), 2)
 
 
-# What a window's key is folded with for each use of its own.
-_POOL, AUGMENTATION = 1_000_003, 1_000_033
+# What a window's key is folded with for each use of its own, besides its rollout's.
+_POOL, AUGMENTATION, LOSS, PROBING = 1_000_003, 1_000_033, 1_000_037, 1_000_039
 
 
 def _value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:

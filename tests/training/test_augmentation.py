@@ -123,6 +123,22 @@ def test_training_on_crops_is_training_on_smaller_data():
     assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"training.inner.steps": 2}, "training.inner.steps is about hidden channels"),
+        (
+            {"augmentation.noise": 0.1, "augmentation.noise_on": "hidden"},
+            "augmentation.noise_on is about hidden channels",
+        ),
+    ],
+)
+def test_what_is_about_hidden_channels_needs_some(fields, told):
+    config = tiny.config(**NCA | {"model.nca.channels": 2} | fields)
+    with pytest.raises(InputError, match=told):
+        tiny.Run(config, tiny.data(), 1)
+
+
 @pytest.mark.parametrize("starts", ["data", "pool"])
 def test_damage_is_done_to_data_and_to_slots_that_are_no_longer_fresh(starts):
     fields = NCA | {"training.starts": starts}
