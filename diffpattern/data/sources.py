@@ -111,6 +111,7 @@ def read_panels(fields: ConfigDict) -> Data:
             list(itertools.compress(colonies, chosen)),
             channels,
             fields.overlap,
+            closed=_closed(fields),
         )
         gathered[split] = _Gathered(
             merged.values[None],
@@ -178,7 +179,7 @@ def _finished(
         np.concatenate([one.counted() for one in train]),
         fields.normalisation,
     )
-    closed = fields.mask != NO_MASK and fields.exterior == CLOSED
+    closed = _closed(fields)
 
     def trajectories(one: _Gathered) -> Trajectories:
         normalised = (one.values - np.float32(offset)) / np.float32(scale)
@@ -200,6 +201,11 @@ def _finished(
         taken = {split: made.get(split if split in named else SPLITS[0]) for split in SPLITS}
         data.append({split: one for split, one in taken.items() if one is not None})
     return tuple(data)
+
+
+def _closed(fields: ConfigDict) -> bool:
+    """Whether trajectories end at their masks."""
+    return fields.mask != NO_MASK and fields.exterior == CLOSED
 
 
 def _grid(
