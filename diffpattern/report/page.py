@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.report import figures, images, mathematics
 from diffpattern.report.document import chart, data_uri, document, settings_table
-from diffpattern.scores import known_times, nrmse
+from diffpattern.scores import conserved, known_times, nrmse
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +206,7 @@ def _errors(report: RunReport) -> str:
         )
         for name in species
     )
-    tables = "".join(_score_table(report, name) for name in species)
+    tables = "".join(_score_table(report, name) for name in species) + _drift_table(scores)
     return f"<div class='charts'>{charts}</div>\n<div class='tables'>{tables}</div>"
 
 
@@ -406,6 +406,22 @@ def _score_table(report: RunReport, name: str) -> str:
     return (
         f"<div class='scroll'><table><caption>NRMSE of {mathematics.symbol(name)}</caption><thead>"
         "<tr><th>time</th><th>rule</th><th>persistence</th><th>training mean</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _drift_table(scores: Mapping[str, Any]) -> str:
+    """How far sums over the lattice move that the truth conserves."""
+    body = "".join(
+        f"<tr><td>{mathematics.symbol(name)}</td><td>{mathematics.number(both['rule'], 2)}</td>"
+        f"<td>{mathematics.number(both['truth'], 2)}</td></tr>"
+        for name, both in conserved(scores).items()
+    )
+    if not body:
+        return ""
+    return (
+        "<div class='scroll'><table><caption>Relative drift of the sum over the lattice, at most"
+        "</caption><thead><tr><th>species</th><th>rule</th><th>truth</th></tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 

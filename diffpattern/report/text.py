@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diffpattern.scores import known_times
+from diffpattern.scores import conserved, known_times
 
 
 def table(scores: Mapping[str, Any]) -> str:
@@ -18,8 +18,10 @@ def table(scores: Mapping[str, Any]) -> str:
     for name in scores["nrmse"]:
         lines += ["", *_errors(scores, name)]
     lines += ["", *_patterns(scores)]
-    rates = list(_rates(scores))
-    return "\n".join(lines + ([""] + rates if rates else []))
+    for part in (_drifts, _rates):
+        if told := list(part(scores)):
+            lines += ["", *told]
+    return "\n".join(lines)
 
 
 def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -56,6 +58,14 @@ def _patterns(scores: Mapping[str, Any]) -> Iterator[str]:
             for who in ("rule", "truth")
         )
         yield f"  {label:<24}{rule:>10}{truth:>10}"
+
+
+def _drifts(scores: Mapping[str, Any]) -> Iterator[str]:
+    """How far sums over the lattice move that the truth conserves."""
+    if drifts := conserved(scores):
+        yield f"{'relative drift of the sum':<26}{'rule':>10}{'truth':>10}"
+    for name, both in drifts.items():
+        yield f"  {name:<24}{_short(both['rule']):>10}{_short(both['truth']):>10}"
 
 
 def _until(time: float | None) -> str:

@@ -90,3 +90,12 @@ def test_patterns_are_compared_whatever_their_place():
     rule, truth = re.search(r"\n  cells with B > 0.5 +(0\.\d+) +(0\.\d+)\n?", shown).groups()
     assert 0.2 < float(truth) < float(rule) < 0.5
     assert re.search(r"\n  wavelength of A +none +\d", text.table(make_scores(np.inf)))
+
+
+def test_the_drift_of_a_sum_is_told_where_the_truth_keeps_it():
+    drift = {"A": {"rule": 0.0123, "truth": 3e-7}, "B": {"rule": 0.5, "truth": 0.4}}
+    shown = text.table(make_scores(0.1, drift=drift))
+    assert re.search(r"\nrelative drift of the sum +rule +truth\n  A +0\.012 +3\.0e-07$", shown)
+    drift["A"]["rule"] = None
+    assert re.search(r"\n  A +inf +3\.0e-07$", text.table(make_scores(0.1, drift=drift)))
+    assert "drift" not in text.table(make_scores(0.1, drift={"B": drift["B"]}))
