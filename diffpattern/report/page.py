@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.report import figures, images, mathematics
+from diffpattern.report import figures, images, mathematics, text
 from diffpattern.report.document import chart, data_uri, document, settings_table
 from diffpattern.scores import conserved, known_times, nrmse
 
@@ -29,7 +29,8 @@ class RunReport:
       scores: what `diffpattern.scores.summarise` returns, and where the rule has them
         "diffusion" and "diffusion_standard_error" {species: number}, and "equation"
         {species: [{"term", "coefficient", "standard_error", "determined"}, ...]};
-        a standard error may be missing or None.
+        a standard error may be missing or None; "units" as `Statistics.units` has them, and
+        "drift" as `diffpattern.scores.patterns`, may be missing.
       lattices: for one size of lattices after the other the held-out trajectories, and what the
         rule made of their first snapshots, [N, T, *space, C].
       curves: one row for each logged step, {"step", "loss", "validation", ...}; a row may lack
@@ -125,6 +126,7 @@ def _results(report: RunReport) -> str:
         f"{_per_species(scores['floor'])}. Valid time is the first saved time at which the NRMSE "
         f"exceeds {scores['threshold']:g}. Two predictions that need no rule stand beside it: "
         "that nothing changes (persistence), and the mean of the training data everywhere.</p>"
+        + "".join(f"<p class='note'>{html.escape(told)}</p>" for told in text.units(scores))
     )
 
 
@@ -242,13 +244,14 @@ def _rule(report: RunReport) -> str:
             f"data's (standard error {mathematics.standard_error(edge)}).</p>"
         )
     if tables:
+        normalised = text.normalised(report.scores)
         parts.append(f"<div class='tables'>{tables}</div>")
         parts.append(
             "<p class='note'>Standard errors say how far a fit to other windows of data would "
             "scatter, as many as a batch of the training has. They follow from the Jacobian and "
             "the residuals of windows that training never saw; what the form of the rule may get "
             "wrong they do not measure. Coefficients are in the units of the data's time and "
-            "space.</p>"
+            f"space{', and of species as normalised (see Results)' if normalised else ''}.</p>"
         )
     return "\n".join(parts)
 
@@ -456,8 +459,8 @@ def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _time(value: float | str) -> str:
-    text = value if isinstance(value, str) else mathematics.time(value)
-    return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{text}"
+    written = value if isinstance(value, str) else mathematics.time(value)
+    return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{written}"
 
 
 def _valid_time(value: float | None, last: float) -> str:

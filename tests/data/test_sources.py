@@ -55,13 +55,16 @@ def test_times_sizes_and_names_are_those_of_the_file_or_the_config(tmp_path):
     np.testing.assert_array_equal(train.times, [0.0, 3.0, 6.0])
     assert train.grid == Grid((4, 4), 1.0, "symmetric")
     assert train.species == ("DAPI", "SOX2")
+    assert (train.length_unit, train.time_unit) == ("µm", "s")
     others = {"species": ("A", "B"), "select": ("B",), "spacing": 0.25, "boundary": ("zero",)}
     train = read("images", train=(str(path),), interval=7.0, **others)["train"]
     np.testing.assert_array_equal(train.times, [0.0, 7.0, 14.0])
     assert train.grid == Grid((8, 9), 0.25, "zero") and train.species == ("B",)
+    assert (train.length_unit, train.time_unit) == ("", "")  # of the config's numbers
     np.testing.assert_allclose(train.values[0, ..., 0], film[:, 1] / 255, rtol=1e-6)
     train = read("images", train=(str(path),), times=(1, 2.5, 10))["train"]
     np.testing.assert_array_equal(train.times, [1.0, 2.5, 10.0])
+    assert (train.length_unit, train.time_unit) == ("µm", "")
 
 
 def test_several_films_are_several_trajectories(tmp_path):
@@ -192,6 +195,17 @@ def test_colonies_of_two_panels_are_one_trajectory_with_gaps(tmp_path):
     np.testing.assert_array_equal(data["test"].times, [9.0])
     np.testing.assert_array_equal(data["test"].known, [[[1, 0, 1]]])
     np.testing.assert_allclose(data["test"].values[0, 0, 12, 12] * 255, [60, 0, 80], rtol=1e-5)
+
+
+def test_colonies_have_the_lengths_of_their_files_and_the_times_of_the_table(tmp_path):
+    metadata = {"axes": "TYX", "PhysicalSizeX": 2.0, "TimeIncrement": 3.0}
+    frame = (FILM[:1, ..., 0] * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", frame, photometric="minisblack", metadata=metadata)
+    table = tmp_path / "table.csv"
+    table.write_text("file,time,panel,colony\na.ome.tif,0,A,1\na.ome.tif,5,A,1\n")
+    train = read("panels", table=str(table))["train"]
+    assert (train.length_unit, train.time_unit) == ("µm", "")
+    assert read("panels", table=str(table), spacing=1.0)["train"].length_unit == ""
 
 
 def long_colonies(folder, degrees):

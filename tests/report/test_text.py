@@ -37,6 +37,24 @@ def make_scores(error, **found):
     return summary | {"step": 12} | nothing | found
 
 
+UNITS = {
+    "length": "µm",
+    "time": "h",
+    "offset": {"A": 0.25, "B": 0.0},
+    "scale": {"A": 2.0, "B": 1.0},
+}
+
+
+def test_units_are_told_where_there_is_something_to_tell():
+    shown = text.table(make_scores(0.1, units=UNITS))
+    assert max(map(len, shown.splitlines())) < 100
+    shown = " ".join(shown.split())
+    assert "The unit of length is µm. The unit of time is h. Numbers of species are in nor" in shown
+    assert "A = 0.25 + 2 * value. A rule " in shown and "B = " not in shown
+    plain = UNITS | {"length": "", "time": "", "offset": {"A": 0.0}, "scale": {"A": 1.0}}
+    assert text.table(make_scores(0.1, units=plain)) == text.table(make_scores(0.1))
+
+
 def test_small_errors_are_not_zeros():
     shown = text.table(make_scores(1e-6))
     assert "step 12" in shown
