@@ -414,7 +414,7 @@ def get_config() -> ConfigDict:
     # --- Augmentation: what happens to a window before the rule runs over it ----------------------
     config.augmentation = augmentation = ConfigDict()
     # Cells an axis of a random part that alone is seen (0: everything); shifts along circular axes;
-    # mirrors, and quarter turns of square lattices.
+    # mirrors, and quarter turns of square lattices (of square cells).
     augmentation.crop = 0
     augmentation.shift = False
     augmentation.turn = False

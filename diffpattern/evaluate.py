@@ -80,6 +80,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
         sampling=config.training.sampling,
     )
     result |= {"step": checkpoint.step, "floor_fraction": config.evaluation.floor} | found
+    result |= {"units": summary.units()}
 
     # On disk and on screen.
     folder.write("eval/scores.json", json.dumps(result, indent=1))

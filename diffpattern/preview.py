@@ -16,7 +16,7 @@ from diffpattern.data import streams
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import write_whole
-from diffpattern.report import images
+from diffpattern.report import images, text
 from diffpattern.run_folder import PREVIEW, numbered
 
 # What is drawn: so many trajectories of each split, snapshots of each and channels.
@@ -53,17 +53,21 @@ def describe(config: ConfigDict, data: Splits) -> str:
     grid = first.grid
     sides = [count * spacing for count, spacing in zip(grid.shape, grid.spacing, strict=True)]
     walls = dict.fromkeys(walls.kind for walls in grid.boundary)
-    window = config.training.window
+    window, unit = config.training.window, streams.sample(first).length_unit
+    spacing = f"{_by(dict.fromkeys(grid.spacing))} {unit}".strip()
     lines = [
         f"{config.data.name}: {', '.join(first.species)} on {_by(grid.shape)} cells, "
-        f"{_by(dict.fromkeys(grid.spacing))} apart, that is {_by(sides)} units of length; "
+        f"{spacing} apart, that is {_by(sides)} {unit or 'units of length'}; "
         f"walls {', '.join(walls)}",
     ]
     if "train" in data:
-        lines.append(
-            f"A train step sees {config.training.batch} windows of {window + 1} snapshots, out of "
-            f"{max(len(first.times) - window, 0)} in each trajectory."
-        )
+        seen = f"A train step sees {config.training.batch} windows of {window + 1} snapshots"
+        if config.training.starts == "pool":
+            slots = config.training.batch * config.training.pool.slots
+            lines.append(f"{seen}, which begin with as many of the pool's {slots} lattices.")
+        else:
+            places = max(len(first.times) - window, 0)
+            lines.append(f"{seen}, out of {places} in each trajectory.")
     for split, trajectories in data.items():
         lines += ["", *_split(split, trajectories)]
     return "\n".join(lines)
@@ -79,10 +83,10 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
     apart = f"{steps.min():.6g} apart"
     if not np.allclose(steps, steps[:1], rtol=1e-6):
         apart = f"{steps.min():.6g} to {steps.max():.6g} apart"
-    count = _count(trajectories)
+    count, unit = _count(trajectories), seen.time_unit or "units of time"
     yield (
         f"{split}: {count} {'trajectory' if count == 1 else 'trajectories'} of {len(times)} "
-        f"snapshots, from t = {times[0]:.6g} to {times[-1]:.6g} units of time, {apart}"
+        f"snapshots, from t = {times[0]:.6g} to {times[-1]:.6g} {unit}, {apart}"
     )
     if seen is not trajectories:
         yield f"  They stay in their files; these numbers are of {len(seen.values)} sample windows."
@@ -94,13 +98,8 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
             lowest, highest, mean = values.min(), values.max(), values.mean()
             numbers = f"{lowest:>10.4g}{highest:>10.4g}{mean:>10.4g}{values.std():>11.4g}"
         yield f"  {name:<12}{numbers}  {_missing(seen, channel)}"
-    units = [
-        f"{name} = {offset:.4g} + {scale:.4g} * value"
-        for name, offset, scale in zip(seen.species, seen.offset, seen.scale, strict=True)
-        if (offset, scale) != (0.0, 1.0)
-    ]
-    if units:
-        yield f"  In the data's own units: {'; '.join(units)}."
+    if normalised := text.conversions(seen.species, seen.offset, seen.scale):
+        yield f"  In the data's own units: {'; '.join(normalised)}."
     yield from _circumstances(seen)
 
 

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.spectra import dominant_wavelength
 
+# A species counts as conserved whose sum over cells drifts by less, in the truth; rounding does.
+_CONSERVED = 1e-4
+
 
 def _root_mean_square(x: NDArray, axes: tuple[int, ...]) -> NDArray:
     return np.sqrt(np.mean(np.square(x), axis=axes))
@@ -240,6 +243,17 @@ def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:
     sums = sums.reshape(*sums.shape[:2], -1)
     norm = np.maximum(np.abs(sums[:, :1]).sum(-1), 1e-300)
     return np.abs(sums.sum(-1) - sums[:, :1].sum(-1)) / norm
+
+
+def conserved(scores: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The "drift" of those species in a summary whose sum over cells the truth conserves."""
+    drifts = scores.get("drift", {})
+    # A drift that is no number is None.
+    return {
+        name: both
+        for name, both in drifts.items()
+        if both["truth"] is not None and both["truth"] < _CONSERVED
+    }
 
 
 def known_times(scores: Mapping[str, Any], species: str) -> list[int]:

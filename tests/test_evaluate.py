@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
+import tiny
 import tiny_runs
 from absl import logging
 
 from diffpattern import evaluate as evaluation
-from diffpattern import prediction
+from diffpattern import prediction, train
 from diffpattern.errors import InputError
 from diffpattern.evaluate import evaluate
 from diffpattern.parallel.mesh import make_mesh
@@ -164,6 +166,55 @@ def test_what_is_broken_is_named_and_nothing_written(folder, break_it, step, wor
     for word in [str(folder.path), *words]:
         assert word in message
     assert tiny_runs.listing(folder.path) == before
+
+
+@pytest.fixture
+def film(tmp_path):
+    """An OME-TIFF of two channels of other sizes about other levels, and its numbers."""
+    noise = np.random.default_rng(0).random((6, 8, 8, 2))
+    smooth = sum(np.roll(noise, step, axis) for step in range(3) for axis in (1, 2))
+    frames = np.float32([500.0, 3.0] + smooth * [200.0, 0.1])
+    metadata = {"axes": "TCYX", "Channel": {"Name": ["SOX2", "BRA"]}, "PhysicalSizeX": 0.65}
+    path = tmp_path / "film.ome.tif"
+    stored = np.moveaxis(frames, -1, 1)
+    tifffile.imwrite(
+        path, stored, photometric="minisblack", metadata=metadata | {"TimeIncrement": 2.0}
+    )
+    return path, frames
+
+
+def test_normalised_data_are_predicted_and_kept_in_units_of_their_own(film, tmp_path, capsys):
+    path, frames = film
+    fields = {
+        "data.name": "images",
+        "data.images.train": (str(path),),
+        "data.images.normalisation": "standard",
+        "training.batch": 2,
+        "training.window": 1,
+        "training.steps": 2,
+        "training.checkpoint_every": 2,
+        "mesh.data": 2,
+    }
+    folder = RunFolder(tmp_path / "run")
+    config = tiny.config(**tiny_runs.LEAST_SQUARES | fields)
+    scores = train.train_and_evaluate(config, folder, config_path="configs/tiny.py")
+
+    # In the file's units: the truth, by what is stored beside it, and the predictions as they are.
+    (truth,), _ = folder.data()
+    np.testing.assert_allclose(truth.in_units(truth.values)[0], frames, rtol=1e-5)
+    predicted = np.load(folder.predictions)["values"]
+    np.testing.assert_allclose(predicted[0, 0], frames[0], rtol=1e-5)
+    np.testing.assert_allclose(predicted[0].mean((0, 1, 2)), frames.mean((0, 1, 2)), rtol=0.2)
+
+    # What is not in them is told, with what brings it there.
+    offset, scale = frames.mean((0, 1, 2)), frames.std((0, 1, 2))
+    units = scores["units"]
+    assert (units["length"], units["time"]) == ("µm", "s")
+    np.testing.assert_allclose(list(units["offset"].values()), offset, rtol=1e-5)
+    np.testing.assert_allclose(list(units["scale"].values()), scale, rtol=1e-5)
+    shown = " ".join(capsys.readouterr().out.split())
+    for told in ("The unit of length is µm.", f"SOX2 = {offset[0]:.4g} + {scale[0]:.4g} * value"):
+        assert told in shown and told in folder.report.read_text()
 
 
 def test_a_rule_that_diverges_is_scored_all_the_same(folder, monkeypatch):

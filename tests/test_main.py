@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 from tiny_runs import listing
 
 from diffpattern.training.metrics import read_scalars
@@ -237,6 +240,35 @@ def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, argumen
     before = listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())
     assert_refused(diffpattern(*map(fill, arguments)), *map(fill, words))
     assert (listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cut.png", "cannot be read"),
+        ("text.png", "cannot be read"),
+        ("cut.tif", "cannot be read"),
+        ("nan.npy", "1 pixels that are NaN or infinite, the first in frame 1"),
+        ("none.png", "is no file"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["train", "data"])
+def test_data_that_cannot_be_read_are_told_and_nothing_written(
+    diffpattern, tmp_path, mode, name, told
+):
+    frames = np.random.default_rng(0).random((3, 8, 8))
+    Image.fromarray(np.uint8(255 * frames[0])).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    (tmp_path / "text.png").write_text("no picture")
+    tifffile.imwrite(tmp_path / "whole.tif", frames, photometric="minisblack")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "whole.tif").read_bytes()[:700])
+    frames[1, 2, 3] = np.nan
+    np.save(tmp_path / "nan.npy", frames)
+    before, run = listing(tmp_path), tmp_path / "run"
+    arguments = ["--config=configs/pde.py", "--config.data.name=images", f"--mode={mode}"]
+    arguments += [f"--config.data.images.train={tmp_path / name}", f"--workdir={run}"]
+    assert_refused(diffpattern(*arguments), tmp_path / name, told)
+    assert listing(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["metrics", "checkpoints"])

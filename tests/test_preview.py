@@ -7,6 +7,7 @@ import hdf5_files
 import matplotlib
 import numpy as np
 import pytest
+import tifffile
 import tiny
 from PIL import Image
 
@@ -51,6 +52,8 @@ def test_sizes_and_numbers_are_told():
         "gray_scott: A, B on 6 x 8 cells, 0.5 apart, that is 3 x 4 units of length; walls circular"
     )
     assert told[1] == "A train step sees 5 windows of 4 snapshots, out of 1 in each trajectory."
+    pool = tiny.config(**{"training.starts": "pool", "training.pool.slots": 3, "training.batch": 5})
+    assert lines(halves(), pool)[1].endswith("begin with as many of the pool's 15 lattices.")
     train = told.index(
         "train: 2 trajectories of 4 snapshots, from t = 0 to 6 units of time, 2 apart"
     )
@@ -101,6 +104,31 @@ def test_units_environments_and_inputs_are_told():
     assert "  Cells are told 1 numbers from 0.25 to 0.5." in told
     table = halves(inputs=np.ones((2, 4, 2)), input_times=np.arange(4.0))
     assert "  Cells are told 2 numbers, which change over time, from 1 to 1." in lines(table)
+
+
+def test_names_of_units_are_told_where_they_are_known():
+    told = lines(halves(length_unit="µm", time_unit="h"))
+    assert told[0].endswith("6 x 8 cells, 0.5 µm apart, that is 3 x 4 µm; walls circular")
+    assert "train: 2 trajectories of 4 snapshots, from t = 0 to 6 h, 2 apart" in told
+
+
+@pytest.mark.parametrize("header", ["ome", "imagej"])
+def test_units_come_from_the_file(tmp_path, capsys, header):
+    film = (np.random.default_rng(0).random((3, 8, 6)) * 255).astype(np.uint8)
+    path = tmp_path / "film.tif"
+    if header == "ome":
+        metadata = {"axes": "TYX", "PhysicalSizeX": 2.0, "PhysicalSizeXUnit": "nm"}
+        metadata |= {"TimeIncrement": 3.0, "TimeIncrementUnit": "min"}
+        path = path.with_suffix(".ome.tif")
+        tifffile.imwrite(path, film, photometric="minisblack", metadata=metadata)
+    else:
+        metadata = {"axes": "TYX", "unit": "nm", "finterval": 3.0, "tunit": "min"}
+        tifffile.imwrite(path, film, imagej=True, resolution=(0.5, 0.5), metadata=metadata)
+    config = tiny.config(**{"data.name": "images", "data.images.train": (str(path),)})
+    preview.show(config, tmp_path)
+    out = capsys.readouterr().out
+    assert "8 x 6 cells, 2 nm apart, that is 16 x 12 nm;" in out
+    assert "from t = 0 to 6 min, 3 apart" in out
 
 
 def test_data_in_files_are_told_from_a_sample_and_drawn(tmp_path):

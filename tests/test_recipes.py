@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_runs import FIELDS, NCA, run
+from tiny_runs import NCA, run
 
 from benchmarks import recipes
 from diffpattern import restored, train
@@ -182,4 +182,4 @@ def test_a_pde_learns_from_an_automaton(tmp_path):
     scores = follow("nca_to_pde", tmp_path / "run", tmp_path / "data", fields)
     assert against_persistence(scores) > 1.5
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["data"]["name"] == "run" and FIELDS["data.test"] == 3
+    assert config["data"]["name"] == "run"

@@ -169,6 +169,16 @@ def test_patterns_by_hand():
     json.dumps(flat, allow_nan=False)
 
 
+def test_only_species_whose_sum_the_truth_keeps_are_conserved():
+    start = np.random.default_rng(0).normal(size=(8, 8))
+    values = np.stack([np.stack([start, start[::-1]]), np.stack([start, 1.01 * start])], -1)[None]
+    truth = Trajectories(values, [0.0, 1.0], ("A", "B"), Grid((8, 8)))
+    found = scores.patterns([truth.values * np.nan], [truth], {})
+    assert scores.conserved(found) == {"A": found["drift"]["A"]}
+    assert found["drift"]["A"]["rule"] is None
+    assert scores.conserved({}) == {}
+
+
 def test_what_lies_outside_of_a_mask_has_no_part_in_a_pattern():
     values = np.random.default_rng(0).normal(size=(1, 2, 8, 8, 1)) + 3.0
     mask = np.zeros((1, 8, 8))

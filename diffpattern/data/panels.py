@@ -180,7 +180,8 @@ class Merged:
     """What all colonies of a split show together.
 
     Attributes:
-      values: [T, H, W, C], means over the colonies that show the channel at that time and cell.
+      values: [T, H, W, C], means over the colonies that show the channel at that time and cell, as
+        `merge` has it.
       seen: [T, H, W, C], true where there is one.
       times: [T], increasing.
       inside: [H, W], the mask.
@@ -198,7 +199,12 @@ class Merged:
 
 
 def merge(
-    times: Sequence[float], colonies: Sequence[Prepared], channels: tuple[str, ...], overlap: str
+    times: Sequence[float],
+    colonies: Sequence[Prepared],
+    channels: tuple[str, ...],
+    overlap: str,
+    *,
+    closed: bool = True,
 ) -> Merged:
     """Averages colonies, each of one time and some of the channels, into one trajectory.
 
@@ -209,17 +215,29 @@ def merge(
       colonies: on one lattice.
       channels: of the result, among which are those of each colony.
       overlap: one of `OVERLAPS`.
+      closed: whether a colony ends at its own mask. Its background then counts only in cells that
+        no mask of that time and channel covers.
 
     Raises:
       InputError: the masks have too little in common.
     """
     every, indices = np.unique(times, return_inverse=True)
-    size = colonies[0].seen.shape
-    total, count = (np.zeros((len(every), *size, len(channels))) for _ in range(2))
-    for index, colony in zip(indices, colonies, strict=True):
-        columns = [channels.index(name) for name in colony.sequence.channels]
-        total[index][..., columns] += colony.sequence.frames[0] * colony.seen[..., None]
-        count[index][..., columns] += colony.seen[..., None]
+
+    def summed(where: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Over colonies, each where it counts: the sum of what they show, and how many do."""
+        shape = (len(every), *colonies[0].seen.shape, len(channels))
+        total, count = np.zeros(shape), np.zeros(shape)
+        for index, colony, counts in zip(indices, colonies, where, strict=True):
+            columns = [channels.index(name) for name in colony.sequence.channels]
+            total[index][..., columns] += colony.sequence.frames[0] * counts[..., None]
+            count[index][..., columns] += counts[..., None]
+        return total, count
+
+    total, count = summed([colony.seen for colony in colonies])
+    if closed:
+        # The background of small colonies would darken the edge of large ones.
+        of_masks, covered = summed([colony.seen & colony.inside for colony in colonies])
+        total, count = np.where(covered, of_masks, total), np.where(covered, covered, count)
     inside = OVERLAPS[overlap](np.stack([colony.inside for colony in colonies]))
     if not inside.any():
         raise InputError(

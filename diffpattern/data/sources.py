@@ -81,7 +81,8 @@ def read_images(fields: ConfigDict) -> Data:
         {split: _gathered(prepared, times) for split, prepared in of_size.items()}
         for of_size in sizes.values()
     ]
-    return _finished("data.images", fields, gathered, first.channels, first.pixel_size)
+    time_unit = "" if fields.interval or fields.times else first.time_unit
+    return _finished("data.images", fields, gathered, first.channels, first, time_unit)
 
 
 def read_panels(fields: ConfigDict) -> Data:
@@ -111,6 +112,7 @@ def read_panels(fields: ConfigDict) -> Data:
             list(itertools.compress(colonies, chosen)),
             channels,
             fields.overlap,
+            closed=_closed(fields),
         )
         gathered[split] = _Gathered(
             merged.values[None],
@@ -119,7 +121,7 @@ def read_panels(fields: ConfigDict) -> Data:
             merged.times,
             merged.known[None],
         )
-    return _finished("data.panels", fields, [gathered], channels, first.pixel_size)
+    return _finished("data.panels", fields, [gathered], channels, first)
 
 
 # What `data.name` may be, beside a system: the section of the config -> the data.
@@ -169,16 +171,21 @@ def _finished(
     fields: ConfigDict,
     sizes: list[dict[str, _Gathered]],
     channels: tuple[str, ...],
-    cell: tuple[float, float] | None,
+    first: ImageSequence,
+    time_unit: str = "",
 ) -> Data:
-    """Normalises everything by all that is to train on; cells not seen become zero."""
+    """Normalises everything by all that is to train on; cells not seen become zero.
+
+    Lengths are those of the `first` sequence, unless the config has its own, whose unit nobody
+    tells.
+    """
     train = [splits[SPLITS[0]] for splits in sizes if SPLITS[0] in splits]
     offset, scale = scaling(
         np.concatenate([one.values.reshape(-1, len(channels)) for one in train]),
         np.concatenate([one.counted() for one in train]),
         fields.normalisation,
     )
-    closed = fields.mask != NO_MASK and fields.exterior == CLOSED
+    closed = _closed(fields)
 
     def trajectories(one: _Gathered) -> Trajectories:
         normalised = (one.values - np.float32(offset)) / np.float32(scale)
@@ -186,11 +193,13 @@ def _finished(
             normalised * one.seen,
             one.times,
             channels,
-            _grid(section, fields, one.values.shape[2:4], cell),
+            _grid(section, fields, one.values.shape[2:4], first.pixel_size),
             mask=one.inside if closed else None,
             known=one.known,
             offset=offset,
             scale=scale,
+            length_unit="" if fields.spacing else first.length_unit,
+            time_unit=time_unit,
         )
 
     named = {split for splits in sizes for split in splits}
@@ -200,6 +209,11 @@ def _finished(
         taken = {split: made.get(split if split in named else SPLITS[0]) for split in SPLITS}
         data.append({split: one for split, one in taken.items() if one is not None})
     return tuple(data)
+
+
+def _closed(fields: ConfigDict) -> bool:
+    """Whether trajectories end at their masks."""
+    return fields.mask != NO_MASK and fields.exterior == CLOSED
 
 
 def _grid(

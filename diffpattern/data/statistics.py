@@ -29,8 +29,9 @@ class Statistics:
       masked: whether the trajectories have masks.
       environment: how many fields their environments have.
       inputs: how many inputs they have.
-      offset, scale: of each species, as of the trajectories.
+      offset, scale: of each species, as of the trajectories; empty: 0 and 1.
       sizes: cells along each axis of all lattices that the data live on, `grid` being the first.
+      length_unit, time_unit: as of the trajectories.
     """
 
     species: tuple[str, ...]
@@ -45,6 +46,8 @@ class Statistics:
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     sizes: tuple[tuple[int, ...], ...] = ()
+    length_unit: str = ""
+    time_unit: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "sizes", self.sizes or (self.grid.shape,))
@@ -52,6 +55,22 @@ class Statistics:
     def on(self, size: tuple[int, ...]) -> "Statistics":
         """The same for a lattice of so many cells along each axis."""
         return dataclasses.replace(self, grid=dataclasses.replace(self.grid, shape=size))
+
+    def units(self) -> dict[str, Any]:
+        """What numbers of the rule are in, as `eval/scores.json` has it.
+
+        Returns:
+          {"length", "time": a name or "", "offset", "scale": {species: number}}; a number of the
+          data is offset + scale * a number of the rule.
+        """
+        offset = self.offset or (0.0,) * len(self.species)
+        scale = self.scale or (1.0,) * len(self.species)
+        return {
+            "length": self.length_unit,
+            "time": self.time_unit,
+            "offset": dict(zip(self.species, offset, strict=True)),
+            "scale": dict(zip(self.species, scale, strict=True)),
+        }
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal object back."""
@@ -109,6 +128,8 @@ def summarise(lattices: Sequence[Trajectories], degrees: tuple[int, ...]) -> Sta
         offset=first.offset,
         scale=first.scale,
         sizes=tuple(one.grid.shape for one in lattices),
+        length_unit=first.length_unit,
+        time_unit=first.time_unit,
     )
 
 

@@ -24,6 +24,7 @@ _GIVEN = ("mask", "environment", "inputs", "input_times", "known")
 _MOST_INTERVALS = 1000
 # How numbers are turned into those of the data.
 _SCALES = ("offset", "scale")
+_UNITS = ("length_unit", "time_unit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,9 @@ class Trajectories:
         were. What was not seen is set to zero, and counts in no loss and no score.
       offset: of each species, [C]; `offset + scale * values` are the data in units of their own.
       scale: of each species, [C]; positive.
+      length_unit: that of the grid's spacing; empty where nothing is known of it. The name alone
+        makes no other data.
+      time_unit: that of the times, likewise.
 
     Raises:
       InputError: for arrays that do not fit together, times that do not increase, and values that
@@ -61,6 +65,8 @@ class Trajectories:
     known: np.ndarray | None = None
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    length_unit: str = ""
+    time_unit: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
@@ -229,6 +235,7 @@ class Trajectories:
             grid=np.array(json.dumps(self.grid.to_dict())),
             offset=np.array(self.offset),
             scale=np.array(self.scale),
+            **{name: np.array(getattr(self, name)) for name in _UNITS},
             **self._given(),
         )
         write_whole(path, content)
@@ -244,6 +251,7 @@ class Trajectories:
             with np.load(path, allow_pickle=False) as stored:
                 content = {key: stored[key] for key in _KEYS}
                 given = {key: stored[key] for key in (*_GIVEN, *_SCALES) if key in stored}
+                given |= {key: str(stored[key]) for key in _UNITS if key in stored}
             grid = Grid.from_dict(json.loads(str(content["grid"])))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error

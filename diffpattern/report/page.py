@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.report import figures, images, mathematics
+from diffpattern.report import figures, images, mathematics, text
 from diffpattern.report.document import chart, data_uri, document, settings_table
-from diffpattern.scores import known_times, nrmse
+from diffpattern.scores import conserved, known_times, nrmse
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,8 @@ class RunReport:
       scores: what `diffpattern.scores.summarise` returns, and where the rule has them
         "diffusion" and "diffusion_standard_error" {species: number}, and "equation"
         {species: [{"term", "coefficient", "standard_error", "determined"}, ...]};
-        a standard error may be missing or None.
+        a standard error may be missing or None; "units" as `Statistics.units` has them, and
+        "drift" as `diffpattern.scores.patterns`, may be missing.
       lattices: for one size of lattices after the other the held-out trajectories, and what the
         rule made of their first snapshots, [N, T, *space, C].
       curves: one row for each logged step, {"step", "loss", "validation", ...}; a row may lack
@@ -125,6 +126,7 @@ def _results(report: RunReport) -> str:
         f"{_per_species(scores['floor'])}. Valid time is the first saved time at which the NRMSE "
         f"exceeds {scores['threshold']:g}. Two predictions that need no rule stand beside it: "
         "that nothing changes (persistence), and the mean of the training data everywhere.</p>"
+        + "".join(f"<p class='note'>{html.escape(told)}</p>" for told in text.units(scores))
     )
 
 
@@ -206,7 +208,7 @@ def _errors(report: RunReport) -> str:
         )
         for name in species
     )
-    tables = "".join(_score_table(report, name) for name in species)
+    tables = "".join(_score_table(report, name) for name in species) + _drift_table(scores)
     return f"<div class='charts'>{charts}</div>\n<div class='tables'>{tables}</div>"
 
 
@@ -242,13 +244,14 @@ def _rule(report: RunReport) -> str:
             f"data's (standard error {mathematics.standard_error(edge)}).</p>"
         )
     if tables:
+        normalised = text.normalised(report.scores)
         parts.append(f"<div class='tables'>{tables}</div>")
         parts.append(
             "<p class='note'>Standard errors say how far a fit to other windows of data would "
             "scatter, as many as a batch of the training has. They follow from the Jacobian and "
             "the residuals of windows that training never saw; what the form of the rule may get "
             "wrong they do not measure. Coefficients are in the units of the data's time and "
-            "space.</p>"
+            f"space{', and of species as normalised (see Results)' if normalised else ''}.</p>"
         )
     return "\n".join(parts)
 
@@ -410,6 +413,22 @@ def _score_table(report: RunReport, name: str) -> str:
     )
 
 
+def _drift_table(scores: Mapping[str, Any]) -> str:
+    """How far sums over the lattice move that the truth conserves."""
+    body = "".join(
+        f"<tr><td>{mathematics.symbol(name)}</td><td>{mathematics.number(both['rule'], 2)}</td>"
+        f"<td>{mathematics.number(both['truth'], 2)}</td></tr>"
+        for name, both in conserved(scores).items()
+    )
+    if not body:
+        return ""
+    return (
+        "<div class='scroll'><table><caption>Relative drift of the sum over the lattice, at most"
+        "</caption><thead><tr><th>species</th><th>rule</th><th>truth</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
 def _coefficient_table(
     name: str, diffusion: Mapping[str, Any] | None, terms: Sequence[Mapping[str, Any]]
 ) -> str:
@@ -440,8 +459,8 @@ def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _time(value: float | str) -> str:
-    text = value if isinstance(value, str) else mathematics.time(value)
-    return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{text}"
+    written = value if isinstance(value, str) else mathematics.time(value)
+    return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{written}"
 
 
 def _valid_time(value: float | None, last: float) -> str:

@@ -1,10 +1,13 @@
 """The scores of a run as text, for a terminal."""
 
 import math
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from diffpattern.scores import known_times
+from diffpattern.scores import conserved, known_times
+
+_WIDTH = 96
 
 
 def table(scores: Mapping[str, Any]) -> str:
@@ -14,12 +17,46 @@ def table(scores: Mapping[str, Any]) -> str:
         "trajectories: median NRMSE (lowest to highest)\n"
         f"and the time until which it is valid (NRMSE at most {scores['threshold']:g})"
     )
-    lines = [heading]
+    lines = [heading, *(textwrap.fill(told, _WIDTH) for told in units(scores))]
     for name in scores["nrmse"]:
         lines += ["", *_errors(scores, name)]
     lines += ["", *_patterns(scores)]
-    rates = list(_rates(scores))
-    return "\n".join(lines + ([""] + rates if rates else []))
+    for part in (_drifts, _rates):
+        if told := list(part(scores)):
+            lines += ["", *told]
+    return "\n".join(lines)
+
+
+def units(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on what numbers are in: names of units, and normalisation where there is one."""
+    for what in ("length", "time"):
+        if unit := scores.get("units", {}).get(what):
+            yield f"The unit of {what} is {unit}."
+    if told := normalised(scores):
+        yield (
+            "Numbers of species are in normalised units (the data's field normalisation), in "
+            "equations, pictures and the NRMSE's floor too; in the data's own, which "
+            f"eval/predictions.npz has, {'; '.join(told)}."
+        )
+
+
+def normalised(scores: Mapping[str, Any]) -> list[str]:
+    """What `conversions` says of the species that a run's rule has in normalised units."""
+    if not (written := scores.get("units")):
+        return []
+    offset, scale = written["offset"], written["scale"]
+    return conversions(offset, offset.values(), scale.values())
+
+
+def conversions(
+    species: Iterable[str], offset: Iterable[float], scale: Iterable[float]
+) -> list[str]:
+    """How normalised numbers become those of the data, for the species that are normalised."""
+    return [
+        f"{name} = {start:.4g} + {width:.4g} * value"
+        for name, start, width in zip(species, offset, scale, strict=True)
+        if (start, width) != (0.0, 1.0)
+    ]
 
 
 def _errors(scores: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -56,6 +93,14 @@ def _patterns(scores: Mapping[str, Any]) -> Iterator[str]:
             for who in ("rule", "truth")
         )
         yield f"  {label:<24}{rule:>10}{truth:>10}"
+
+
+def _drifts(scores: Mapping[str, Any]) -> Iterator[str]:
+    """How far sums over the lattice move that the truth conserves."""
+    if drifts := conserved(scores):
+        yield f"{'relative drift of the sum':<26}{'rule':>10}{'truth':>10}"
+    for name, both in drifts.items():
+        yield f"  {name:<24}{_short(both['rule']):>10}{_short(both['truth']):>10}"
 
 
 def _until(time: float | None) -> str:

@@ -4,6 +4,7 @@ Everything is drawn from the window's key, inside the train step.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -64,6 +65,13 @@ class Augmentation:
                 "augmentation.turn exchanges the lattice's walls, which must be alike for that "
                 "(data.boundary)."
             )
+        seen = self.cropped(grid)
+        if self.turn and _square(seen.shape) and not math.isclose(*seen.spacing[:2], rel_tol=1e-3):
+            raise InputError(
+                "augmentation.turn exchanges the lattice's first two axes, whose cells are "
+                f"{seen.spacing[0]:g} and {seen.spacing[1]:g} apart, but must be equally far apart "
+                "for that."
+            )
 
     def cropped(self, grid: Grid) -> Grid:
         """The grid of what is seen; beyond a part's edge, its outermost cells go on."""
@@ -101,7 +109,7 @@ class Augmentation:
             window = _everywhere(window, lambda x: jnp.roll(x, by, axes))
             undo = lambda lattice: jnp.roll(lattice, [-step for step in by], axes)
         if self.turn:
-            swaps = len(space) > 1 and space[0] == space[1]
+            swaps = _square(space)
             bits = jax.random.bernoulli(turn_key, shape=(len(space) + 1,))
             window = _everywhere(window, lambda x: _turned(x, bits, swaps))
             undo = lambda lattice, before=undo: before(_turned_back(lattice, bits, swaps))
@@ -133,6 +141,11 @@ def _everywhere(window: Window, change: Callable[[Array], Array]) -> Window:
             environment=None if environment is None else by_snapshot(environment),
         ),
     )
+
+
+def _square(space: tuple[int, ...]) -> bool:
+    """Whether a lattice can be turned by quarters in the plane of its first two axes."""
+    return len(space) > 1 and space[0] == space[1]
 
 
 def _cut(x: Array, corner: list[Array], size: int) -> Array:

@@ -159,6 +159,23 @@ def test_a_cell_that_one_colony_does_not_show_is_the_mean_of_the_others():
     assert merged.seen.all()
 
 
+def test_background_of_a_small_colony_stays_out_of_a_large_one():
+    """The second colony has only the left column; the third, later one nothing of the right."""
+    left, two = [[1, 0, 0], [1, 0, 0]], [[1, 1, 0], [1, 1, 0]]
+    colonies = [
+        colony(("x",), 6.0), colony(("x",), 2.0, inside=left), colony(("x",), 3.0, inside=two),
+    ]  # fmt: skip
+    closed, kept = (
+        panels.merge([0.0, 0.0, 1.0], colonies, ("x",), "union", closed=closed)
+        for closed in (True, False)
+    )
+    np.testing.assert_allclose(closed.values[0, ..., 0], [[4, 6, 6], [4, 6, 6]])
+    np.testing.assert_allclose(kept.values[0, ..., 0], np.full((2, 3), 4.0))
+    # Beyond all masks of a time there is background, which was seen.
+    np.testing.assert_allclose(closed.values[1, ..., 0], np.full((2, 3), 3.0))
+    assert closed.seen.all() and closed.inside.all()
+
+
 def test_masks_become_one():
     insides = [[[1, 1, 0], [1, 1, 0]], [[1, 0, 0], [1, 0, 0]], [[0, 1, 0], [1, 0, 1]]]
     colonies = [colony(("x",), 1.0, inside=inside) for inside in insides]

@@ -55,13 +55,16 @@ def test_times_sizes_and_names_are_those_of_the_file_or_the_config(tmp_path):
     np.testing.assert_array_equal(train.times, [0.0, 3.0, 6.0])
     assert train.grid == Grid((4, 4), 1.0, "symmetric")
     assert train.species == ("DAPI", "SOX2")
+    assert (train.length_unit, train.time_unit) == ("µm", "s")
     others = {"species": ("A", "B"), "select": ("B",), "spacing": 0.25, "boundary": ("zero",)}
     train = read("images", train=(str(path),), interval=7.0, **others)["train"]
     np.testing.assert_array_equal(train.times, [0.0, 7.0, 14.0])
     assert train.grid == Grid((8, 9), 0.25, "zero") and train.species == ("B",)
+    assert (train.length_unit, train.time_unit) == ("", "")  # of the config's numbers
     np.testing.assert_allclose(train.values[0, ..., 0], film[:, 1] / 255, rtol=1e-6)
     train = read("images", train=(str(path),), times=(1, 2.5, 10))["train"]
     np.testing.assert_array_equal(train.times, [1.0, 2.5, 10.0])
+    assert (train.length_unit, train.time_unit) == ("µm", "")
 
 
 def test_several_films_are_several_trajectories(tmp_path):
@@ -192,6 +195,58 @@ def test_colonies_of_two_panels_are_one_trajectory_with_gaps(tmp_path):
     np.testing.assert_array_equal(data["test"].times, [9.0])
     np.testing.assert_array_equal(data["test"].known, [[[1, 0, 1]]])
     np.testing.assert_allclose(data["test"].values[0, 0, 12, 12] * 255, [60, 0, 80], rtol=1e-5)
+
+
+def test_colonies_have_the_lengths_of_their_files_and_the_times_of_the_table(tmp_path):
+    metadata = {"axes": "TYX", "PhysicalSizeX": 2.0, "TimeIncrement": 3.0}
+    frame = (FILM[:1, ..., 0] * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", frame, photometric="minisblack", metadata=metadata)
+    table = tmp_path / "table.csv"
+    table.write_text("file,time,panel,colony\na.ome.tif,0,A,1\na.ome.tif,5,A,1\n")
+    train = read("panels", table=str(table))["train"]
+    assert (train.length_unit, train.time_unit) == ("µm", "")
+    assert read("panels", table=str(table), spacing=1.0)["train"].length_unit == ""
+
+
+def long_colonies(folder, degrees):
+    """A table of pictures of one colony, four times as long as wide, turned by some angles."""
+    y, x = np.indices((48, 48)) - np.reshape((23.5, 23.5), (2, 1, 1))
+    lines = ["file,time,panel,colony"]
+    for number, angle in enumerate(np.radians(degrees)):
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        picture = np.exp(-((along / 12) ** 2) - (across / 3) ** 2)
+        save(folder / f"{number}.npy", picture[None, ..., None])
+        lines.append(f"{number}.npy,0,A,{number}")
+    path = folder / f"{len(degrees)}.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_turned_colonies_average_to_one_as_sharp_as_each(tmp_path):
+    fields = {"mask": "hull", "exterior": "kept", "centre": "mask", "crop": 32}
+
+    def average(degrees, **further):
+        table = long_colonies(tmp_path, degrees)
+        return read("panels", table=table, **fields, **further)["train"].values[0, 0, ..., 0]
+
+    alone, degrees = average([0.0]), [0.0, 35.0, 80.0, 130.0]
+    np.testing.assert_allclose(average(degrees, turn=True), alone, atol=0.05)
+    assert np.abs(average(degrees) - alone).max() > 0.4
+
+
+def test_colonies_of_other_sizes_leave_each_edge_as_bright_as_it_is(tmp_path):
+    """A disc of radius 9 and one of 6, both of level 1 on nothing; kept, they fade outwards."""
+    for number, radius in enumerate((9, 6)):
+        y, x = np.indices((32, 32)) - np.reshape((15, 15), (2, 1, 1))
+        disc = (y**2 + x**2 <= radius**2).astype(np.float32)
+        save(tmp_path / f"{number}.npy", disc[None, ..., None])
+    table = tmp_path / "table.csv"
+    table.write_text("file,time,panel,colony\n0.npy,0,A,0\n1.npy,0,A,1\n")
+    fields = {"table": str(table), "mask": "hull", "overlap": "union", "foreground.blur": 0.0}
+    closed = read("panels", **fields)["train"]
+    np.testing.assert_array_equal(np.unique(closed.values[:, 0][closed.mask > 0]), [1.0])
+    kept = read("panels", **fields, exterior="kept")["train"]
+    np.testing.assert_array_equal(np.unique(kept.values), [0.0, 0.5, 1.0])
 
 
 def test_channels_that_were_not_seen_do_not_count_in_a_normalisation(tmp_path):

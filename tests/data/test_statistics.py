@@ -53,6 +53,23 @@ def test_json_gives_an_equal_summary_back(species):
     assert hash(again.grid) == hash(summary.grid)
 
 
+def test_units_are_those_of_the_data():
+    data = dataclasses.replace(
+        trajectories(), offset=(1.0, 0.0), scale=(2.0, 1.0), length_unit="µm", time_unit="h"
+    )
+    summary = Statistics.from_json(summarise([data], (1,)).to_json())
+    units = {"offset": {"A": 1.0, "B": 0.0}, "scale": {"A": 2.0, "B": 1.0}}
+    assert summary.units() == {"length": "µm", "time": "h"} | units
+
+
+def test_a_summary_that_was_kept_before_units_had_names_is_read():
+    fields = json.loads(summarise([trajectories()], (1,)).to_json())
+    later = ("offset", "scale", "length_unit", "time_unit")
+    old = {name: value for name, value in fields.items() if name not in later}
+    nothing = {"offset": {"A": 0.0, "B": 0.0}, "scale": {"A": 1.0, "B": 1.0}}
+    assert Statistics.from_json(json.dumps(old)).units() == {"length": "", "time": ""} | nothing
+
+
 def test_what_was_not_seen_does_not_count():
     data = trajectories()
     known = np.ones((2, 5, 2))

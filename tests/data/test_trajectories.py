@@ -151,6 +151,14 @@ def test_what_was_not_seen_is_zero_and_kept_with_the_rest(trajectories, tmp_path
             dataclasses.replace(trajectories, **change)
 
 
+def test_names_of_units_are_kept_and_make_no_other_data(trajectories, tmp_path):
+    named = dataclasses.replace(trajectories, length_unit="µm", time_unit="h")
+    named.save_npz(tmp_path / "data.npz")
+    loaded = Trajectories.load_npz(tmp_path / "data.npz")
+    assert (loaded.length_unit, loaded.time_unit) == ("µm", "h")
+    assert loaded.digest() == trajectories.digest()
+
+
 def test_regular_times_have_unknown_snapshots_in_between(trajectories):
     values = np.random.default_rng(1).normal(size=(3, 4, 4, 5, 2))
     uneven = dataclasses.replace(trajectories, values=values, times=[2.0, 14.0, 20.0, 44.0])

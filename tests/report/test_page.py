@@ -111,6 +111,32 @@ def test_nothing_is_fetched():
     assert not re.search(r"url\(|@import|https?://", content)
 
 
+def test_units_are_told_where_there_is_something_to_tell():
+    report = make_report()
+    report.scores.update(DIFFUSION, equation=EQUATION)
+    before = Page(page.render(report)).text
+    report.scores["units"] = {"length": "<µm>", "time": "", "offset": {"A": 0.25}} | {
+        "scale": {"A": 2.0}
+    }
+    text = Page(page.render(report)).text
+    for told in ("The unit of length is <µm>.", "A = 0.25 + 2 * value.", "as normalised (see"):
+        assert told in text and told not in before
+    assert "The unit of time" not in text
+
+
+def test_the_drift_of_a_sum_is_shown_where_the_truth_keeps_it():
+    report = make_report()
+    report.scores["drift"] = {
+        "A": {"rule": 0.0123, "truth": 3e-7}, "B": {"rule": 0.0456, "truth": 0.4},
+    }  # fmt: skip
+    text = Page(page.render(report)).text
+    caption = "Relative drift of the sum over the lattice, at most"
+    # B, which the truth does not keep, has no row: the next chapter begins.
+    assert f"{caption} species rule truth A 0.012 3.0\N{MULTIPLICATION SIGN}10" in text
+    assert re.search(rf"{caption} .* 3\.0\S10 .7 The rule", text)
+    assert caption not in Page(page.render(make_report())).text
+
+
 def test_contents_lead_to_sections():
     rendered = Page(page.render(make_report()))
     targets = set(rendered.values("id"))

@@ -37,6 +37,24 @@ def make_scores(error, **found):
     return summary | {"step": 12} | nothing | found
 
 
+UNITS = {
+    "length": "µm",
+    "time": "h",
+    "offset": {"A": 0.25, "B": 0.0},
+    "scale": {"A": 2.0, "B": 1.0},
+}
+
+
+def test_units_are_told_where_there_is_something_to_tell():
+    shown = text.table(make_scores(0.1, units=UNITS))
+    assert max(map(len, shown.splitlines())) < 100
+    shown = " ".join(shown.split())
+    assert "The unit of length is µm. The unit of time is h. Numbers of species are in nor" in shown
+    assert "A = 0.25 + 2 * value. A rule " in shown and "B = " not in shown
+    plain = UNITS | {"length": "", "time": "", "offset": {"A": 0.0}, "scale": {"A": 1.0}}
+    assert text.table(make_scores(0.1, units=plain)) == text.table(make_scores(0.1))
+
+
 def test_small_errors_are_not_zeros():
     shown = text.table(make_scores(1e-6))
     assert "step 12" in shown
@@ -90,3 +108,12 @@ def test_patterns_are_compared_whatever_their_place():
     rule, truth = re.search(r"\n  cells with B > 0.5 +(0\.\d+) +(0\.\d+)\n?", shown).groups()
     assert 0.2 < float(truth) < float(rule) < 0.5
     assert re.search(r"\n  wavelength of A +none +\d", text.table(make_scores(np.inf)))
+
+
+def test_the_drift_of_a_sum_is_told_where_the_truth_keeps_it():
+    drift = {"A": {"rule": 0.0123, "truth": 3e-7}, "B": {"rule": 0.5, "truth": 0.4}}
+    shown = text.table(make_scores(0.1, drift=drift))
+    assert re.search(r"\nrelative drift of the sum +rule +truth\n  A +0\.012 +3\.0e-07$", shown)
+    drift["A"]["rule"] = None
+    assert re.search(r"\n  A +inf +3\.0e-07$", text.table(make_scores(0.1, drift=drift)))
+    assert "drift" not in text.table(make_scores(0.1, drift={"B": drift["B"]}))

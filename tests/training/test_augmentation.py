@@ -103,11 +103,20 @@ def test_noise_is_on_the_channels_that_are_named(on, noisy):
         ({"crop": 9}, Grid((12, 8)), "crop is 9 cells, but the lattice has only 8"),
         ({"shift": True}, Grid((8, 8), 1.0, ("circular", "zero")), "'circular'"),
         ({"turn": True}, Grid((8, 8), 1.0, ("circular", "zero")), "alike"),
+        ({"turn": True}, Grid((8, 8), (1.0, 0.5)), "1 and 0.5 apart, but must be equally far"),
+        ({"turn": True, "crop": 4}, Grid((6, 8), (1.0, 0.5)), "1 and 0.5 apart"),
     ],
 )
 def test_what_does_not_suit_the_lattice_is_refused(fields, grid, complaint):
     with pytest.raises(InputError, match=complaint):
         Augmentation(**fields).check(grid)
+
+
+@pytest.mark.parametrize(
+    "grid", [Grid((6, 8), (1.0, 0.5)), Grid((8, 8, 8), (1.0, 1.0, 0.5)), Grid((8,))]
+)
+def test_mirrors_suit_lattices_of_unequal_spacing(grid):
+    Augmentation(turn=True).check(grid)
 
 
 NCA = {
