@@ -28,6 +28,7 @@ from diffpattern.data.preparation import (
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 
@@ -207,7 +208,13 @@ def _finished(
     for splits in sizes:
         made = {split: trajectories(one) for split, one in splits.items()}
         taken = {split: made.get(split if split in named else SPLITS[0]) for split in SPLITS}
-        data.append({split: one for split, one in taken.items() if one is not None})
+        data.append(
+            {
+                split: one if split == SPLITS[0] else from_beginning(one)
+                for split, one in taken.items()
+                if one is not None
+            }
+        )
     return tuple(data)
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import flax
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -116,7 +117,7 @@ def draw(
         sampling=sampling,
     )
     if trajectories.known is not None:
-        first = _seen_before(trajectories.known, which, first)
+        first = np.asarray(begun_by(trajectories.known))[which, first]
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(np.float32)
@@ -130,15 +131,6 @@ def draw(
     }
 
 
-def _seen_before(known: np.ndarray, which: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The last snapshot up to `first` that windows begin with, else the first one ever; [B]."""
-    seen = np.asarray(beginnings(known))
-    place = np.arange(seen.shape[1])
-    latest = np.maximum.accumulate(np.where(seen, place, -1), axis=1)
-    latest = np.where(latest < 0, seen.argmax(axis=1)[:, None], latest)
-    return latest[which, first]
-
-
 def beginnings(known: Array) -> Array:
     """Which snapshots windows begin with, [..., T], as channels were seen, [..., T, C].
 
@@ -146,6 +138,41 @@ def beginnings(known: Array) -> Array:
     """
     everything = known.all(axis=-1)
     return jnp.where(everything.any(axis=-1, keepdims=True), everything, known.any(axis=-1))
+
+
+def begun_by(known: Array) -> Array:
+    """For each snapshot the last one up to it that windows begin with, else the first; [..., T]."""
+    seen = beginnings(known)
+    places = jnp.where(seen, jnp.arange(seen.shape[-1]), -1)
+    latest = jax.lax.cummax(places, axis=places.ndim - 1)
+    return jnp.where(latest < 0, seen.argmax(axis=-1, keepdims=True), latest)
+
+
+def from_beginning(trajectories: Trajectories) -> Trajectories:
+    """Trajectories from where a rule can go on from all of them: there windows may begin.
+
+    Raises:
+      InputError: there is no such snapshot.
+    """
+    if trajectories.known is None:
+        return trajectories
+    common = np.asarray(beginnings(trajectories.known)).all(axis=0)
+    first = int(common.argmax())
+    if not common.any():
+        raise InputError(
+            "No time shows all that is ever seen together in each trajectory that is to be "
+            "predicted, so there is nothing to predict from; give such a time to the data for "
+            "validation and test."
+        )
+    if first == 0:
+        return trajectories
+    later = lambda array: array[:, first:]
+    return dataclasses.replace(
+        trajectories,
+        values=later(trajectories.values),
+        times=trajectories.times[first:],
+        known=later(trajectories.known),
+    )
 
 
 def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffpattern.data.windows import Window, beginnings
+from diffpattern.data.windows import Window, begun_by
 from diffpattern.parallel.mesh import DATA
 
 BEGINNINGS = ("first", "uniform", "log")
@@ -200,9 +200,6 @@ class Pool:
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
         if whole.known is not None:
             # As windows of data do.
-            seen = beginnings(whole.known[trajectory])
-            places = jnp.where(seen, jnp.arange(len(seen)), -1)
-            latest = jax.lax.cummax(places)[position]
-            position = jnp.where(latest < 0, jnp.argmax(seen), latest)
+            position = begun_by(whole.known[trajectory])[position]
         lattice = self.complete(whole.values[trajectory, position], key)
         return Slots(lattice, trajectory, position, jnp.zeros_like(position))

@@ -197,6 +197,19 @@ def test_colonies_of_two_panels_are_one_trajectory_with_gaps(tmp_path):
     np.testing.assert_allclose(data["test"].values[0, 0, 12, 12] * 255, [60, 0, 80], rtol=1e-5)
 
 
+def test_predictions_begin_where_both_panels_were_seen(tmp_path):
+    for name in "ab":
+        Image.fromarray(np.full((8, 8), 100, np.uint8)).save(tmp_path / f"{name}.png")
+    seen = zip("babab", (0, 5, 5, 10, 10), strict=True)
+    lines = [f"{name}.png,{time},{name},{time}" for name, time in seen]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["file,time,panel,colony", *lines]))
+    data = read("panels", table=str(table), species="a: A; b: B")
+    np.testing.assert_array_equal(data["train"].times, [0, 5, 10])
+    assert sorted(data["train"].known[0, 0]) == [0, 1]
+    np.testing.assert_array_equal(data["test"].times, [5, 10])
+
+
 def test_colonies_have_the_lengths_of_their_files_and_the_times_of_the_table(tmp_path):
     metadata = {"axes": "TYX", "PhysicalSizeX": 2.0, "TimeIncrement": 3.0}
     frame = (FILM[:1, ..., 0] * 255).astype(np.uint8)

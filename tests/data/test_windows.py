@@ -167,3 +167,20 @@ def test_windows_begin_where_all_was_seen_if_that_is_anywhere():
     known[1, [0, 3], 1] = 0  # never all
     starts = windows.beginnings(known)
     np.testing.assert_array_equal(starts, [[1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 1, 1]])
+    before = windows.begun_by(known)
+    np.testing.assert_array_equal(before, [[0, 0, 0, 3, 3, 3], [1, 1, 2, 2, 4, 5]])
+
+
+def test_predictions_go_on_from_where_all_trajectories_may_begin():
+    known = np.ones((2, 4, 2))
+    known[0, 0, 1] = known[1, :2, 0] = 0
+    seen = Trajectories(known[:, :, None], np.arange(4.0), ("A", "B"), Grid((1,)), known=known)
+    found = windows.from_beginning(seen)
+    np.testing.assert_array_equal(found.times, [2, 3])
+    assert found.values.shape == (2, 2, 1, 2) and found.known.all()
+    assert windows.from_beginning(found) is found
+    known = np.array([[[1, 1], [1, 0]], [[1, 0], [1, 1]]])
+    with pytest.raises(InputError, match="nothing to predict from"):
+        windows.from_beginning(
+            Trajectories(known[:, :, None], np.arange(2.0), ("A", "B"), Grid((1,)), known=known)
+        )
