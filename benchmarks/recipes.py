@@ -62,6 +62,7 @@ def morph(rule: RestoredRule) -> Iterator[Row]:
     states = run(rule, start, [*times, 10 * times[-1]])
     for time, state, target in zip(times, states, truth.values[0, 1:], strict=False):
         yield f"mean square error at t = {time:g}", _error(state, target), 0.01
+        yield "  of a blank picture", float(np.mean(target**2)), None
         yield "  of the picture's mean", float(np.mean((target - target.mean((0, 1))) ** 2)), None
     last = truth.values[0, -1]
     yield f"of the last at t = {10 * times[-1]:g}", _error(states[-1], last), 0.02
