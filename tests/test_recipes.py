@@ -13,6 +13,7 @@ from tiny_runs import NCA, run
 from benchmarks import recipes
 from diffpattern import restored, train
 from diffpattern.run_folder import RunFolder
+from diffpattern.training.metrics import read_scalars
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
 
@@ -124,7 +125,8 @@ GROWN = {
         1.5,
     ),
 }  # fmt: skip
-# A texture may lie anywhere, so errors by place say nothing; its distance to the target does.
+# A texture may lie anywhere, so errors by place say nothing. The loss does, which at first is the
+# untrained rule's.
 TEXTURE = SMALL_CELLS | {
     "data.images.downsample": 16, "data.images.crop": 16, "training.steps": 120,
     "optimiser.optax.learning_rate": 1e-3, "training.pool.reset": 0.7,
@@ -162,10 +164,12 @@ def test_what_is_trained_by_gradients_beats_the_untrained_rule(name, tmp_path):
         assert np.isfinite(list(measured.values())).all()
 
 
-def test_a_texture_comes_nearer_than_its_flat_start(tmp_path):
+def test_a_texture_comes_nearer_than_what_the_untrained_rule_leaves(tmp_path):
     follow("texture", tmp_path / "run", tmp_path / "data", TEXTURE)
-    *made, flat = measure("texture", tmp_path / "run").values()
-    assert flat > 1.5 * made[0]
+    rows = read_scalars(tmp_path / "run" / "metrics" / "scalars.jsonl")
+    losses = np.array([row["loss"] for row in rows])
+    assert losses[0] > 1.5 * np.median(losses[-10:]), losses
+    assert np.isfinite(list(measure("texture", tmp_path / "run").values())).all()
 
 
 def measure(name, folder):
