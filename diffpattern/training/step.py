@@ -192,7 +192,7 @@ def pool_keys(key: Array) -> Array:
 
 
 # What a window's key is folded with for each use of its own, besides its rollout's.
-_POOL, AUGMENTATION, LOSS, PROBING = 1_000_003, 1_000_033, 1_000_037, 1_000_039
+_POOL, AUGMENTATION, PROBING, LOSS = 1_000_003, 1_000_033, 1_000_037, 1_000_039
 
 
 def _value_of(value_and_gradient: Callable[[Parameters], tuple[Array, Parameters]]) -> Callable:
