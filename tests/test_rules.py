@@ -138,7 +138,8 @@ def test_it_learns(name):
         task("conditional" if name == "conditional" else "plain"),
     )
     if config.model.name == "nca":
-        config.training.steps = 600  # of 800 of the benchmark
+        # Of 800 in the benchmark. Where stencils are learnt as well, it takes longer.
+        config.training.steps = 600 if name == "learnt" else 400
     sought, parameters = learning.learn(config, data["train"], devices=2)
     found = learning.errors(sought, parameters, data["test"])
     assert found["persistence"] > 0.5
