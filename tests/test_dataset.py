@@ -20,6 +20,7 @@ NCA = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_path):
     doses = ("alpha=0.0623,0.03", "gamma=0.05,0.055,0.07")
     config = tiny.config(
@@ -39,6 +40,7 @@ def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_pa
     assert expected.inputs == 2 and expected.masked
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path):
     config = tiny.config(
         **FIELDS

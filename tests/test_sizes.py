@@ -47,6 +47,7 @@ def both():
 
 
 @pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.usefixtures("quick_compilation")
 def test_training_is_that_of_each_size_apart_with_averaged_gradients(devices):
     config = tiny.config(**AUTOMATON | DESCENT)
     together = tiny.Run(config, both()[0], devices, both()[1])

@@ -126,6 +126,7 @@ NCA = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_training_on_crops_is_training_on_smaller_data():
     run = tiny.Run(tiny.config(**NCA | {"augmentation.crop": 5}), tiny.data(), 2)
     losses = run.train(20)["loss"]
@@ -149,6 +150,7 @@ def test_what_is_about_hidden_channels_needs_some(fields, told):
 
 
 @pytest.mark.parametrize("starts", ["data", "pool"])
+@pytest.mark.usefixtures("quick_compilation")
 def test_damage_is_done_to_data_and_to_slots_that_are_no_longer_fresh(starts):
     fields = NCA | {"training.starts": starts}
     whole, damaged = (
@@ -161,6 +163,7 @@ def test_damage_is_done_to_data_and_to_slots_that_are_no_longer_fresh(starts):
     assert later[0] != later[1]
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_hidden_channels_of_a_start_are_fitted_to_what_follows():
     changes = NCA | {"model.nca.fire_rate": 1.0}
     fitted = changes | {"training.inner.steps": 5, "training.inner.rate": 0.2}
