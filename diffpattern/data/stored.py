@@ -63,8 +63,11 @@ class StoredTrajectories:
     @property
     def bytes(self) -> int:
         """What all of them take in memory."""
-        numbers = len(self) * len(self.times) * math.prod(self.grid.shape) * len(self.species)
-        return numbers * np.dtype(np.float32).itemsize
+        return len(self) * len(self.times) * self._snapshot_bytes
+
+    @property
+    def _snapshot_bytes(self) -> int:
+        return np.dtype(np.float32).itemsize * math.prod(self.grid.shape) * len(self.species)
 
     def snapshots(self, which: int, first: int, count: int) -> np.ndarray:
         """Successive snapshots of a trajectory, [count, *space, C] float32.
@@ -131,7 +134,7 @@ class StoredTrajectories:
           InputError: something cannot be read, or is not finite.
         """
         logging.info("Looking through %d trajectories (%.1f GB)", len(self), self.bytes / 1e9)
-        count = max(1, _PORTION_BYTES * len(self) * len(self.times) // self.bytes)
+        count = max(1, _PORTION_BYTES // self._snapshot_bytes)
         for which in range(len(self)):
             for first in range(0, len(self.times), count):
                 self.snapshots(which, first, min(count, len(self.times) - first))

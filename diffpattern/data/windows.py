@@ -117,7 +117,7 @@ def draw(
         sampling=sampling,
     )
     if trajectories.known is not None:
-        first = np.asarray(begun_by(trajectories.known))[which, first]
+        first = np.asarray(begun_by(trajectories.known[which]))[np.arange(count), first]
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(np.float32)
