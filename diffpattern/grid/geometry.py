@@ -28,12 +28,14 @@ class Grid:
     """A regular lattice of 1, 2 or 3 axes; two axes are rows (y) and columns (x), in this order.
 
     Attributes:
-      shape: cells along each axis; a single number for one axis.
+      shape: cells along each axis, of a block those of the block; a single number for one axis.
       spacing: distance between neighbouring cells, in the data's unit of length; one number for
         all axes or one for each. Kept as a tuple.
       boundary: what lies beyond the walls, once for all axes or one for each: a `Boundary`, the
         name of its kind, its fields as a mapping, or a pair of these for the lower and the upper
         wall. Kept as a tuple of `Walls`.
+      axes: of a lattice that is cut into blocks, which lie on a device each, the mesh axis across
+        which each of its axes is cut; None for one that is not. See `block`.
       mask: None; see `GridNow`.
 
     Raises:
@@ -43,6 +45,7 @@ class Grid:
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | float = 1.0
     boundary: tuple[Walls, ...] | Boundary | str = "circular"
+    axes: tuple[str | None, ...] = ()
 
     mask: ClassVar[Array | None] = None
 
@@ -59,11 +62,42 @@ class Grid:
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "spacing", tuple(float(h) for h in spacing))
         object.__setattr__(self, "boundary", tuple(map(as_walls, boundary)))
+        object.__setattr__(self, "axes", tuple(self.axes) or (None,) * len(shape))
 
     @property
     def ndim(self) -> int:
         """The number of spatial axes."""
         return len(self.shape)
+
+    def block(self, cuts: Mapping[str, int]) -> "Grid":
+        """What one device has of the lattice, all blocks being alike.
+
+        Args:
+          cuts: into how many parts the first axis is cut, the second and so on, by the mesh axis.
+
+        Raises:
+          InputError: an axis cannot be cut so, or there is none.
+        """
+        for cells, (name, parts) in zip(self.shape, cuts.items(), strict=False):
+            if cells % parts:
+                raise InputError(
+                    f"mesh.{name} is {parts}, which does not divide an axis of {cells} cells "
+                    "into equal blocks."
+                )
+        surplus = {name: parts for name, parts in list(cuts.items())[self.ndim :] if parts > 1}
+        if surplus:
+            raise InputError(
+                f"mesh.{next(iter(surplus))} is {next(iter(surplus.values()))}, but the lattice "
+                f"has only {self.ndim} axes to cut."
+            )
+        cut = list(cuts.items())[: self.ndim]
+        uncut = self.ndim - len(cut)
+        parts = [count for _, count in cut] + [1] * uncut
+        return replace(
+            self,
+            shape=tuple(cells // count for cells, count in zip(self.shape, parts, strict=True)),
+            axes=tuple(name if count > 1 else None for name, count in cut) + (None,) * uncut,
+        )
 
     def for_changes(self) -> "Grid":
         """The same lattice as a small change of the state sees it.
@@ -100,7 +134,7 @@ class Grid:
                 f"mask has shape {tuple(mask.shape)}, but must have the grid's {self.shape}."
             )
         boundary = tuple(walls.at(forcing.time) for walls in self.boundary)
-        return GridNow(self.shape, self.spacing, boundary, mask)
+        return GridNow(self.shape, self.spacing, boundary, self.axes, mask)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, names and lists, as JSON takes them; `from_dict` gives an equal grid back."""

@@ -24,6 +24,10 @@ def pad(
     the borders of those before. A border wider than the lattice goes on with the same rule (round
     the torus again, to and fro between two mirrors). docs/boundaries.md has the formulas.
 
+    A block of a lattice that is cut over a mesh gets its neighbours' outermost cells where it has
+    neighbours, and what the boundary condition says at the lattice's own walls: the border that the
+    whole lattice would give it, to the bit.
+
     Args:
       x: lattice, [..., *grid.shape]; every leading axis is passed through.
       grid: shape and boundary condition.
@@ -89,8 +93,10 @@ def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.asarray(fill, x.dtype), edges)
     for upper, wall in enumerate((walls.lower, walls.upper)):
-        if not (_is_constant(wall) and wall.value == fill):
+        if grid.axes[axis] or not (_is_constant(wall) and wall.value == fill):
             beyond = _beyond(x, grid, axis, cells, wall, turned, bool(upper))
+            if grid.axes[axis]:
+                beyond = _of_neighbour(x, grid, axis, cells, beyond, bool(upper))
             start = upper * (cells + x.shape[along])
             bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
     return bordered
@@ -124,6 +130,31 @@ def _beyond(
     distance = distance if upper else distance[::-1]
     distance = distance.reshape((cells,) + (1,) * (-along - 1))
     return image + _given(wall, x, grid) * jnp.asarray(distance, x.dtype)
+
+
+def _of_neighbour(x: Array, grid: Grid, axis: int, cells: int, beyond: Array, upper: bool) -> Array:
+    """The next `cells` beyond one side of a block: its neighbour's, or at the wall `beyond`.
+
+    Where a block has a border already, its neighbour has one of the same width, and the cells lie
+    as deep in there as they do for a lattice that is its own neighbour.
+    """
+    name, along = grid.axes[axis], axis - grid.ndim
+    blocks = lax.axis_size(name)
+    border = (x.shape[along] - grid.shape[axis]) // 2
+    # What this block's lower neighbour wants as its upper border is at the lower end, and so on.
+    offered = _inside(x, along, 2 * border, cells, not upper)
+    step = -1 if upper else 1
+    ring = grid.boundary[axis].kind == "circular"
+    routes = [
+        (block, (block + step) % blocks)
+        for block in range(blocks)
+        if ring or 0 <= block + step < blocks
+    ]
+    received = lax.ppermute(offered, name, routes)
+    if ring:
+        return received
+    outermost = lax.axis_index(name) == (blocks - 1 if upper else 0)
+    return jnp.where(outermost, beyond, received)
 
 
 def _inside(x: Array, axis: int, depth: int, cells: int, upper: bool) -> Array:
