@@ -28,9 +28,7 @@ X = np.random.default_rng(0).normal(size=(3, 16, 24)).astype(np.float32)
 def on_blocks(function, shape, boundary):
     """`function(x, grid)` of every block of a lattice [3, 16, 24], put together again."""
     mesh = jax.make_mesh(shape, ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
-    block = Grid((16, 24), (0.5, 1.5), boundary).block(
-        dict(zip(mesh.axis_names, shape, strict=True))
-    )
+    block = Grid((16, 24), (0.5, 1.5), boundary).block({"rows": shape[0], "columns": shape[1]})
     spec = PartitionSpec(None, "rows", "columns")
     return jax.jit(
         jax.shard_map(lambda x: function(x, block), mesh=mesh, in_specs=spec, out_specs=spec)
