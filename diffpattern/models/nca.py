@@ -73,7 +73,7 @@ class NeuralCellularAutomaton(nn.Module):
         self.sow("intermediates", "perceived", features)
         change = self.update(features, len(x), forcing.inputs_now())
         if self.fire_rate < 1.0:
-            change = change * remembered(fire_mask(key, self.fire_rate, x.shape[1:]))
+            change = change * remembered(fire_mask(key, self.fire_rate, grid.shape, grid.axes))
         after = x + self.step_size * change
         if forcing.mask is not None:
             after = after * forcing.mask

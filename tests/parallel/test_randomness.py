@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from diffpattern.parallel.mesh import DATA, SPREAD, make_mesh, put
 from diffpattern.parallel.randomness import TILE, fire_mask
@@ -51,3 +51,19 @@ def test_devices_draw_what_one_would(devices):
     )
     expected = [fire_mask(key, 0.5, (20, 20)) for key in keys]
     np.testing.assert_array_equal(spread(put(keys, mesh, SPREAD)), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (1, 8), (4, 2), (2, 4)], ids=str)
+@pytest.mark.parametrize("space", [(128, 128), (40, 72), (24, 8, 5)], ids=str)
+def test_blocks_draw_what_the_whole_lattice_would(shape, space):
+    """Also blocks that begin in the midst of a tile."""
+    axes = ("rows", "columns")
+    mesh = jax.make_mesh(shape, axes, axis_types=(AxisType.Auto,) * 2)
+    rows, columns, *rest = space
+    block = (rows // shape[0], columns // shape[1], *rest)
+    cuts = (*axes, *(None for _ in rest))
+    local = lambda key: fire_mask(key, 0.5, block, cuts)
+    found = jax.jit(
+        jax.shard_map(local, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(*axes))
+    )(KEY)
+    np.testing.assert_array_equal(found, fire_mask(KEY, 0.5, space))
