@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from jax import Array
+from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid.boundary import BOUNDARY_KINDS, Boundary, Walls, as_walls
@@ -68,6 +68,11 @@ class Grid:
     def ndim(self) -> int:
         """The number of spatial axes."""
         return len(self.shape)
+
+    def cells_along(self, axis: int) -> int:
+        """How many cells the lattice has along an axis, all blocks together."""
+        name = self.axes[axis]
+        return self.shape[axis] * (1 if name is None else lax.axis_size(name))
 
     def block(self, cuts: Mapping[str, int]) -> "Grid":
         """What one device has of the lattice, all blocks being alike.

@@ -65,6 +65,14 @@ def check_lattice(x: Array, grid: Grid) -> None:
         )
 
 
+def part_along(whole: Array, grid: Grid, axis: int) -> Array:
+    """What a block has of numbers that all cells along one axis of the lattice have, [whole]."""
+    if grid.axes[axis] is None:
+        return whole
+    cells = grid.shape[axis]
+    return lax.dynamic_slice_in_dim(whole, cells * lax.axis_index(grid.axes[axis]), cells)
+
+
 def across(axis: int, grid: Grid) -> tuple[int, ...]:
     """The widths of a border of one cell across one axis alone."""
     return tuple(int(other == axis) for other in range(grid.ndim))

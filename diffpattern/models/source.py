@@ -8,6 +8,7 @@ from jax import Array
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.padding import part_along
 from diffpattern.models.networks import PointwiseNetwork
 from diffpattern.models.term import Channels, Term, chosen, onto
 
@@ -66,13 +67,12 @@ class Source(Term):
         space = self.grid.shape if self.position else (1,) * self.grid.ndim
         phases = []
         if self.position:
-            for axis, (cells, boundary) in enumerate(
-                zip(self.grid.shape, self.grid.boundary, strict=True)
-            ):
+            for axis, boundary in enumerate(self.grid.boundary):
+                cells = self.grid.cells_along(axis)
                 whole = 2 * np.pi if boundary.kind == "circular" else np.pi
-                phase = whole * (np.arange(cells) + 0.5) / cells
+                phase = jnp.asarray(whole * (np.arange(cells) + 0.5) / cells, x.dtype)
                 along = tuple(-1 if other == axis else 1 for other in range(self.grid.ndim))
-                phases.append(jnp.asarray(phase.reshape(along), x.dtype))
+                phases.append(part_along(phase, self.grid, axis).reshape(along))
         if self.period is not None:
             turns = jnp.asarray(forcing.time, x.dtype) / self.period
             phases.append(jnp.reshape(2 * jnp.pi * (turns - jnp.floor(turns)), (1,) * len(space)))
