@@ -13,7 +13,7 @@ from diffpattern import configuration, findings, restored, scores
 from diffpattern.data import measurement
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import npz
-from diffpattern.parallel.mesh import ALONE, make_mesh
+from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
 from diffpattern.run_folder import RunFolder, numbered
@@ -45,7 +45,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     logging.info("Evaluating step %d of %s on %s", checkpoint.step, folder.path, jax.devices())
 
     # Its predictions, and what they are worth.
-    mesh = make_mesh(1 if sought.running == ALONE else -1)
+    mesh = widest_mesh(config.mesh.rows, config.mesh.columns, sought.running)
     together = prefers_together(config.training.windows)
     predictions = [
         make_predictor(sought, truth, mesh, seed=config.seed, together=together)(

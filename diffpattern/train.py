@@ -29,7 +29,7 @@ from diffpattern.methods import (
     rough_rows,
     window_lengths,
 )
-from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
+from diffpattern.parallel.mesh import DATA, fill_up, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
@@ -38,7 +38,14 @@ from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
-from diffpattern.training.step import Batch, TrainState, compiled, prefers_together, put_state
+from diffpattern.training.step import (
+    Batch,
+    TrainState,
+    compiled,
+    layout,
+    prefers_together,
+    put_state,
+)
 
 
 def train_and_evaluate(
@@ -71,7 +78,8 @@ def train_and_evaluate(
     configuration.check(config)
     # A pool is shared out evenly.
     shared = config.training.batch if config.training.starts == "pool" else 0
-    mesh, together = make_mesh(config.mesh.data, shared), prefers_together(config.training.windows)
+    sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
+    mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
     simulated = config.data.name in SYSTEMS
     if simulated:
@@ -173,11 +181,11 @@ def fit_derivatives(
     if not steps:
         return state
     check_size(config, state.parameters)
-    interval = sought.statistics.interval
+    interval, on_blocks = sought.statistics.interval, sought.cut(mesh)
     residuals, linearise = least_squares.derivative_fit(
-        lambda window: sought.of_size(window.size).rule,
+        lambda window: on_blocks.of_size(window.size).rule,
         interval,
-        sought.met_by_sensitivities,
+        on_blocks.met_by_sensitivities,
     )
     lower = sought.lower_bounds(state.parameters)
     step = compiled(
@@ -186,7 +194,8 @@ def fit_derivatives(
             residuals,
             linearise,
             lower,
-            rows=rough_rows(config, sought, lower, np.array([0.0, interval]), elapsed=1.0),
+            rows=rough_rows(config, on_blocks, lower, np.array([0.0, interval]), elapsed=1.0),
+            signs=on_blocks.signs,
             start_weight=0.0,
             mesh=mesh,
             seed=config.seed,
@@ -253,8 +262,8 @@ def _batches_of_size(
 
 def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
-    parts = (fill_up(part, mesh.shape[DATA]) for part in batches.draw(step))
-    return put(tuple(parts), mesh, SPREAD)
+    batch = tuple(fill_up(part, mesh.shape[DATA]) for part in batches.draw(step))
+    return put(batch, mesh, layout(batch, mesh))
 
 
 def make_validation(
