@@ -10,8 +10,14 @@ from absl import logging
 from ml_collections import ConfigDict
 
 
-def start_up(config: ConfigDict) -> None:
-    """Prepares the process for a run of a checked config; a user's XLA_FLAGS and NPROC win."""
+def start_up(config: ConfigDict, virtual: int = 0) -> None:
+    """Prepares the process for a run of a checked config; a user's XLA_FLAGS and NPROC win.
+
+    Args:
+      config: of the run.
+      virtual: so many devices of the processor are all there is to be, even beside accelerators; 0:
+        those of the machine.
+    """
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_for_the_user)
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
@@ -19,7 +25,10 @@ def start_up(config: ConfigDict) -> None:
     chosen = re.search(
         r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")
     )
-    if chosen:
+    if virtual:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", devices := virtual)
+    elif chosen:
         devices = int(chosen[1])
     else:
         devices = config.mesh.cpu_devices or virtual_devices(cores, config.training.batch)
