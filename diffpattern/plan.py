@@ -1,9 +1,9 @@
 """What a train step of a config would take on a mesh of devices that need not be there.
 
 The step is compiled for as many virtual devices of the processor as the mesh has, which takes
-seconds whatever the lattice, and is not run. The compiled program says what memory a device needs
-and what it sends to others; operations are counted in it before that. How long both take follows
-from the data sheet of one accelerator, `config.plan`. docs/scaling.md has the formulas behind it.
+seconds whatever the lattice, and is not run. The compiled program says what memory a device needs,
+what it computes and what it sends to others. How long that takes follows from the data sheet of one
+accelerator, `config.plan`. docs/scaling.md has formulas for it.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import Window
 from diffpattern.methods import make_training
 from diffpattern.parallel import counting
-from diffpattern.parallel.counting import Exchange, Work
+from diffpattern.parallel.counting import Work
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, make_mesh
 from diffpattern.problem import Problem
 from diffpattern.systems import SYSTEMS
@@ -37,8 +37,7 @@ class Plan:
       mesh: sizes of its axes, by name.
       lattice: cells along each axis of the whole.
       block: cells along each axis of what a device has of it.
-      work: what a device computes.
-      exchange: what it says to others.
+      work: what a device computes, and says to others.
       memory: bytes that it needs.
       computing, exchanging: seconds for these, as the data sheet has it.
     """
@@ -47,7 +46,6 @@ class Plan:
     lattice: tuple[int, ...]
     block: tuple[int, ...]
     work: Work
-    exchange: Exchange
     memory: int
     computing: float
     exchanging: float
@@ -89,35 +87,33 @@ def make(config: ConfigDict) -> Plan:
     pool = jax.eval_shape(training.start_pool, batch)
     state = dataclasses.replace(state, pool=_placed(pool, layout(pool, mesh), mesh))
     program = compiled(training.step, mesh).lower(state, batch).compile()
-    work = counting.of_function(training.step, state, batch)
-    exchange, memory = counting.of_compiled(program.as_text()), program.memory_analysis()
+    work, memory = counting.of_compiled(program.as_text()), program.memory_analysis()
     fields = config.plan
     return Plan(
         dict(mesh.shape),
         summary.grid.shape,
         sought.cut(mesh).statistics.grid.shape,
         work,
-        exchange,
         memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
         max(work.operations / fields.operations, work.traffic / fields.memory_bandwidth),
-        seconds(exchange, fields, mesh.size),
+        exchanging(work, fields, mesh.size),
     )
 
 
-def seconds(exchange: Exchange, fields: ConfigDict, count: int) -> float:
-    """How long it takes to say something to others.
+def exchanging(work: Work, fields: ConfigDict, count: int) -> float:
+    """How long it takes to say to others what is to be said, in seconds.
 
     Args:
-      exchange: what is said.
+      work: with what is said.
       fields: the data sheet, `config.plan`.
       count: of devices. What is summed goes round them twice, as in a ring, in log2 of them steps.
     """
     rounds = math.ceil(math.log2(count)) if count > 1 else 0
-    return (exchange.sent + 2 * exchange.summed * bool(rounds)) / fields.link_bandwidth + (
-        exchange.messages + rounds * exchange.sums
+    return (work.sent + 2 * work.summed * bool(rounds)) / fields.link_bandwidth + (
+        work.messages + rounds * work.sums
     ) * fields.latency
 
 
@@ -129,7 +125,7 @@ def smallest_block(plan: Plan, fields: ConfigDict) -> float:
     area = math.prod(plan.block)
     edge = area ** (1 / len(plan.block))
     by_cell = plan.computing / area
-    by_edge = plan.exchange.sent / fields.link_bandwidth / edge
+    by_edge = plan.work.sent / fields.link_bandwidth / edge
     fixed = plan.exchanging - by_edge * edge
     return (by_edge + math.sqrt(by_edge**2 + 4 * by_cell * fixed)) / (2 * by_cell)
 
@@ -149,15 +145,15 @@ def describe(plan: Plan, config: ConfigDict) -> str:
         f"  reads, writes {_scaled(plan.work.traffic, 'B')} for sums of products",
         f"  needs         {_scaled(plan.memory, 'B')} of memory, which {fits} the "
         f"{_scaled(fields.memory, 'B')} of plan.memory",
-        f"  sends         {_scaled(plan.exchange.sent, 'B')} to its neighbours in "
-        f"{plan.exchange.messages:.0f} messages",
-        f"  sums up       {_scaled(plan.exchange.summed, 'B')} with all others in "
-        f"{plan.exchange.sums:.0f} sums",
+        f"  sends         {_scaled(plan.work.sent, 'B')} to its neighbours in "
+        f"{plan.work.messages:.0f} messages",
+        f"  sums up       {_scaled(plan.work.summed, 'B')} with all others in "
+        f"{plan.work.sums:.0f} sums",
         "",
         f"By the data sheet in plan.*: {plan.computing:.3g} s computing, "
         f"{plan.exchanging:.3g} s exchanging; efficiency {100 * plan.efficiency:.1f}%",
     ]
-    if plan.exchange.sent:
+    if plan.work.sent:
         edge = smallest_block(plan, fields)
         lines.append(
             f"Blocks of less than {edge:.0f} cells an axis exchange longer than they compute."

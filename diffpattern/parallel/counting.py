@@ -1,186 +1,156 @@
-"""What a program does on each device: operations, and what devices say to one another.
+"""What a compiled program does on each device: operations, and what devices say to one another.
 
-XLA's own analysis of a compiled program counts the body of a loop once, however often it runs; here
-it counts as often as it does. Operations are counted before a program is compiled, inside
-`shard_map`, where shapes are those of one device's share. What devices exchange is read off the
-compiled program, since XLA leaves out what would be said twice.
+Read off the program's text, where arrays have the shapes of one device's share. XLA's own analysis
+counts the body of a loop once; here it counts as often as the loop turns, where that is known
+before it runs, as for every scan.
 """
 
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
-
-# Primitives that move or make numbers and compute none.
-_FREE = frozenset({
-    "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "dynamic_slice", "pad",
-    "dynamic_update_slice", "concatenate", "gather", "scatter", "rev", "iota", "copy", "copy_p",
-    "convert_element_type", "bitcast_convert_type", "stop_gradient", "name", "pvary", "pcast",
-    "split", "random_wrap", "random_unwrap", "optimization_barrier", "device_put", "axis_index",
-    "sharding_constraint", "reduce_precision",
+# XLA's names of what takes one operation for each number of its result.
+_ELEMENTWISE = frozenset({
+    "abs", "add", "and", "atan2", "cbrt", "ceil", "clamp", "compare", "cosine", "divide", "erf",
+    "exponential", "exponential-minus-one", "floor", "is-finite", "log", "log-plus-one", "logistic",
+    "maximum", "minimum", "multiply", "negate", "not", "or", "popcnt", "power", "remainder",
+    "round-nearest-afz", "round-nearest-even", "rsqrt", "select", "shift-left",
+    "shift-right-arithmetic", "shift-right-logical", "sign", "sine", "sqrt", "subtract", "tan",
+    "tanh", "xor",
 })  # fmt: skip
-# Of sums over devices and the like, nothing is computed here.
-_EXCHANGES = frozenset({
-    "ppermute", "psum", "psum_invariant", "pmax", "pmin", "all_gather", "all_gather_invariant",
-    "reduce_scatter", "all_to_all",
-})  # fmt: skip
-# Sums and extremes over axes of an array, and sums of products.
-_REDUCTIONS = ("reduce_", "cum", "arg")
 
-
-class _Sums:
-    """Numbers that add up, and may be taken several times."""
-
-    def __add__(self, other):
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return type(self)(*(one + another for one, another in pairs))
-
-    def __rmul__(self, times: float):
-        return type(self)(*(times * number for number in dataclasses.astuple(self)))
+# In the text of a program: the head of a part of it; a step's name, result, kind and operands; the
+# parts that a step runs; how often a loop turns; which axes of the first operand are summed over.
+_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_STEP = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.+?) ([a-z][\w\-]*)\(([^)]*)")
+_CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_SUMMED_OVER = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Work(_Sums):
-    """What one device computes.
+class Work:
+    """What one device does.
 
     Attributes:
       operations: on numbers, a product and a sum being two.
-      traffic: bytes that sums of products and convolutions read and write; what lies between them
-        can stay in registers.
-    """
-
-    operations: float = 0.0
-    traffic: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Exchange(_Sums):
-    """What one device says to others.
-
-    Attributes:
+      traffic: bytes that sums of products read and write; what lies between them can stay in
+        registers, so that a device moves so many at least.
       sent: bytes that go to neighbours.
       messages: in how many pieces.
       summed: bytes that go into sums over devices, or are gathered from them.
       sums: how many sums and gatherings there are.
     """
 
+    operations: float = 0.0
+    traffic: float = 0.0
     sent: float = 0.0
     messages: float = 0.0
     summed: float = 0.0
     sums: float = 0.0
 
+    def __add__(self, other: "Work") -> "Work":
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Work(*(one + another for one, another in pairs))
 
-def of_function(function: Any, *arguments: Any) -> Work:
-    """What a function does with arguments of these shapes."""
-    return of_program(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def of_program(program: Jaxpr) -> Work:
-    """What all steps of a program do."""
-    return sum((_of_step(step) for step in program.eqns), Work())
+    def __rmul__(self, times: int) -> "Work":
+        return Work(*(times * number for number in dataclasses.astuple(self)))
 
 
-def _of_step(step: JaxprEqn) -> Work:
-    name, parts = step.primitive.name, _programs(step.params)
-    if name == "cond":
-        # Devices wait for the one that does most.
-        return max((of_program(part) for part in parts), key=lambda work: work.operations)
-    if parts:
-        # Of a loop that ends by what it finds, one turn is counted.
-        times = step.params["length"] if name == "scan" else 1
-        return times * sum((of_program(part) for part in parts), Work())
-    if name in _EXCHANGES:
-        return Work()
-    read = sum(_bytes(variable) for variable in step.invars)
-    written = sum(_bytes(variable) for variable in step.outvars)
-    count = sum(math.prod(variable.aval.shape) for variable in step.outvars)
-    if name == "dot_general":
-        (contracted, _), _ = step.params["dimension_numbers"]
-        each = math.prod(step.invars[0].aval.shape[axis] for axis in contracted)
-        return Work(operations=2 * count * each, traffic=read + written)
-    if name == "conv_general_dilated":
-        kernel = step.invars[1].aval.shape
-        features = kernel[step.params["dimension_numbers"].rhs_spec[0]]
-        each = math.prod(kernel) // features
-        return Work(operations=2 * count * each, traffic=read + written)
-    if name.startswith(_REDUCTIONS):
-        count = sum(math.prod(variable.aval.shape) for variable in step.invars)
-    return Work() if name in _FREE else Work(operations=count)
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A line of a program."""
+
+    result: str
+    kind: str
+    operands: tuple[str, ...]
+    line: str
 
 
-def _programs(parameters: dict[str, Any]) -> list[Jaxpr]:
-    """The programs within a step: a loop's body, a call's function, the branches of a choice."""
-    found = []
-    for value in parameters.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, ClosedJaxpr):
-                found.append(part.jaxpr)
-            elif isinstance(part, Jaxpr):
-                found.append(part)
-    return found
-
-
-def _bytes(variable: Any) -> int:
-    aval = variable.aval
-    if not hasattr(aval, "shape") or jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):
-        return 0
-    return math.prod(aval.shape) * aval.dtype.itemsize
-
-
-# In the text of a compiled program: the head of a part of it, a step with its result and what it
-# does, the parts that a step runs, and how often a loop turns.
-_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-_STEP = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.+?) ([a-z][\w\-]*)\(")
-_CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
-_ARRAY = re.compile(r"\b([a-z]\w*?)(\d+)\[([\d,]*)\]")
-
-
-def of_compiled(text: str) -> Exchange:
-    """What each device says to others when a compiled program runs once.
+def of_compiled(text: str) -> Work:
+    """What each device does when a compiled program runs once.
 
     Args:
       text: of the program, from `jax.stages.Compiled.as_text`.
     """
-    parts, entry, name = {}, "", ""
+    parts: dict[str, dict[str, _Step]] = {}
+    entry = name = ""
     for line in text.splitlines():
         if head := _HEAD.match(line):
             name = head[2]
-            parts[name], entry = [], name if head[1] else entry
+            parts[name], entry = {}, name if head[1] else entry
         elif step := _STEP.match(line):
-            parts[name].append((step[2], step[1], line))
-    known: dict[str, Exchange] = {}
-    return _of_part(entry, parts, known)
+            operands = tuple(re.findall(r"%([\w.\-]+)", step[4]))
+            parts[name][step[1]] = _Step(step[2], step[3], operands, line)
+    return _of_part(entry, parts, {})
 
 
-def _of_part(
-    name: str, parts: Mapping[str, list[tuple[str, str, str]]], known: dict[str, Exchange]
-) -> Exchange:
-    """What is said in one part of a program, and in those that it runs."""
+def _of_part(name: str, parts: dict[str, dict[str, _Step]], known: dict[str, Work]) -> Work:
+    """What one part of a program does, and those that it runs."""
     if name not in known:
-        total = Exchange()
-        for kind, result, line in parts[name]:
-            size = sum(
-                int(bits) // 8 * math.prod(int(n) for n in shape.split(",") if n)
-                for _, bits, shape in _ARRAY.findall(result)
-            )
-            if kind.startswith("collective-permute") and not kind.endswith("-done"):
-                # One that is only begun here says where it reads from as well.
-                total += Exchange(sent=size / (2 if kind.endswith("-start") else 1), messages=1)
-            elif kind.startswith(("all-", "reduce-scatter")) and not kind.endswith("-done"):
-                total += Exchange(summed=size, sums=1)
-            called = _CALLED.findall(line) if not kind.startswith(("all-", "reduce")) else []
-            for branches in _BRANCHES.findall(line):
-                called += [branch.strip(" %") for branch in branches.split(",")]
-            turns = _TURNS.search(line) if kind == "while" else None
-            inside = [_of_part(part, parts, known) for part in called]
-            if kind == "conditional":
-                inside = [max(inside, key=lambda exchange: exchange.sent + exchange.summed)]
-            total += (int(turns[1]) if turns else 1) * sum(inside, Exchange())
-        known[name] = total
+        steps = parts[name]
+        known[name] = sum((_of_step(step, steps, parts, known) for step in steps.values()), Work())
     return known[name]
+
+
+def _of_step(
+    step: _Step,
+    beside: dict[str, _Step],
+    parts: dict[str, dict[str, _Step]],
+    known: dict[str, Work],
+) -> Work:
+    kind, size = step.kind, _bytes(step.result)
+    if kind.endswith("-done"):
+        return Work()
+    # What is only begun here says where it reads from as well.
+    exchanged = size / 2 if kind.endswith("-start") else size
+    if kind.startswith("collective-permute"):
+        return Work(sent=exchanged, messages=1)
+    if kind.startswith(("all-", "reduce-scatter")):
+        return Work(summed=exchanged, sums=1)
+    count = _numbers(step.result)
+    operands = [beside[name].result for name in step.operands if name in beside]
+    if kind == "dot":
+        axes = _SUMMED_OVER.search(step.line)[1]
+        summed = math.prod(_shape(operands[0])[int(axis)] for axis in axes.split(",") if axis)
+        return Work(2 * count * summed, size + sum(map(_bytes, operands)))
+    if kind in ("reduce", "reduce-window"):
+        # What is reduced, and what each reduction begins with.
+        return Work(operations=sum(map(_numbers, operands[: len(operands) // 2])))
+    if kind in _ELEMENTWISE:
+        return Work(operations=count)
+    called = _CALLED.findall(step.line)
+    for branches in _BRANCHES.findall(step.line):
+        called += [branch.strip(" %") for branch in branches.split(",")]
+    if kind in ("sort", "scatter", "select-and-scatter", "map", "custom-call"):
+        return Work()
+    inside = [_of_part(part, parts, known) for part in called]
+    if kind == "conditional":
+        # Devices wait for the one that does most.
+        inside = [max(inside, key=lambda work: work.operations + work.sent)]
+    turns = _TURNS.search(step.line) if kind == "while" else None
+    return (int(turns[1]) if turns else 1) * sum(inside, Work())
+
+
+def _shape(result: str) -> tuple[int, ...]:
+    """Of the first array in the description of a result."""
+    return tuple(int(size) for size in _ARRAY.search(result)[3].split(",") if size)
+
+
+def _numbers(result: str) -> int:
+    """How many numbers the arrays in the description of a result have."""
+    return sum(math.prod(_sizes(shape)) for _, _, shape in _ARRAY.findall(result))
+
+
+def _bytes(result: str) -> float:
+    """How many bytes they take."""
+    return sum(
+        int(bits or 8) / 8 * math.prod(_sizes(shape)) for _, bits, shape in _ARRAY.findall(result)
+    )
+
+
+def _sizes(shape: str) -> Sequence[int]:
+    return [int(size) for size in shape.split(",") if size]
