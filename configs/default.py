@@ -433,6 +433,9 @@ def get_config() -> ConfigDict:
     # device of its own: for lattices that one device cannot hold. docs/blocks.md has what it costs.
     mesh.rows = 1
     mesh.columns = 1
+    # Steps between two exchanges of borders, which are so many times wider then: fewer messages,
+    # for some cells that two devices compute.
+    mesh.exchange_every = 1
     # Virtual devices that a machine without accelerators makes of its cores; 0: one for each.
     mesh.cpu_devices = 0
 

@@ -107,7 +107,7 @@ _POSITIVE = (
     "loss.settings.sampled_euclidean.fraction",
     "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
     "iterations", "tolerance", "optimiser.levenberg_marquardt.selection.windows",
-    "continuation_steps", "rows", "columns",
+    "continuation_steps", "rows", "columns", "exchange_every",
     "plan.operations", "plan.memory_bandwidth", "plan.memory", "plan.link_bandwidth",
 )  # fmt: skip
 

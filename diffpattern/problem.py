@@ -24,7 +24,8 @@ from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
-from diffpattern.grid.randomness import draw, normal
+from diffpattern.grid.randomness import TILE, draw, normal
+from diffpattern.grid.reach import reach
 from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED, blocks
@@ -33,6 +34,7 @@ from diffpattern.rollout import (
     Dynamics,
     Jittered,
     Stepped,
+    Wide,
     exponential,
     rollout,
     runge_kutta,
@@ -72,7 +74,7 @@ class Problem:
     initialise: Callable[[int], Parameters]
     dynamics: Dynamics
     trained: Dynamics
-    with_sensitivities: Stepped | None
+    with_sensitivities: Stepped | Wide | None
     channels: int
     statistics: Statistics
     on: Callable[[Grid], "Problem"]
@@ -219,13 +221,16 @@ class Problem:
         return ALONE if self.dynamics.solver in adaptive.IMPLICIT else UNCHECKED
 
 
-def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Problem:
+def build(
+    config: ConfigDict, statistics: Statistics, devices: int = 1, distance: int | None = None
+) -> Problem:
     """The problem of a checked config (see `configuration.check`) and of its data.
 
     Args:
       config: of the run.
       statistics: of the data.
       devices: over which trajectories will be spread.
+      distance: how many cells away a step sees, where that is known.
 
     Raises:
       InputError: a name in it is not known, parts do not fit one another or the data, or a step
@@ -276,9 +281,16 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
 
     @functools.cache
     def elsewhere(grid: Grid) -> Problem:
+        far = _reach(problem) if several and grid.is_cut and distance is None else distance
         # Also while a function is traced: what is made here outlives that.
         with jax.ensure_compile_time_eval():
-            return build(config, dataclasses.replace(statistics, grid=grid), devices)
+            return build(config, dataclasses.replace(statistics, grid=grid), devices, far)
+
+    several = config.mesh.exchange_every > 1
+    if several and statistics.grid.is_cut and not any(statistics.grid.margins):
+        parts |= _on_wide_blocks(
+            config.mesh.exchange_every, distance, elsewhere, statistics.grid, parts["trained"]
+        )
 
     problem = Problem(
         rule=rule,
@@ -292,6 +304,55 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
         **parts,
     )
     return problem
+
+
+def _on_wide_blocks(
+    every: int, distance: int, on: Callable[[Grid], Problem], grid: Grid, trained: Dynamics
+) -> dict[str, Any]:
+    """What a problem on blocks has that exchange their borders once for several steps.
+
+    Args:
+      every: how many steps.
+      distance: how many cells away a step sees.
+      on: the problem on another grid.
+      grid: of the block.
+      trained: what would run in training, asking for borders in each step.
+
+    Raises:
+      InputError: the lattice or the rule does not suit that.
+    """
+    if isinstance(trained, Jittered):
+        raise InputError(
+            f"mesh.exchange_every is {every}, but with model.nca.step_jitter each window makes "
+            "steps of a number of its own; set one of the two to its default."
+        )
+    for cells, walls, cut in zip(grid.whole.shape, grid.boundary, grid.cuts, strict=True):
+        if cut and walls.kind == "circular" and cells % TILE:
+            raise InputError(
+                f"mesh.exchange_every is {every}, for which a circular axis that is cut must have "
+                f"a multiple of {TILE} cells, but one has {cells}."
+            )
+    wide = on(grid.widened(every * distance))
+    several = Wide(wide.dynamics, every, grid, distance)
+    pair = wide.with_sensitivities
+    return {
+        "dynamics": several,
+        "trained": several,
+        "with_sensitivities": pair and dataclasses.replace(several, steps=pair),
+    }
+
+
+def _reach(whole: Problem) -> int:
+    """How many cells away a step sees."""
+
+    def step(parameters, x, key, forcing):
+        steps = whole.dynamics
+        return steps.step(steps.prepare(parameters), x, key, whole.acting(parameters, forcing))
+
+    x = jax.ShapeDtypeStruct((whole.channels, *whole.statistics.grid.shape), jnp.float32)
+    parameters = jax.eval_shape(lambda: whole.initialise(0))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return reach(step, parameters, x, key, jax.eval_shape(lambda: given(whole.statistics)))
 
 
 def whitened_degrees(config: ConfigDict) -> tuple[int, ...]:

@@ -18,7 +18,10 @@ import numpy as np
 from jax import Array
 
 from diffpattern.errors import InputError
+from diffpattern.grid.cutting import crop_margin
 from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.grid.geometry import Grid
+from diffpattern.grid.padding import pad
 from diffpattern.parallel import recomputation
 from diffpattern.solvers import adaptive, explicit, spectral
 
@@ -82,6 +85,66 @@ class Stepped:
                 f"{duration:g} between two snapshots; take a whole fraction of them (solver.dt)."
             )
         return count
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide:
+    """Steps of a block of a lattice that asks its neighbours for a border once for several steps.
+
+    The border is as wide as these steps see, and what they spoil of it is cut off in the end.
+
+    Attributes:
+      steps: on blocks with that margin.
+      every: how many steps are made with one border.
+      grid: of the block, without the margin.
+      reach: how many cells away a step sees.
+    """
+
+    steps: Stepped
+    every: int
+    grid: Grid
+    reach: int
+
+    def advance(
+        self, parameters: Parameters, state: Any, duration: float, key: Array, forcing: Forcing
+    ) -> Any:
+        """See `Dynamics`; here states may be pytrees."""
+        count = self.steps.count(duration)
+        prepared = self.steps.prepare(parameters)
+        around = self._bordered(
+            (forcing.mask, forcing.environment, forcing.mask_changes), self.grid.for_coefficients()
+        )
+        mask, environment, changes = around
+        forcing = forcing.replace(mask=mask, environment=environment, mask_changes=changes)
+
+        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
+        def one(state, index):
+            now = forcing.later(index * self.steps.dt)
+            return self.steps.step(prepared, state, jax.random.fold_in(key, index), now), None
+
+        def several(state, first, steps):
+            # What lies beyond the lattice's walls is made anew in each step, so anything will do.
+            wide = self._bordered(state, self.grid.between_mirrors())
+            wide = jax.lax.scan(one, wide, first + jnp.arange(steps))[0]
+            return jax.tree.map(lambda x: crop_margin(x, self._wide), wide)
+
+        def next_ones(state, place):
+            return several(state, place * self.every, self.every), None
+
+        whole, rest = divmod(count, self.every)
+        state = jax.lax.scan(next_ones, state, jnp.arange(whole))[0]
+        return several(state, whole * self.every, rest) if rest else state
+
+    @property
+    def _wide(self) -> Grid:
+        return self.grid.widened(self.every * self.reach)
+
+    def _bordered(self, tree: Any, grid: Grid) -> Any:
+        return jax.tree.map(lambda x: pad(x, grid, self._wide.margins), tree)
+
+    def count(self, duration: float) -> int:
+        """See `Stepped`."""
+        return self.steps.count(duration)
 
 
 @dataclasses.dataclass(frozen=True)

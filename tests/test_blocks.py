@@ -11,7 +11,7 @@ import tiny
 from jax.sharding import PartitionSpec
 from test_rules import KEY, NAMES, built, moved
 
-from diffpattern import findings, train
+from diffpattern import findings, problem, train
 from diffpattern.data.environment import added
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import COLUMNS, ROWS, make_mesh, put
@@ -64,6 +64,7 @@ NCA = {
     "optimiser.name": "nadam",
     "optimiser.optax.warmup_steps": 0,
 }
+OPTAX = {"optimiser.name": "nadam", "optimiser.optax.warmup_steps": 0}
 RDA = {"model.rda.terms": ("network", "diffusion"), "model.rda.network.hidden": (4,)}
 METHODS = {
     "automaton by Optax": NCA,
@@ -78,7 +79,7 @@ METHODS = {
         "augmentation.noise": 0.05,
         "model.nca.step_jitter": 1,
     },
-    "PDE by Optax": RDA | {"optimiser.name": "nadam", "optimiser.optax.warmup_steps": 0},
+    "PDE by Optax": RDA | OPTAX,
     "PDE by Levenberg-Marquardt": RDA | {"optimiser.levenberg_marquardt.damping": 1.0},
     "PDE by products": RDA
     | {
@@ -120,10 +121,12 @@ def forced_data():
 
 
 @functools.cache
-def two_steps(method, devices, rows, columns):
+def two_steps(method, devices, rows, columns, exchange_every=1):
     """Metrics of two train steps, and the state after them."""
-    config = tiny.config(**TRAINING | (METHODS | FORCED)[method])
-    data = forced_data() if method in FORCED else tiny.data(**DATA)
+    fields = (METHODS | FORCED | SEVERAL)[method]
+    config = tiny.config(**TRAINING | fields | {"mesh.exchange_every": exchange_every})
+    walled = method in FORCED or method.endswith("walls")
+    data = forced_data() if walled else tiny.data(**DATA)
     run = tiny.Run(config, data, devices, blocks=(rows, columns))
     # From where all parameters have gradients.
     parameters = put(moved(jax.device_get(run.state.parameters)), run.mesh)
@@ -149,8 +152,8 @@ def test_train_steps_under_what_is_given_are_those_of_one_device(method, shape):
     assert_those_of_one_device(method, shape)
 
 
-def assert_those_of_one_device(method, shape):
-    found, expected = two_steps(method, *shape), two_steps(method, 1, 1, 1)
+def assert_those_of_one_device(method, shape, exchange_every=1):
+    found, expected = two_steps(method, *shape, exchange_every), two_steps(method, 1, 1, 1)
     for name, values in expected[0].items():
         np.testing.assert_allclose(found[0][name], values, rtol=1e-5, atol=1e-6, err_msg=name)
     for one, other in zip(*map(jax.tree.leaves, (found[1], expected[1])), strict=True):
@@ -234,3 +237,48 @@ def test_what_standard_errors_are_taken_from_is_that_of_one_device():
     np.testing.assert_array_less(
         np.abs(found - expected), 1e-5 * sizes[:, :, None] * sizes[:, None] + 1e-12
     )
+
+
+# --- Borders for several steps ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [("plain", 1), ("alive", 2), ("polynomial", 2), ("phase_field", 4), ("higher_order", 1)],
+)
+def test_how_far_a_step_sees(name, cells):
+    """An automaton one cell, and one more for who is alive; Heun's method once for each stage."""
+    sought, _ = built(name, (16, 32))
+    assert problem._reach(sought) == cells
+
+
+SEVERAL = {
+    "automaton in a pool, eight steps": METHODS["automaton in a pool"]
+    | {"model.nca.step_jitter": 0, "model.nca.steps_per_interval": 8},
+    "automaton with somebody alive, between walls": NCA
+    | {"model.nca.finishing": ("alive",), "model.nca.steps_per_interval": 8},
+    "PDE between walls": FORCED["PDE with an edge that is learnt"] | {"solver.dt": 0.25},
+    "PDE with a mask of its own": RDA | OPTAX | {"solver.dt": 0.25, "model.mask": "trainable"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (1, 2, 4)], ids=str)
+@pytest.mark.parametrize("method", SEVERAL)
+@pytest.mark.usefixtures("quick_compilation")
+def test_borders_for_several_steps_change_nothing(method, shape):
+    """Eight steps by three: two exchanges of borders for three steps, and one for two."""
+    assert_those_of_one_device(method, shape, exchange_every=3)
+
+
+def test_what_borders_for_several_steps_do_not_suit_is_refused():
+    def run(shape=(16, 16), **fields):
+        changes = TRAINING | NCA | {"mesh.exchange_every": 2} | fields
+        tiny.Run(tiny.config(**changes), tiny.data(shape=shape, train=8), 1, blocks=(2, 1)).train(1)
+
+    with pytest.raises(InputError, match="exchange_every is 2, but with model.nca.step_jitter"):
+        run(**{"model.nca.step_jitter": 1})
+    with pytest.raises(InputError, match="must have a multiple of 16 cells, but one has 24"):
+        run(shape=(24, 16))
+    with pytest.raises(InputError, match="exchange_every lets devices .* leave the scales above 1"):
+        run(**{"model.nca.perception": "multi_scale"})

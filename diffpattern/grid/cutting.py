@@ -24,9 +24,9 @@ def number_of_blocks(grid: Grid) -> int:
 
 
 def first_cell(grid: Grid, axis: int) -> Array | int:
-    """Where in its lattice a block begins along an axis."""
-    cut = grid.cuts[axis]
-    return grid.shape[axis] * lax.axis_index(cut.mesh_axis) if cut else 0
+    """Where in its lattice a block begins along an axis; before its start, with a margin."""
+    cut, margin = grid.cuts[axis], grid.margins[axis]
+    return (grid.shape[axis] - 2 * margin) * lax.axis_index(cut.mesh_axis) - margin if cut else 0
 
 
 def part_along(whole: Array, grid: Grid, axis: int, at: int = 0) -> Array:
@@ -40,7 +40,11 @@ def part_along(whole: Array, grid: Grid, axis: int, at: int = 0) -> Array:
     """
     if grid.cuts[axis] is None:
         return whole
-    return lax.dynamic_slice_in_dim(whole, first_cell(grid, axis), grid.shape[axis], at)
+    first, count = first_cell(grid, axis), grid.shape[axis]
+    if grid.margins[axis]:
+        # Round the lattice, where it has no walls; beyond walls anything will do.
+        return jnp.take(whole, (first + jnp.arange(count)) % whole.shape[at], axis=at)
+    return lax.dynamic_slice_in_dim(whole, first, count, at)
 
 
 def part(whole: Array, grid: Grid) -> Array:
@@ -62,6 +66,14 @@ def put_together(x: Array, grid: Grid, behind: int = 0) -> Array:
         if cut:
             along = x.ndim - behind - grid.ndim + axis
             x = lax.all_gather(x, cut.mesh_axis, axis=along, tiled=True)
+    return x
+
+
+def crop_margin(x: Array, grid: Grid) -> Array:
+    """What is a block's own, [..., *wide space] -> [..., *space]."""
+    for axis, margin in enumerate(grid.margins):
+        along = x.ndim - grid.ndim + axis
+        x = lax.slice_in_dim(x, margin, x.shape[along] - margin, axis=along)
     return x
 
 

@@ -43,6 +43,8 @@ class Grid:
         wall. Kept as a tuple of `Walls`.
       cuts: of a block, which lies on one device of a mesh, how each axis of its lattice is cut;
         None for an axis that is not. See `block`.
+      margins: of a block, how many of the cells along each axis, at either end, are copies of its
+        neighbours' that it is to do without asking for; see `widened`.
       mask: None; see `GridNow`.
 
     Raises:
@@ -53,6 +55,7 @@ class Grid:
     spacing: tuple[float, ...] | float = 1.0
     boundary: tuple[Walls, ...] | Boundary | str = "circular"
     cuts: tuple[Cut | None, ...] = ()
+    margins: tuple[int, ...] = ()
 
     mask: ClassVar[Array | None] = None
 
@@ -70,6 +73,7 @@ class Grid:
         object.__setattr__(self, "spacing", tuple(float(h) for h in spacing))
         object.__setattr__(self, "boundary", tuple(map(as_walls, boundary)))
         object.__setattr__(self, "cuts", tuple(self.cuts) or (None,) * len(shape))
+        object.__setattr__(self, "margins", tuple(self.margins) or (0,) * len(shape))
 
     @property
     def ndim(self) -> int:
@@ -85,10 +89,10 @@ class Grid:
     def whole(self) -> "Grid":
         """The lattice that this is a block of; of a lattice that is not cut, itself."""
         shape = tuple(
-            cells * (cut.blocks if cut else 1)
-            for cells, cut in zip(self.shape, self.cuts, strict=True)
+            (cells - 2 * margin) * (cut.blocks if cut else 1)
+            for cells, cut, margin in zip(self.shape, self.cuts, self.margins, strict=True)
         )
-        return replace(self, shape=shape, cuts=())
+        return replace(self, shape=shape, cuts=(), margins=())
 
     def block(self, blocks: Mapping[str, int]) -> "Grid":
         """What one device has of the lattice, all blocks being alike.
@@ -117,6 +121,17 @@ class Grid:
         )
         return replace(self, shape=shape, cuts=tuple(cuts))
 
+    def widened(self, width: int) -> "Grid":
+        """A block with so many cells of its neighbours around it, along the axes that are cut.
+
+        What lies beyond a border that is asked of it is known beyond the lattice's walls alone. So
+        each operation spoils as many cells of the margin as it reaches, and when the margin is used
+        up it has to be asked for again.
+        """
+        margins = tuple(width if cut else 0 for cut in self.cuts)
+        shape = tuple(cells + 2 * m for cells, m in zip(self.shape, margins, strict=True))
+        return replace(self, shape=shape, margins=margins)
+
     def for_changes(self) -> "Grid":
         """The same lattice as a small change of the state sees it.
 
@@ -124,6 +139,13 @@ class Grid:
         are the linear parts of those on the other.
         """
         return replace(self, boundary=tuple(walls.for_changes() for walls in self.boundary))
+
+    def between_mirrors(self) -> "Grid":
+        """The same lattice with mirrors for all walls."""
+        mirrors = [
+            walls if walls.kind == "circular" else as_walls("symmetric") for walls in self.boundary
+        ]
+        return replace(self, boundary=tuple(mirrors))
 
     def for_coefficients(self) -> "Grid":
         """The same lattice as a coefficient (diffusivity, velocity, mask) sees it.
@@ -152,7 +174,7 @@ class Grid:
                 f"mask has shape {tuple(mask.shape)}, but must have the grid's {self.shape}."
             )
         boundary = tuple(walls.at(forcing.time) for walls in self.boundary)
-        return GridNow(self.shape, self.spacing, boundary, self.cuts, mask)
+        return GridNow(self.shape, self.spacing, boundary, self.cuts, self.margins, mask)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, names and lists, as JSON takes them; `from_dict` gives an equal grid back."""

@@ -5,6 +5,7 @@ condition, or a neighbouring block's cells, is written here and nowhere else.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jax import Array, lax
 from diffpattern.errors import InputError
 from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.reach import bordered_by
 
 
 def pad(
@@ -54,7 +56,7 @@ def pad(
         )
     for axis, cells in enumerate(widths):
         x = _pad_axis(x, grid, axis, cells, turned=axis == normal_axis)
-    return x
+    return bordered_by(x, max(widths))
 
 
 def check_lattice(x: Array, grid: Grid) -> None:
@@ -72,6 +74,8 @@ def across(axis: int, grid: Grid) -> tuple[int, ...]:
 
 def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> Array:
     """Borders one axis; `turned`, with a vector's component along it."""
+    if width and grid.margins[axis]:
+        return _extend_margin(x, grid, axis, width, turned)
     while width > 0:
         # A bordered lattice is its own continuation: what is read off it is exact again.
         cells = min(width, grid.shape[axis])
@@ -99,6 +103,31 @@ def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
                 beyond = _of_neighbour(x, grid, axis, cells, beyond, bool(upper))
             start = upper * (cells + x.shape[along])
             bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
+    return bordered
+
+
+def _extend_margin(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
+    """Adds cells beyond a block's margin: of any value, unless they are beyond a wall.
+
+    There the margin is made anew too, since it was nobody's cells.
+    """
+    along, margin = axis - grid.ndim, grid.margins[axis]
+    edges = [(0, 0, 0)] * x.ndim
+    edges[along] = (cells, cells, 0)
+    bordered = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    walls, (name, blocks) = grid.boundary[axis], grid.cuts[axis]
+    if walls.kind == "circular":
+        return bordered
+    size, width = x.shape[along], margin + cells
+    for upper, wall in enumerate((walls.lower, walls.upper)):
+        inside = lax.slice_in_dim(x, 0 if upper else margin, size - margin * upper, axis=along)
+        shape = tuple(n - margin * (a == axis) for a, n in enumerate(grid.shape))
+        beyond = _beyond(inside, replace(grid, shape=shape), axis, width, wall, turned, bool(upper))
+        start = upper * (size + 2 * cells - width)
+        present = lax.slice_in_dim(bordered, start, start + width, axis=along)
+        outermost = lax.axis_index(name) == (blocks - 1 if upper else 0)
+        made = jnp.where(outermost, beyond, present)
+        bordered = lax.dynamic_update_slice_in_dim(bordered, made, start, along)
     return bordered
 
 

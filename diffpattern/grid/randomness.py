@@ -55,11 +55,12 @@ def draw(key: Array, of_tile: Callable[[Array, tuple[int, ...]], Array], grid: G
     spans = [_tiles(grid, axis) for axis in range(ndim)]
     tiles = tuple(count for _, count, _ in spans)
     keys = key
-    for first, count, _ in spans:
+    for axis, (first, count, _) in enumerate(spans):
+        tiles_of_all = math.ceil(grid.whole.shape[axis] / TILE)
         fold = jax.vmap(jax.random.fold_in, (None, 0))
         for _ in range(keys.ndim):
             fold = jax.vmap(fold, (0, None))
-        keys = fold(keys, first + jnp.arange(count))
+        keys = fold(keys, (first + jnp.arange(count)) % tiles_of_all)
     draws = jax.vmap(lambda key: of_tile(key, (TILE,) * ndim))(keys.reshape(-1))
     draws = draws.reshape(tiles + (TILE,) * ndim)
     # [tiles..., cells...] -> [tile 0, cells 0, tile 1, cells 1, ...] -> one axis each
@@ -78,4 +79,5 @@ def _tiles(grid: Grid, axis: int) -> tuple[Array | int, int, Array | int]:
     if grid.cuts[axis] is None:
         return 0, math.ceil(size / TILE), 0
     # A block that does not begin with a tile may reach into one more.
-    return begin // TILE, math.ceil(size / TILE) + (size % TILE > 0), begin % TILE
+    unaligned = (size % TILE > 0) or grid.margins[axis] % TILE > 0
+    return begin // TILE, math.ceil(size / TILE) + unaligned, begin % TILE

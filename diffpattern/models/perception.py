@@ -325,6 +325,11 @@ def coarsened(grid: Grid, scale: int) -> Grid:
     """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean."""
     if scale == 1:
         return grid
+    if any(grid.margins):
+        raise InputError(
+            "mesh.exchange_every lets devices make several steps by themselves, but pooled scales "
+            "see blocks of cells as one; set it to 1, or leave the scales above 1 out."
+        )
     changes = {} if grid.mask is None else {"mask": block_means(grid.mask, grid, scale)}
     return dataclasses.replace(
         grid,
