@@ -25,7 +25,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from diffpattern import compare, configuration, evaluate, preview, sweeps, train
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
+from diffpattern.interruption import Interruption
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
             raise InputError(f"{argv[1]!r} is not a flag; flags are given as --name=value.")
         _check_taken(_MODE.value)
         {
-            "train": _train,
+            "train": _train_until_told,
             "eval": _evaluate,
             "data": _show_data,
             "sweep": _list_sweep,
@@ -83,6 +84,8 @@ def main(argv: Sequence[str]) -> None:
         _stop(error)
     except KeyboardInterrupt:
         _stop("Interrupted; the same command with --workdir goes on from the last checkpoint.")
+    except StopSignal as signal:
+        _stop(signal, REQUEUE)
 
 
 def _check_taken(mode: str) -> None:
@@ -96,7 +99,12 @@ def _check_taken(mode: str) -> None:
             )
 
 
-def _train() -> None:
+def _train_until_told() -> None:
+    with Interruption() as interruption:
+        _train(interruption)
+
+
+def _train(interruption: Interruption) -> None:
     config, sweep = _prepared()
     path = flags.FLAGS["config"].config_filename
     if _WORKDIR.value and _WORKDIRS.value:
@@ -110,7 +118,9 @@ def _train() -> None:
     else:
         folder = new_folder(path)
     logging.info("Training in %s on %s", folder.path, jax.devices())
-    train.train_and_evaluate(config, folder, config_path=path, sweep=sweep)
+    train.train_and_evaluate(
+        config, folder, config_path=path, sweep=sweep, interruption=interruption
+    )
     logging.info("Run folder: %s", folder.path)
 
 
@@ -167,9 +177,9 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
         _stop(" ".join(str(error).split()).rstrip("?. ") + ".")
 
 
-def _stop(error: Exception | str) -> None:
+def _stop(error: BaseException | str, code: int = MENDABLE) -> None:
     print(f"diffpattern: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

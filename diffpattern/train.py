@@ -20,7 +20,8 @@ from diffpattern.data.simulation import SPLITS
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.streams import Batches, OfEachSize, Sampling
 from diffpattern.data.trajectories import Trajectories, digest
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import InputError, StopSignal, TrainingError
+from diffpattern.interruption import Interruption
 from diffpattern.methods import (
     Training,
     check_size,
@@ -38,6 +39,8 @@ from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
+from diffpattern.training.saving import Saving
+from diffpattern.training.stalls import Stalls
 from diffpattern.training.step import Batch, TrainState, compiled, prefers_together, put_state
 
 
@@ -47,6 +50,7 @@ def train_and_evaluate(
     *,
     config_path: str = "",
     sweep: Mapping[str, Any] | None = None,
+    interruption: Interruption | None = None,
 ) -> dict[str, Any]:
     """Trains the rule that `config` asks for, in `folder`, and scores it.
 
@@ -57,15 +61,18 @@ def train_and_evaluate(
       folder: new or empty, or that of a run.
       config_path: the file that the config comes from, for the record.
       sweep: the combination of a sweep that it has, likewise: its "number" and "fields".
+      interruption: what listens to SIGTERM; None: nothing does.
 
     Returns:
       The scores, as in `eval/scores.json`.
 
     Raises:
       InputError: the config, the data or the folder cannot be used.
+      StopSignal: the run was told to stop.
       TrainingError: the loss is not finite more often than allowed, or a file cannot be written.
     """
     began = time.monotonic()
+    interruption = interruption or Interruption()
 
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
@@ -121,31 +128,55 @@ def train_and_evaluate(
             step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
             selects = selection.build(config, sought, train, mesh, together)
             watch, averages = training.watch(state, checkpoints), Averages()
+            if restored:
+                averages.restore(restored.metadata.get("averages", []))
+            fields = config.training
+            saving = Saving(fields.checkpoint_every, fields.checkpoint_minutes, last)
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
                 Progress(first, last) as progress,
+                Stalls(fields.stall_factor, fields.stall_seconds) as stalls,
+                interruption.steps(),
             ):
                 for step in range(first + 1, last + 1):
-                    train_step = step_over(lengths.at(step - 1))
-                    state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
-                    averages.add(metrics)
-                    watch.add(step, metrics)
+                    length = lengths.at(step - 1)
+                    scores_it = saving.is_scored(step)
+                    logs = scores_it or step % fields.log_every == 0
+                    with stalls.step(step, kind=length):
+                        train_step = step_over(length)
+                        state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
+                        averages.add(metrics)
+                        watch.add(step, metrics)
+                        # Averages start anew at each score, and are saved with any other
+                        # checkpoint, so that a resumed run logs the same.
+                        row = averages.take() if logs else {}
                     if selects:
                         state = selects.after(step, state)
-                    saves = step % config.training.checkpoint_every == 0 or step == last
-                    if not saves and step % config.training.log_every:
-                        continue
-                    # Averages start anew at each checkpoint, so that a resumed run logs the same.
-                    row = averages.take() | training.schedule(step)
+                    stops, score = interruption.reached(), None
+                    saves = stops or scores_it
+                    if logs:
+                        row |= training.schedule(step)
+                        if scores_it:
+                            watch.settle()
+                            score = validate(averaging.evaluated_parameters(state))
+                            row["validation"] = score
+                        writer.write(step, row | {"seconds": time.monotonic() - began})
+                        progress.tell(step, row)
+                        saves = saves or saving.is_time()
                     if saves:
                         watch.settle()
-                        row["validation"] = validate(averaging.evaluated_parameters(state))
-                    seconds = time.monotonic() - began
-                    writer.write(step, row | {"seconds": seconds})
-                    progress.tell(step, row)
-                    if saves:
-                        metadata = {"seconds": seconds, "batches": batches.state()}
-                        save(checkpoints, state, metadata, row["validation"])
+                        metadata = {
+                            "seconds": time.monotonic() - began,
+                            "batches": batches.state(),
+                            "averages": averages.state(),
+                        }
+                        save(checkpoints, state, metadata, score)
+                        saving.done()
+                    if stops:
+                        raise StopSignal(
+                            f"Told to stop, after step {step} of {last}, which is saved; the same "
+                            f"command with --workdir={folder.path} goes on from there."
+                        )
 
     # What came of it.
     return evaluate.evaluate(folder)
@@ -280,7 +311,7 @@ def make_validation(
 
 
 def save(
-    checkpoints: Checkpoints, state: TrainState, metadata: Mapping[str, Any], score: float
+    checkpoints: Checkpoints, state: TrainState, metadata: Mapping[str, Any], score: float | None
 ) -> None:
     """Saves a checkpoint, whose parameters are finite: what is not would spoil every later step.
 

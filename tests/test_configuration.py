@@ -284,7 +284,10 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
         "mesh.data",
         "optimiser.optax.skip_nonfinite",
         "training.checkpoint_every",
+        "training.checkpoint_minutes",
         "training.log_every",
+        "training.stall_factor",
+        "training.stall_seconds",
         "training.steps",
         "training.windows",
     }

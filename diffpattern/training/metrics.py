@@ -41,6 +41,21 @@ class Averages:
         steps, self._steps = jax.device_get(self._steps), []
         return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
 
+    def state(self) -> list[dict[str, tuple[str, float]]]:
+        """What was added since the last call of `take`, type and value of each, for `restore`."""
+        self._steps = jax.device_get(self._steps)
+        return [
+            {name: (str(value.dtype), float(value)) for name, value in step.items()}
+            for step in self._steps
+        ]
+
+    def restore(self, state: list[dict[str, tuple[str, float]]]) -> None:
+        """Goes on from a `state`, which may have been JSON meanwhile."""
+        self._steps = [
+            {name: np.asarray(value, dtype) for name, (dtype, value) in step.items()}
+            for step in state
+        ]
+
 
 class Watch:
     """Ends a run in which too many steps in a row came to nothing.
