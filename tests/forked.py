@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 # output goes there; a process with its exit code, once it has ended.
 _SERVER = """
 import json, os, runpy, signal, sys
+# What a run imports while it compiles: every fork has it already.
+import tensorflow, clu.metric_writers
 from diffpattern import evaluate, start_up, train
 for line in sys.stdin:
     order = json.loads(line)
@@ -65,6 +67,7 @@ class Server:
             cwd=ROOT,
             env=plain
             | {
+                "TF_CPP_MIN_LOG_LEVEL": "3",
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
                 "DIFFPATTERN_DATA": str(folder / "data"),
             },

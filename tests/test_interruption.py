@@ -1,0 +1,187 @@
+"""SIGTERM ends a run soon and loses nothing; what goes on afterwards is the run as it was."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from forked import ROOT, Server
+from stoppable_runs import AUTOMATON, STEPS, assert_same_end, steps
+
+from diffpattern.errors import REQUEUE
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_interruption")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def whole(server, tmp_path_factory):
+    """A run that was never stopped; not to be changed."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    server.run(*AUTOMATON, f"--workdir={path}")
+    return path
+
+
+def assert_told(process, *words):
+    (sentence,) = process.told()
+    assert sentence.endswith(".")
+    assert "--workdir" in sentence
+    for word in words:
+        assert str(word) in sentence
+    assert "Traceback" not in process.output()
+
+
+def test_between_two_steps_it_saves_and_goes_on_as_if_it_had_not_been(server, whole, tmp_path):
+    chance, run, stopped = random.Random(0), tmp_path / "run", []
+    for _ in range(3):
+        process = server.start(*AUTOMATON, f"--workdir={run}")
+        process.wait_for(r"\] step \d+ of")
+        time.sleep(chance.uniform(0, 0.3))
+        process.send(signal.SIGTERM)
+        assert process.wait() == REQUEUE
+        stopped.append(steps(run)[-1])
+        assert_told(process, f"after step {stopped[-1]} of {STEPS}", run)
+    assert stopped == sorted(set(stopped))
+    assert stopped[-1] < STEPS
+    server.run(*AUTOMATON, f"--workdir={run}")
+    assert_same_end(run, whole)
+
+
+def test_where_there_is_nothing_to_save_it_ends_at_once(server, whole, tmp_path):
+    chance, run = random.Random(0), tmp_path / "run"
+    fresh = f"--config.data.directory={tmp_path / 'data'}"
+    for chapter in ("Training in", "Rule:", "Evaluating step"):
+        process = server.start(*AUTOMATON, fresh, f"--workdir={run}")
+        process.wait_for(chapter)
+        time.sleep(chance.uniform(0, 0.5))
+        process.send(signal.SIGTERM)
+        sent = time.monotonic()
+        assert process.wait() == REQUEUE
+        assert time.monotonic() - sent < 30
+        assert_told(process, "Told to stop")
+        assert "Report:" not in process.output()
+    process = server.run(*AUTOMATON, fresh, f"--workdir={run}")
+    assert "Evaluating step" in process.output()
+    assert_same_end(run, whole)
+
+
+# The main thread waits for ever, where no handler that is written in Python can run.
+_STUCK = """
+import ctypes, sys
+from diffpattern import interruption
+interruption.GRACE = 1
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+library.pthread_mutex_lock(mutex)
+with interruption.Interruption() as interruption, interruption.steps():
+    for _ in range(int(sys.argv[1])):
+        interruption.reached()
+    print("ready", flush=True)
+    library.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.fixture
+def stuck():
+    """A function that starts a process which has made so many steps and then got stuck."""
+    started = []
+
+    def start(steps: int) -> subprocess.Popen:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", _STUCK, str(steps)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )
+        )
+        assert started[-1].stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_main_thread_that_does_not_come_back_is_not_waited_for(stuck):
+    process = stuck(0)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == REQUEUE
+    assert told.startswith("diffpattern: Told to stop; ")
+
+
+def test_a_step_is_waited_for_until_it_is_told_again(stuck):
+    process = stuck(2)
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == REQUEUE
+    assert told.startswith("diffpattern: Told to stop a second time; ")
+
+
+# What `train` does, in as few lines, over several processes.
+_STEPPING = """
+import sys, time
+import jax, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from diffpattern.errors import REQUEUE, StopSignal
+from diffpattern.interruption import Interruption
+address, number, first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+jax.config.update("jax_num_cpu_devices", 1)
+jax.distributed.initialize(address, 2, number, heartbeat_timeout_seconds=30)
+mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))
+sharding = NamedSharding(mesh, PartitionSpec("data"))
+state = jax.make_array_from_callback((2,), sharding, lambda index: np.ones(2)[index])
+total = jax.jit(lambda x: x * 0 + x.mean(), out_shardings=sharding)
+try:
+    with Interruption() as interruption, interruption.steps():
+        for step in range(first + 1, first + 10_000):
+            state = total(state)
+            stops = interruption.reached()
+            if step == first + 20:
+                print("ready", flush=True)
+            if stops:
+                state.block_until_ready()
+                raise StopSignal(f"stopped after {step}")
+            time.sleep(0.01)
+except StopSignal as stop:
+    print(stop, flush=True)
+    sys.exit(REQUEUE)
+"""
+
+
+@pytest.mark.parametrize("told", [[0], [1], [0, 1]])
+def test_all_processes_stop_at_the_same_step_whichever_is_told(free_port, told):
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    # As a run that goes on from step 700, where JAX by itself would never stop.
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _STEPPING, f"localhost:{free_port}", str(number), "700"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        assert "ready\n" in iter(process.stdout.readline, "")  # Gloo has something to say before
+    for number in told:
+        processes[number].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [REQUEUE] * 2
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith("stopped after 7")
