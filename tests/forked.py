@@ -134,4 +134,4 @@ def wait_until(condition, seconds: float = 120, tell=lambda: "") -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, tell()
-        time.sleep(0.005)
+        time.sleep(0.01)

@@ -9,7 +9,7 @@ import numpy as np
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import read_scalars
 
-STEPS, CHECKPOINT_EVERY = 300, 25
+STEPS, CHECKPOINT_EVERY = 200, 10
 # An automaton with a pool, fire masks and averaged weights: everything that a run has to remember.
 # Lines of log do not divide the steps between checkpoints.
 AUTOMATON = [

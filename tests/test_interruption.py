@@ -1,77 +1,17 @@
-"""SIGTERM ends a run soon and loses nothing; what goes on afterwards is the run as it was."""
+"""SIGTERM ends a process after the step that it is in, or at once; several processes together."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from forked import ROOT, Server
-from stoppable_runs import AUTOMATON, STEPS, assert_same_end, steps
 
 from diffpattern.errors import REQUEUE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_interruption")]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def whole(server, tmp_path_factory):
-    """A run that was never stopped; not to be changed."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    server.run(*AUTOMATON, f"--workdir={path}")
-    return path
-
-
-def assert_told(process, *words):
-    (sentence,) = process.told()
-    assert sentence.endswith(".")
-    assert "--workdir" in sentence
-    for word in words:
-        assert str(word) in sentence
-    assert "Traceback" not in process.output()
-
-
-def test_between_two_steps_it_saves_and_goes_on_as_if_it_had_not_been(server, whole, tmp_path):
-    chance, run, stopped = random.Random(0), tmp_path / "run", []
-    for _ in range(3):
-        process = server.start(*AUTOMATON, f"--workdir={run}")
-        process.wait_for(r"\] step \d+ of")
-        time.sleep(chance.uniform(0, 0.3))
-        process.send(signal.SIGTERM)
-        assert process.wait() == REQUEUE
-        stopped.append(steps(run)[-1])
-        assert_told(process, f"after step {stopped[-1]} of {STEPS}", run)
-    assert stopped == sorted(set(stopped))
-    assert stopped[-1] < STEPS
-    server.run(*AUTOMATON, f"--workdir={run}")
-    assert_same_end(run, whole)
-
-
-def test_where_there_is_nothing_to_save_it_ends_at_once(server, whole, tmp_path):
-    chance, run = random.Random(0), tmp_path / "run"
-    fresh = f"--config.data.directory={tmp_path / 'data'}"
-    for chapter in ("Training in", "Rule:", "Evaluating step"):
-        process = server.start(*AUTOMATON, fresh, f"--workdir={run}")
-        process.wait_for(chapter)
-        time.sleep(chance.uniform(0, 0.5))
-        process.send(signal.SIGTERM)
-        sent = time.monotonic()
-        assert process.wait() == REQUEUE
-        assert time.monotonic() - sent < 30
-        assert_told(process, "Told to stop")
-        assert "Report:" not in process.output()
-    process = server.run(*AUTOMATON, fresh, f"--workdir={run}")
-    assert "Evaluating step" in process.output()
-    assert_same_end(run, whole)
+ROOT = Path(__file__).parents[1]
 
 
 # The main thread waits for ever, where no handler that is written in Python can run.
