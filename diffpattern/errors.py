@@ -3,6 +3,11 @@
 Everything else that goes wrong is a defect of the package and keeps its traceback.
 """
 
+# Exit codes: of what the user can mend; and of a run that was told to stop or lost a process, and
+# that goes on when it is started again (EX_TEMPFAIL).
+MENDABLE = 2
+REQUEUE = 75
+
 
 class InputError(ValueError):
     """Something that the user gave cannot work: a field, a file, a flag.
