@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import logging as std_logging
 import os
 import socket
 import sys
@@ -142,7 +143,8 @@ def join(place: Place | None) -> None:
         )
         os._exit(MENDABLE)
 
-    # JAX itself would abort with a stack trace.
+    # Who connects to whom is of no interest; nor would JAX's own end be, which is a stack trace.
+    std_logging.getLogger("jax._src.distributed").setLevel(std_logging.WARNING)
     timer = threading.Timer(JOINING, late)
     timer.daemon = True
     timer.start()
