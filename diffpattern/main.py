@@ -10,7 +10,6 @@ python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --process
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,7 @@ def main(argv: Sequence[str]) -> None:
         )
     except Exception:
         if processes.count() > 1:
-            traceback.print_exc()
-            processes.end_all("", 1)
+            processes.end_defective()
         raise
 
 
@@ -131,6 +129,7 @@ def _train() -> None:
         folder = sweeps.folder(path, sweep["number"], _WORKDIRS.value)
     else:
         folder = RunFolder(Path(processes.from_first(str(new_folder(path).path))))
+    _require_alike([configuration.to_json(config), str(folder.path)])
     logging.info("Training in %s on %s", folder.path, jax.devices())
     train.train_and_evaluate(config, folder, config_path=path, sweep=sweep)
     logging.info("Run folder: %s", folder.path)
@@ -177,12 +176,18 @@ def _join() -> None:
     processes.join(processes.of_flags(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value))
 
 
+def _require_alike(asked: Any) -> None:
+    remedy = "start all with the same flags but for --process"
+    processes.require_same("config or workdir", asked, remedy)
+
+
 def _evaluate() -> None:
     _join()
     if not _WORKDIR.value:
         raise InputError("--mode=eval needs --workdir, the folder of a run.")
     folder = RunFolder(Path(_WORKDIR.value))
     start_up(folder.config())
+    _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
 
 

@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ from diffpattern.errors import MENDABLE, REQUEUE, InputError
 JOINING, LOOKING, SILENCE, ENDING = 300, 0.5, 30, 10
 # The coordinator's calls want a limit; whoever is waited for may be simulating for hours.
 _NO_LIMIT = 7 * 24 * 3600 * 1000
+# Said by what sums over processes, when one of them does not answer.
+_LOST = "Gloo", "NCCL", "UNAVAILABLE"
 _END, _ALIVE, _ENDED = "diffpattern/end", "diffpattern/alive", "diffpattern/ended"
 
 
@@ -254,19 +257,35 @@ def cores(own: set[int]) -> int:
 
 def end_all(sentence: str, code: int) -> None:
     """Ends this process and all others, telling why: once, by the first that has to."""
-    first = True
-    if count() > 1:
-        try:
-            _client().key_value_set(_END, json.dumps({"code": code, "process": number()}))
-        except jax.errors.JaxRuntimeError:
-            # Another one was first, and what it told is the reason for all. Or the coordinator is
-            # gone, whose process told the reason.
-            first = False
-    if first and sentence:
-        _say(sentence)
     if count() == 1:
+        _say(sentence)
         sys.exit(code)
+    try:
+        _client().key_value_set(_END, str(code))
+        _say(sentence)
+    except jax.errors.JaxRuntimeError:
+        # Another one was first, and told the reason for all; or the coordinator is gone.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            if ended := _found(_END):
+                _end(int(ended))
+        _say(sentence)
     _end(code)
+
+
+def end_defective() -> None:
+    """Ends all processes after an exception that is being handled, telling it as Python does.
+
+    That of a sum over processes of which one has died is told in a sentence.
+    """
+    error = sys.exception()
+    if isinstance(error, jax.errors.JaxRuntimeError) and any(sign in str(error) for sign in _LOST):
+        reason = str(error).partition("\n")[0].rstrip(".")
+        end_all(
+            f"Another process cannot be reached, and has died or lost its network ({reason}); the "
+            "same command with the same --workdir goes on from the last checkpoint.",
+            REQUEUE,
+        )
+    end_all(traceback.format_exc(), 1)
 
 
 def leave() -> None:
@@ -293,7 +312,7 @@ class _Lookout(threading.Thread):
             try:
                 _client().key_value_set(f"{_ALIVE}/{number()}", str(next(signs)), True)
                 if ended := _found(_END):
-                    _end(json.loads(ended)["code"])
+                    _end(int(ended))
                 silent = [process for process in self._signs if self._is_silent(process)]
             except (jax.errors.JaxRuntimeError, AttributeError):
                 # The coordinator is gone, or this process is leaving; JAX sees to the former.
@@ -337,16 +356,21 @@ def _end(code: int) -> None:
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _client().key_value_set(f"{_ENDED}/{number()}", "", True)
         if is_first():
+            limit = time.monotonic() + ENDING
             for process in range(1, count()):
-                _client().blocking_key_value_get(f"{_ENDED}/{process}", ENDING * 1000)
-            time.sleep(2 * LOOKING)
+                left = max(1, round(1000 * (limit - time.monotonic())))
+                with contextlib.suppress(jax.errors.JaxRuntimeError):
+                    _client().blocking_key_value_get(f"{_ENDED}/{process}", left)
+            time.sleep(LOOKING)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _say(sentence: str) -> None:
-    print(f"diffpattern: {sentence}", file=sys.stderr, flush=True)
+    """Tells a sentence; a traceback as it is."""
+    told = sentence if sentence.startswith("Traceback") else f"diffpattern: {sentence}"
+    print(told, file=sys.stderr, flush=True)
 
 
 def _whole(environment: Mapping[str, str], name: str) -> int:
