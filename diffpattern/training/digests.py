@@ -73,11 +73,16 @@ def _sum(words: np.ndarray, places: np.ndarray, seed: np.ndarray) -> int:
     z *= _GOLDEN
     z += seed
     z += words
+    return int(np.add.reduce(_mixed(z), axis=None))
+
+
+def _mixed(z: np.ndarray) -> np.ndarray:
+    """Mixes the bits of each word; in the array that is given."""
     for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
         z ^= z >> shift
         z *= factor
     z ^= z >> _SHIFTS[-1]
-    return int(np.add.reduce(z, axis=None))
+    return z
 
 
 def _words(values: np.ndarray) -> np.ndarray:
@@ -87,4 +92,4 @@ def _words(values: np.ndarray) -> np.ndarray:
     if size <= 8:
         return flat.view(f"u{size}")
     halves = flat.view("u8").reshape(len(flat), -1)
-    return halves[:, 0] + halves[:, 1] * _FACTORS[0]
+    return halves[:, 0] + _mixed(halves[:, 1].copy())
