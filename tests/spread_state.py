@@ -10,7 +10,7 @@ from diffpattern.parallel.mesh import DATA, SPREAD
 def values(step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The parameters and the slots of a step, whole."""
     random = np.random.default_rng(step)
-    slots = random.normal(size=(8, 3, 16)).astype(np.float32)
+    slots = random.normal(size=(8, 3, 4096)).astype(np.float32)
     ages = (slots[:, :, 0] * 100).astype(np.int32)
     return {"weights": random.normal(size=5).astype(np.float32)}, {"slots": slots, "ages": ages}
 

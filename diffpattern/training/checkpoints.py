@@ -532,7 +532,7 @@ def _to_save(
     plain = {
         path: jax.random.key_data(leaf) if path in keys else leaf for path, leaf in leaves.items()
     }
-    spread = {path: _kept(leaf) for path, leaf in plain.items() if _is_spread(leaf)}
+    spread = {path: leaf for path, leaf in plain.items() if _is_spread(leaf)}
     hosts = jax.device_get({path: leaf for path, leaf in plain.items() if path not in spread})
     saved = {path: np.asarray(host) for path, host in hosts.items()} | spread
     described = {
@@ -546,15 +546,6 @@ def _to_save(
     for path in hosts:
         described[path]["digest"] = digests.written(digests.part(path, saved[path]))
     return saved, described, {path: _regions(path, array) for path, array in spread.items()}
-
-
-def _kept(array: jax.Array) -> jax.Array:
-    """The array where a train step that takes over its memory cannot reach it.
-
-    Orbax fetches arrays from an accelerator before it returns, but on a CPU it only looks at them.
-    """
-    platforms = {device.platform for device in array.sharding.device_set}
-    return jnp.copy(array) if platforms == {"cpu"} else array
 
 
 def _regions(path: str, array: jax.Array) -> dict[str, int]:
