@@ -1,5 +1,6 @@
 """Runs of several processes, begun as a user begins them: as good as those of one."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -113,7 +114,8 @@ def test_two_processes_score_as_one_does(automaton, tmp_path):
 def test_least_squares_finds_the_same_with_several_processes(tmp_path, count, devices):
     """Three windows, which neither two nor four devices share evenly."""
     flag, data = config_file(tmp_path, LEAST_SQUARES), f"--config.mesh.data={count * devices}"
-    for parties, each in ((1, count * devices), (count, devices)):
+    # The several come first, so that one of them simulates the data for all.
+    for parties, each in ((count, devices), (1, count * devices)):
         well(many.runs(parties, flag, data, f"--workdir={tmp_path}/{parties}", devices=each))
     found, expected = losses(tmp_path / str(count)), losses(tmp_path / "1")
     assert list(found) == list(expected) == [1, 2, 3, 4]
@@ -132,6 +134,16 @@ def test_what_one_process_cannot_work_with_ends_all(automaton, tmp_path):
     errors = "".join(one.errors for one in ended)
     assert errors.count("Process 1 has another config or workdir than process 0;") == 1
     assert not folder.exists()
+    folder.mkdir()
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with many.runs(2, flag, f"--workdir={folder}") as started:
+        ended = started.ended()
+    os.close(handle)
+    assert [one.code for one in ended] == [2, 2]
+    errors = "".join(one.errors for one in ended)
+    assert errors.count("Another process is training in") == 1
+    assert not list(folder.iterdir())
 
 
 def test_processes_whose_companion_is_killed_want_to_be_started_again(automaton, tmp_path):

@@ -312,6 +312,9 @@ class _Lookout(threading.Thread):
             try:
                 _client().key_value_set(f"{_ALIVE}/{number()}", str(next(signs)), True)
                 if ended := _found(_END):
+                    if int(ended) == REQUEUE:
+                        # Told to stop, all end by themselves, each when it has written its part.
+                        _LEAVING.wait(ENDING)
                     _end(int(ended))
                 silent = [process for process in self._signs if self._is_silent(process)]
             except (jax.errors.JaxRuntimeError, AttributeError):
