@@ -43,7 +43,10 @@ def main(arguments: Sequence[str]) -> int:
     shared = config.training.batch if config.training.starts == "pool" else 0
     mesh = make_mesh(config.mesh.data, shared)
     summary = summarise([sample(one) for one in data], problem.whitened_degrees(config))
-    sought, batches = problem.build(config, summary, mesh.size), train.make_batches(config, data)
+    sought, batches = (
+        problem.build(config, summary, mesh.size),
+        train.make_batches(config, data, mesh),
+    )
     initial = sought.initialise(config.seed)
     together = prefers_together(config.training.windows)
     training = make_training(config, sought, initial, mesh, together)

@@ -435,7 +435,8 @@ def get_config() -> ConfigDict:
     # Devices over which windows and trajectories are spread; -1: all, and with a pool as many as
     # divide the batch.
     mesh.data = -1
-    # Virtual devices that a machine without accelerators makes of its cores; 0: one for each.
+    # Virtual devices that a machine without accelerators makes of its cores, or each process of
+    # several (docs/machines.md); 0: one for each core.
     mesh.cpu_devices = 0
 
     # --- Evaluation ------------------------------------------------------------------------------

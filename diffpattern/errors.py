@@ -4,7 +4,8 @@ Everything else that goes wrong is a defect of the package and keeps its traceba
 """
 
 # Exit codes: of what the user can mend; of a run in which something does not answer any more
-# (EX_UNAVAILABLE); of one that was told to stop, and wants to be started again (EX_TEMPFAIL).
+# (EX_UNAVAILABLE); of one that was told to stop or lost a process, and goes on when it is started
+# again (EX_TEMPFAIL).
 MENDABLE = 2
 UNAVAILABLE = 69
 REQUEUE = 75
@@ -31,4 +32,11 @@ class StopSignal(BaseException):
     Like KeyboardInterrupt it comes in the middle of anything, and is no `Exception`, which what it
     interrupts might take for a failure of its own. `main` prints the message and exits with
     `REQUEUE`.
+
+    Attributes:
+      together: whether all processes stop here, each in its own time.
     """
+
+    def __init__(self, message: str, together: bool = False):
+        super().__init__(message)
+        self.together = together

@@ -12,7 +12,6 @@ import ctypes
 import os
 import select
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -20,6 +19,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from diffpattern.errors import REQUEUE, StopSignal
+from diffpattern.parallel import processes
 
 # Seconds within which the main thread has to end where there is nothing to save.
 GRACE = 10
@@ -105,14 +105,14 @@ class Interruption(contextlib.AbstractContextManager):
             ready, _, _ = select.select([self._reader], [], [], limit)
             signals = os.read(self._reader, 64) if ready else b""
             if not ready:
-                _end(f"Told to stop; {_AGAIN}")
+                processes.end_now(f"Told to stop; {_AGAIN}", REQUEUE)
             if not signals:
                 return
             for number in signals:
                 if number != signal.SIGTERM:
                     continue
                 if heard:
-                    _end(f"Told to stop a second time; {_AGAIN}")
+                    processes.end_now(f"Told to stop a second time; {_AGAIN}", REQUEUE)
                 heard = True
                 self._told.set()
                 self._hand_on(number)
@@ -137,9 +137,3 @@ def _other_handler() -> Callable[[int], None]:
     if theirs in (None, 1, ours):  # the default, ignored, or Python's own
         return lambda number: None
     return ctypes.CFUNCTYPE(None, ctypes.c_int)(theirs)
-
-
-def _end(sentence: str) -> None:
-    """Ends the process, whatever its main thread is doing."""
-    print(f"diffpattern: {sentence}", file=sys.stderr, flush=True)
-    os._exit(REQUEUE)

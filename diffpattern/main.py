@@ -5,6 +5,7 @@ python -m diffpattern.main --mode=eval --workdir=RUN
 python -m diffpattern.main --mode=data --config=configs/pde.py
 python -m diffpattern.main --config=configs/sweep.py --sweep=3
 python -m diffpattern.main --mode=compare --workdirs='runs/sweep-*'
+python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --processes=2 --process=0
 """
 
 import os
@@ -27,6 +28,7 @@ from ml_collections import ConfigDict, config_flags
 from diffpattern import compare, configuration, evaluate, preview, sweeps, train
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
+from diffpattern.parallel import processes
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
 
@@ -56,11 +58,20 @@ _WORKDIRS = flags.DEFINE_string(
     "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
 )
 _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page that compare writes.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train one run; without it, a Slurm step, a "
+    "TPU or JAX_NUM_PROCESSES tell of others.",
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train one run.")
+_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 
 # The flags that each mode takes besides.
+_JOINING = ("coordinator", "processes", "process")
 _TAKEN = {
-    "train": ("config", "workdir", "sweep", "workdirs"),
-    "eval": ("workdir", "step"),
+    "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
+    "eval": ("workdir", "step", *_JOINING),
     "data": ("config", "workdir", "sweep"),
     "sweep": ("config", "workdirs"),
     "compare": ("workdirs", "output"),
@@ -80,12 +91,22 @@ def main(argv: Sequence[str]) -> None:
             "sweep": _list_sweep,
             "compare": _compare,
         }[_MODE.value]()
+        processes.leave()
     except (InputError, TrainingError) as error:
-        _stop(error)
+        processes.end_all(str(error), MENDABLE)
     except KeyboardInterrupt:
-        _stop("Interrupted; the same command with --workdir goes on from the last checkpoint.")
+        processes.end_all(
+            "Interrupted; the same command with --workdir goes on from the last checkpoint.",
+            MENDABLE,
+        )
     except StopSignal as signal:
-        _stop(signal, REQUEUE)
+        if signal.together:
+            processes.wait_for_all()  # until each has written its part
+        processes.end_all(str(signal), REQUEUE)
+    except Exception:
+        if processes.count() > 1:
+            processes.end_defective()
+        raise
 
 
 def _check_taken(mode: str) -> None:
@@ -100,6 +121,7 @@ def _check_taken(mode: str) -> None:
 
 
 def _train_until_told() -> None:
+    _join()
     with Interruption() as interruption:
         _train(interruption)
 
@@ -116,7 +138,8 @@ def _train(interruption: Interruption) -> None:
     elif sweep:
         folder = sweeps.folder(path, sweep["number"], _WORKDIRS.value)
     else:
-        folder = new_folder(path)
+        folder = RunFolder(Path(processes.from_first(str(new_folder(path).path))))
+    _require_alike([configuration.to_json(config), str(folder.path)])
     logging.info("Training in %s on %s", folder.path, jax.devices())
     train.train_and_evaluate(
         config, folder, config_path=path, sweep=sweep, interruption=interruption
@@ -160,11 +183,23 @@ def _prepared() -> tuple[ConfigDict, dict[str, Any] | None]:
     return config, sweep
 
 
+def _join() -> None:
+    """Joins the processes that the command line or the environment tells of."""
+    processes.join(processes.of_flags(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value))
+
+
+def _require_alike(asked: Any) -> None:
+    remedy = "start all with the same flags but for --process"
+    processes.require_same("config or workdir", asked, remedy)
+
+
 def _evaluate() -> None:
+    _join()
     if not _WORKDIR.value:
         raise InputError("--mode=eval needs --workdir, the folder of a run.")
     folder = RunFolder(Path(_WORKDIR.value))
     start_up(folder.config())
+    _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
 
 
@@ -177,9 +212,9 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
         _stop(" ".join(str(error).split()).rstrip("?. ") + ".")
 
 
-def _stop(error: BaseException | str, code: int = MENDABLE) -> None:
-    print(f"diffpattern: {error}", file=sys.stderr)
-    sys.exit(code)
+def _stop(sentence: str) -> None:
+    print(f"diffpattern: {sentence}", file=sys.stderr)
+    sys.exit(MENDABLE)
 
 
 if __name__ == "__main__":

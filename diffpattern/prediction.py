@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.parallel import placement
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD, fill_up, on_mesh, own, put
 from diffpattern.problem import Problem
 from diffpattern.training.step import over_windows
@@ -75,4 +76,5 @@ def spread(
         return over_windows(one, together, batch["item"], batch["index"])
 
     on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, SPREAD), SPREAD, running))
-    return lambda parameters: np.asarray(on_devices(put(parameters, mesh), batch))[:count]
+    fetched = lambda parameters: placement.fetch(on_devices(put(parameters, mesh), batch))
+    return lambda parameters: fetched(parameters)[:count]

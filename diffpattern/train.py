@@ -30,7 +30,9 @@ from diffpattern.methods import (
     rough_rows,
     window_lengths,
 )
-from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
+from diffpattern.parallel import processes
+from diffpattern.parallel.mesh import DATA, SPREAD, make_mesh, put
+from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
@@ -93,7 +95,9 @@ def train_and_evaluate(
     summary = statistics.summarise(seen, degrees)
     if not simulated:
         rehearse(config, train[0].times, summary, mesh)
-    batches = make_batches(config, train)
+    batches = make_batches(config, train, mesh)
+    remedy = "give data.directory, or the files named in the config, on a disk that all share"
+    processes.require_same("data", [digests, summary.to_json()], remedy)
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -175,10 +179,12 @@ def train_and_evaluate(
                     if stops:
                         raise StopSignal(
                             f"Told to stop, after step {step} of {last}, which is saved; the same "
-                            f"command with --workdir={folder.path} goes on from there."
+                            f"command with --workdir={folder.path} goes on from there.",
+                            together=True,
                         )
 
-    # What came of it.
+    # What came of it, once everything is written.
+    processes.wait_for_all()
     return evaluate.evaluate(folder)
 
 
@@ -228,7 +234,7 @@ def fit_derivatives(
     begun = put(least_squares.Fit.start(1e-3, state.parameters), mesh)
     # Copies, because a compiled step takes over the memory of what it is given.
     fit = jax.tree.map(jnp.copy, TrainState(state.step, state.parameters, begun))
-    pairs = make_batches(config, train, window=1)
+    pairs = make_batches(config, train, mesh, window=1)
     for index in range(steps):
         fit, metrics = step(fit, draw_batch(pairs, index, mesh))
     logging.info("Derivative fit: %d steps, loss %.3g", steps, metrics["loss"])
@@ -238,6 +244,7 @@ def fit_derivatives(
 def make_batches(
     config: ConfigDict,
     lattices: Sequence[Trajectories | StoredTrajectories],
+    mesh: Mesh,
     window: int | None = None,
 ) -> OfEachSize:
     """What gives the train steps their windows: whole trajectories for a pool.
@@ -245,20 +252,26 @@ def make_batches(
     Args:
       config: of the run.
       lattices: the trajectories to train on, for one size of lattices after the other.
+      mesh: over which windows are spread; of several processes each gets those of its own devices.
       window: length of the windows; None: as the config says.
 
     Raises:
       InputError: windows are to grow, and the data do not suit that.
     """
-    return OfEachSize([_batches_of_size(config, train, window) for train in lattices])
+    share = Share.of(config.training.batch, mesh.shape[DATA], held(mesh, DATA))
+    parts = [_batches_of_size(config, train, share.places, window) for train in lattices]
+    return OfEachSize(parts, share)
 
 
 def _batches_of_size(
-    config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None
+    config: ConfigDict,
+    train: Trajectories | StoredTrajectories,
+    places: np.ndarray,
+    window: int | None,
 ) -> Batches:
     training = config.training
     if training.starts == "pool" and window is None:
-        return streams.Whole(train, training.batch)
+        return streams.Whole(train, training.batch, places)
 
     def of(length: float) -> Batches:
         source = train
@@ -266,7 +279,7 @@ def _batches_of_size(
             source = continuation.interpolated(train, parts, training.sampling)
         whole = max(round(length), 1)
         sampling = Sampling(config.seed, training.batch, whole, training.sampling)
-        return streams.batches(source, sampling)
+        return streams.batches(source, sampling, places)
 
     if window or not training.continuation:
         return of(window or training.window)
@@ -284,8 +297,7 @@ def _batches_of_size(
 
 def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
-    parts = (fill_up(part, mesh.shape[DATA]) for part in batches.draw(step))
-    return put(tuple(parts), mesh, SPREAD)
+    return lay_share(batches.draw(step), mesh, SPREAD)
 
 
 def make_validation(

@@ -42,7 +42,7 @@ class Run:
         lattices = (trajectories, *further)
         summary = statistics.summarise(lattices, problem.whitened_degrees(config))
         self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
-        self.batches = train.make_batches(config, lattices)
+        self.batches = train.make_batches(config, lattices, self.mesh)
         self.sought = problem.build(config, summary, devices)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)

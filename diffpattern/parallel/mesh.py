@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from diffpattern.errors import InputError
+from diffpattern.parallel import placement, processes
 
 DATA = "data"
 # How a function runs on the devices: JAX proves that what should be the same on all of them is;
@@ -24,24 +25,55 @@ EVERYWHERE = PartitionSpec()
 def make_mesh(data: int = -1, shared: int = 0) -> Mesh:
     """A mesh of the first `data` devices; -1 takes all that there are.
 
+    Of several processes each gives as many devices, and one process's lie beside one another.
+
     Args:
       data: how many.
       shared: what all devices must have equal shares of; of -1 as many are taken as divide it.
 
     Raises:
-      InputError: more devices are asked for than there are, or none.
+      InputError: more devices are asked for than there are, or none, or the processes cannot give
+        as many each.
     """
-    available = jax.device_count()
+    available, parties = jax.device_count(), processes.count()
+    if available != parties * jax.local_device_count():
+        raise InputError(
+            f"Process {processes.number()} has {jax.local_device_count()} of the {available} "
+            f"devices of {parties} processes, but all must have as many."
+        )
+    if shared % parties:
+        raise InputError(
+            f"training.batch is {shared}, but with training.starts='pool' it must be a multiple of "
+            f"the {parties} processes, each of which keeps its part."
+        )
     count = available if data == -1 else data
     while data == -1 and shared % count:
-        count -= 1
+        count -= parties
     if not 1 <= count <= available:
         raise InputError(
             f"mesh.data is {data}; this machine has {available} devices, so it may be 1 to "
             f"{available}, or -1 for all."
         )
+    if count % parties:
+        raise InputError(
+            f"mesh.data is {data}, but must be a multiple of the {parties} processes, or -1 for "
+            "all devices."
+        )
+    devices = [
+        device
+        for party in range(parties)
+        for device in jax.devices()
+        if device.process_index == party
+    ]
+    each = available // parties
+    chosen = [device for place, device in enumerate(devices) if place % each < count // parties]
+    return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def own_mesh() -> Mesh:
+    """A mesh of one device of this process, for what is not to be split at all."""
     return jax.make_mesh(
-        (count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
+        (1,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:1]
     )
 
 
@@ -73,8 +105,14 @@ def own(tree):
 
 
 def put(tree, mesh: Mesh, spec: PartitionSpec = EVERYWHERE):
-    """Lays every array of `tree` on the mesh: over "data" by its first axis, or everywhere."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    """Lays every array of `tree` on the mesh: over "data" by its first axis, or everywhere.
+
+    Every process has all of `tree`; see `parallel.placement` for what only one has.
+    """
+    sharding = NamedSharding(mesh, spec)
+    if processes.count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda host: placement.lay(host, sharding), tree)
 
 
 def fill_up(batch: dict[str, Any], devices: int) -> dict[str, Any]:

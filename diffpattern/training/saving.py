@@ -3,9 +3,7 @@
 import dataclasses
 import time
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
+from diffpattern.parallel import processes
 
 
 @dataclasses.dataclass
@@ -36,10 +34,7 @@ class Saving:
         """Whether enough time has gone by; the same in all processes, which all have to ask."""
         if not self.minutes:
             return False
-        is_time = time.monotonic() - self._since >= 60 * self.minutes
-        if jax.process_count() > 1:
-            is_time = bool(multihost_utils.broadcast_one_to_all(np.asarray(is_time)))
-        return is_time
+        return processes.from_first(time.monotonic() - self._since >= 60 * self.minutes)
 
     def done(self) -> None:
         """Counts time from now on."""

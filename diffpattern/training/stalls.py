@@ -7,14 +7,13 @@ So a thread looks at the clock, and ends the process.
 
 import collections
 import contextlib
-import os
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
 from diffpattern.errors import UNAVAILABLE
+from diffpattern.parallel import processes
 
 # Steps before there is a median to compare with, and over how many of the last ones it is taken.
 _FEWEST, _MOST = 3, 101
@@ -91,11 +90,9 @@ class Stalls(contextlib.AbstractContextManager):
     def _end(self, step: int, seconds: float, median: float) -> None:
         """Tells what happened and ends the process, whatever its other threads wait for."""
         fields = f"training.stall_factor is {self._factor:g}, .stall_seconds {self._least:g}"
-        print(
-            f"diffpattern: Step {step} has been going on for {seconds:.3g} s, where the median one "
-            f"took {median:.2g} s, so something does not answer ({fields}); the same command with "
-            "the same --workdir goes on from the last checkpoint.",
-            file=sys.stderr,
-            flush=True,
+        processes.end_now(
+            f"Step {step} has been going on for {seconds:.3g} s, where the median one took "
+            f"{median:.2g} s, so something does not answer ({fields}); the same command with the "
+            "same --workdir goes on from the last checkpoint.",
+            UNAVAILABLE,
         )
-        os._exit(UNAVAILABLE)

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own, put
+from diffpattern.parallel.placement import lay_share
 from diffpattern.training.pool import Pool, Slots
 
 Parameters = Any
@@ -92,9 +93,12 @@ def compiled(step: Step, mesh: Mesh) -> Step:
 
 
 def put_state(state: TrainState, mesh: Mesh) -> TrainState:
-    """Lays a state on the mesh: the pool over it, everything else on every device."""
+    """Lays a state on the mesh: the pool over it, everything else on every device.
+
+    Of several processes each has the slots of its own devices, and all of everything else.
+    """
     everywhere = put(dataclasses.replace(state, pool=()), mesh)
-    return dataclasses.replace(everywhere, pool=put(state.pool, mesh, SPREAD))
+    return dataclasses.replace(everywhere, pool=lay_share(state.pool, mesh, SPREAD))
 
 
 def make_gradient_step(
