@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     configuration.check(config)
     data = dataset.of_split(dataset.load(config), "train")
     shared = config.training.batch if config.training.starts == "pool" else 0
-    mesh = make_mesh(config.mesh.data, shared)
+    mesh = make_mesh(config.mesh.data, shared=shared)
     summary = summarise([sample(one) for one in data], problem.whitened_degrees(config))
     sought, batches = (
         problem.build(config, summary, mesh.size),

@@ -432,9 +432,13 @@ def get_config() -> ConfigDict:
 
     # --- Mesh ------------------------------------------------------------------------------------
     config.mesh = mesh = ConfigDict()
-    # Devices over which windows and trajectories are spread; -1: all, and with a pool as many as
-    # divide the batch.
+    # Devices, or groups of them that share a lattice, over which windows and trajectories are
+    # spread; -1: all, and with a pool as many as divide the batch.
     mesh.data = -1
+    # Into how many blocks the first axis of a lattice is cut, and its second one, each block on a
+    # device of its own: for lattices that one device cannot hold. docs/blocks.md has what it costs.
+    mesh.rows = 1
+    mesh.columns = 1
     # Virtual devices that a machine without accelerators makes of its cores, or each process of
     # several (docs/machines.md); 0: one for each core.
     mesh.cpu_devices = 0

@@ -14,7 +14,7 @@ from diffpattern.data import measurement
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import npz
 from diffpattern.parallel import processes
-from diffpattern.parallel.mesh import ALONE, make_mesh, own_mesh
+from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
 from diffpattern.run_folder import RunFolder, numbered
@@ -47,7 +47,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     logging.info("Evaluating step %d of %s on %s", checkpoint.step, folder.path, jax.devices())
 
     # Its predictions, and what they are worth.
-    mesh = own_mesh() if sought.running == ALONE else make_mesh(-1)
+    mesh = widest_mesh(config.mesh.rows, config.mesh.columns, sought.running)
     together = prefers_together(config.training.windows)
     predictions = [
         make_predictor(sought, truth, mesh, seed=config.seed, together=together)(

@@ -16,6 +16,7 @@ from diffpattern.models.diffusion import LinearDiffusion
 from diffpattern.models.masks import LearntEdge
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.reaction import PolynomialReaction
+from diffpattern.parallel.mesh import block_axes
 from diffpattern.prediction import spread
 from diffpattern.problem import Problem
 from diffpattern.training import least_squares
@@ -185,17 +186,20 @@ def triangles(
 
     [W, P + 1, P + 1]; windows that were drawn more than once are one with a weight.
     """
-    linearise = sought.linearisation(times)
+    linearise, axes = sought.cut(mesh).linearisation(times), block_axes(mesh)
 
     def triangle(parameters, window, index):
         key = jax.random.fold_in(jax.random.key(0), index)  # which a PDE makes no use of
-        return least_squares.triangle(*linearise(parameters, window, key))
+        return least_squares.triangle(*linearise(parameters, window, key), axes)
 
     def of_batch(batch: windows.Window) -> Callable[[Parameters], np.ndarray]:
         flat = batch.values.reshape(len(batch.values), -1)
         _, first, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
         different = jax.tree.map(lambda array: array[first], batch)
-        of_each = spread(triangle, different, mesh, together=together, running=sought.running)
+        layout = different.layout(mesh)
+        of_each = spread(
+            triangle, different, mesh, layout, together=together, running=sought.running
+        )
         return lambda parameters: of_each(parameters) * np.sqrt(counts)[:, None, None]
 
     parts = [of_batch(batch) for batch in batches]

@@ -12,8 +12,11 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -23,6 +26,8 @@ from diffpattern.parallel import processes
 
 # Seconds within which the main thread has to end where there is nothing to save.
 GRACE = 10
+# In the pipe, where signals are bytes of their numbers.
+_SWALLOWED = b"\0"
 _AGAIN = "the same command with the same --workdir goes on from the last checkpoint."
 
 
@@ -48,6 +53,7 @@ class Interruption(contextlib.AbstractContextManager):
         self._hand_on = _other_handler()
         self._before = signal.signal(signal.SIGTERM, self._handle)
         self._pipe_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._note_swallowed
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
         return self
@@ -55,6 +61,7 @@ class Interruption(contextlib.AbstractContextManager):
     def __exit__(self, *exception: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
         signal.set_wakeup_fd(self._pipe_before)
+        sys.unraisablehook = self._hook_before
         os.close(self._writer)  # which ends the thread
         self._thread.join()
         os.close(self._reader)
@@ -98,25 +105,38 @@ class Interruption(contextlib.AbstractContextManager):
         if not self._can_wait:
             raise StopSignal(f"Told to stop; {_AGAIN}")
 
+    def _note_swallowed(self, unraisable: Any) -> None:
+        """Has the signal sent again that came in a callback, which no exception gets out of."""
+        if isinstance(unraisable.exc_value, StopSignal):
+            os.write(self._writer, _SWALLOWED)
+        else:
+            self._hook_before(unraisable)
+
     def _listen(self) -> None:
         """The thread: told at once."""
-        limit, heard = None, False
+        heard, repeated, end = False, 0, None
         while True:
-            ready, _, _ = select.select([self._reader], [], [], limit)
-            signals = os.read(self._reader, 64) if ready else b""
+            left = None if end is None else max(end - time.monotonic(), 0)
+            ready, _, _ = select.select([self._reader], [], [], left)
             if not ready:
                 processes.end_now(f"Told to stop; {_AGAIN}", REQUEUE)
+            signals = os.read(self._reader, 64)
             if not signals:
                 return
             for number in signals:
-                if number != signal.SIGTERM:
-                    continue
-                if heard:
-                    processes.end_now(f"Told to stop a second time; {_AGAIN}", REQUEUE)
-                heard = True
-                self._told.set()
-                self._hand_on(number)
-                limit = None if self._can_wait else GRACE
+                if number == _SWALLOWED[0]:
+                    time.sleep(0.01)  # until the callback is over
+                    repeated += 1
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                elif number == signal.SIGTERM and repeated:
+                    repeated -= 1
+                elif number == signal.SIGTERM:
+                    if heard:
+                        processes.end_now(f"Told to stop a second time; {_AGAIN}", REQUEUE)
+                    heard = True
+                    self._told.set()
+                    self._hand_on(number)
+                    end = None if self._can_wait else time.monotonic() + GRACE
 
 
 def _other_handler() -> Callable[[int], None]:

@@ -15,7 +15,9 @@ from diffpattern import objective
 from diffpattern.data import continuation
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.grid.cutting import mean_over_blocks
 from diffpattern.models.rda import ReactionDiffusionAdvection
+from diffpattern.parallel.mesh import DATA, SPREAD, blocks, lattices, on_mesh, put
 from diffpattern.problem import Problem
 from diffpattern.training import averaging, least_squares, matrix_free, optimisers, preconditioning
 from diffpattern.training.augmentation import Augmentation
@@ -27,6 +29,7 @@ from diffpattern.training.step import (
     Batch,
     Step,
     TrainState,
+    layout,
     make_gradient_step,
 )
 
@@ -91,9 +94,17 @@ class Training:
 def make_training(
     config: ConfigDict, sought: Problem, initial: Any, mesh: Mesh, together: bool
 ) -> Training:
-    """The train step that a config asks for, and its optimiser's first state."""
+    """The train step that a config asks for, and its optimiser's first state.
+
+    Args:
+      config: of the run.
+      sought: the rule, on whole lattices.
+      initial: its first parameters.
+      mesh: on which it is trained.
+      together: see `training.step.over_windows`.
+    """
     window, interval = config.training.window, sought.statistics.interval
-    lower = sought.lower_bounds(initial)
+    lower, on_blocks = sought.lower_bounds(initial), sought.cut(mesh)
     options = {
         "mesh": mesh,
         "seed": config.seed,
@@ -107,14 +118,15 @@ def make_training(
 
         def step_over(length: float) -> Step:
             times = continuation.elapsed(length, interval)
-            rows = rough_rows(config, sought, lower, times, elapsed=times[-1])
+            rows = rough_rows(config, on_blocks, lower, times, elapsed=times[-1])
             return least_squares_step(
                 config,
-                sought.residuals(times),
-                sought.linearisation(times),
+                on_blocks.residuals(times),
+                on_blocks.linearisation(times),
                 lower,
                 rows=rows,
                 sought_from=sought_from,
+                signs=on_blocks.signs,
                 **options,
             )
 
@@ -132,17 +144,21 @@ def make_training(
         )
     chain = optimisers.Chain.of(config.optimiser.name, config.optimiser.optax.to_dict())
     optimiser, frozen = chain.build(initial), chain.are_frozen(initial)
-    pool = make_pool(config, sought, mesh.size)
+    pool = make_pool(config, on_blocks, mesh.shape[DATA])
 
     def start_pool(batch: Batch) -> tuple[Slots, ...]:
         if pool is None:
             return ()
-        start, key = jax.jit(pool.start), jax.random.key(config.seed)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))
-        return tuple(start(part["window"], keys(key, part["index"])) for part in batch)
+        key = jax.random.key(config.seed)
+        keys = lambda part: jax.vmap(jax.random.fold_in, (None, 0))(key, part["index"])
+        start = lambda batch: tuple(pool.start(part["window"], keys(part)) for part in batch)
+        where = layout(batch, mesh)
+        slots = Slots(lattices(mesh, 2, sought.statistics.grid.ndim), *(SPREAD,) * 3)
+        spread = on_mesh(start, mesh, (where,), (slots,) * len(batch))
+        return jax.jit(spread)(put(batch, mesh, where))
 
     def step_over(length: float) -> Step:
-        of_all = _window_loss(config, sought, continuation.elapsed(length, interval))
+        of_all = _window_loss(config, sought, mesh, continuation.elapsed(length, interval))
         window_loss = lambda parameters, *rest: of_all(optimisers.held(parameters, frozen), *rest)
         step = make_gradient_step(window_loss, optimiser, lower, **options, pool=pool)
         return averaging.averaged(step, chain.average_decay) if chain.average_decay else step
@@ -186,6 +202,7 @@ def least_squares_step(
     lower: Any,
     *,
     rows: preconditioning.Rows | None,
+    signs: matrix_free.Signs,
     start_weight: float | None = None,
     **options: Any,
 ) -> Step:
@@ -197,6 +214,7 @@ def least_squares_step(
       linearise: residuals and Jacobian of one window.
       lower: smallest values of the parameters.
       rows: for the preconditioner of the matrix-free form, from `rough_rows`.
+      signs: for the scales of that form where there are no rows.
       start_weight: in place of the config's.
       options: further arguments of both forms.
     """
@@ -208,6 +226,7 @@ def least_squares_step(
         lower,
         stopping=matrix_free.ConjugateGradients(**fields.conjugate_gradients),
         rows=rows,
+        signs=signs,
         start_weight=fields.start_weight if start_weight is None else start_weight,
         **options,
     )
@@ -233,6 +252,7 @@ def rough_rows(
     per_window = config.training.batch * len(sought.statistics.species)
     return preconditioning.of_right_hand_side(
         lambda window: sought.of_size(window.size).rule,
+        lambda window: sought.of_size(window.size).statistics.grid,
         times,
         -(-ROWS_PER_PARAMETER * count // per_window),
         elapsed=elapsed,
@@ -278,23 +298,25 @@ def make_pool(config: ConfigDict, sought: Problem, devices: int) -> Pool | None:
         span=config.training.window,
         interval=sought.statistics.interval,
         complete=sought.complete,
+        grid=sought.statistics.grid,
         **config.training.pool,
     )
 
 
 def _window_loss(
-    config: ConfigDict, sought: Problem, times: np.ndarray
+    config: ConfigDict, sought: Problem, mesh: Mesh, times: np.ndarray
 ) -> Callable[[Any, Window, Array, Array], tuple[Array, Array]]:
     """The loss of a window and the lattice that it ends with, of (parameters, window, key, old)."""
     augmentation = Augmentation(**config.augmentation)
     sizes = sought.statistics.sizes
     for size in sizes:
-        augmentation.check(sought.of_size(size).statistics.grid)
+        augmentation.check(sought.of_size(size).statistics.grid.block(blocks(mesh)))
     augments = augmentation != Augmentation()
+    whole = sought
     if augmentation.crop:
-        sought = sought.on(augmentation.cropped(sought.statistics.grid))
-        sizes = (sought.statistics.grid.shape,)
-    loss = objective.build(config, sought, sizes)
+        whole = sought.on(augmentation.cropped(sought.statistics.grid))
+        sizes = (whole.statistics.grid.shape,)
+    loss, sought = objective.build(config, whole, sizes, mesh), whole.cut(mesh)
     inner = config.training.inner
     of_hidden = {
         "training.inner.steps": inner.steps,
@@ -323,7 +345,7 @@ def _window_loss(
 
         def descend(hidden, _):
             slope = jax.grad(of_hidden)(hidden)
-            size = jnp.sqrt(jnp.mean(slope**2)) + 1e-12
+            size = mean_over_blocks(jnp.mean(slope**2), sought.statistics.grid) ** 0.5 + 1e-12
             return hidden - inner.rate * slope / size, None
 
         hidden, _ = jax.lax.scan(descend, window.start[..., species:], length=inner.steps)
@@ -343,7 +365,8 @@ def _window_loss(
         undo = lambda lattice: lattice
         if augments:
             augmentation_key = jax.random.fold_in(key, AUGMENTATION)
-            window, undo = augmentation.apply(window, augmentation_key, old if spares else True)
+            grid, may_be_hit = sought.of_size(window.size).statistics.grid, old if spares else True
+            window, undo = augmentation.apply(window, grid, augmentation_key, may_be_hit)
         if inner.steps:
             fitted = adapted(jax.lax.stop_gradient(parameters), window, key)
             start = jnp.where(old, window.start, fitted.start)

@@ -6,10 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern.data.windows import Window
+from diffpattern.grid.cutting import mean_over_blocks
 from diffpattern.grid.forcing import Forcing
+from diffpattern.parallel.mesh import DATA, SPREAD, lattices, on_mesh
 from diffpattern.problem import Problem
 from diffpattern.training import regularisers
 from diffpattern.training.losses import LOSSES, Context, Loss, perceptual, weighted_sum
@@ -21,19 +24,22 @@ Parameters = Any
 Objective = Callable[[Array, Window, Array, Parameters], Array]
 
 
-def build(config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]]) -> Objective:
+def build(
+    config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]], mesh: Mesh
+) -> Objective:
     """The loss of a window: the config's losses of its prediction, and its regularisers.
 
     Args:
       config: of the run.
-      sought: the rule and the data that it is to reproduce.
+      sought: the rule and the data that it is to reproduce, on whole lattices.
       sizes: of the lattices that windows have.
+      mesh: on which the loss is taken, of the blocks of lattices that it makes.
 
     Raises:
       InputError: weights do not fit the data, a file of weights is missing or bad, or a loss does
         not suit the lattice.
     """
-    fields, loss = config.loss, _loss(config.loss)
+    fields, loss, whole, sought = config.loss, _loss(config.loss), sought, sought.cut(mesh)
     penalty = _penalty(config.regulariser, sought)
 
     def fit(prediction, window, key):
@@ -50,7 +56,7 @@ def build(config: ConfigDict, sought: Problem, sizes: Sequence[tuple[int, ...]])
         return fit(prediction, window, key) + penalty(parameters, states, window.forcing)
 
     for size in sizes:
-        _rehearse(fit, config.training.window, sought.of_size(size))
+        _rehearse(fit, config.training.window, whole.of_size(size), mesh)
     return objective
 
 
@@ -72,9 +78,14 @@ def _penalty(
     """The weighted sum of the regularisers, of (parameters, states [L, *space, C], forcing)."""
 
     def penalty(parameters, states, forcing):
+        if not any(weights.values()):
+            return 0.0
+        here = sought.of_size(states.shape[1:-1])
+        return mean_over_blocks(of_block(here, parameters, states, forcing), here.statistics.grid)
+
+    def of_block(here, parameters, states, forcing):
         total = 0.0
         if weights.coverage:
-            here = sought.of_size(states.shape[1:-1])
             mask = here.mask.apply({"params": parameters["mask"]}, method="coverage")
             total = total + weights.coverage * regularisers.coverage(mask)
         if weights.outside:
@@ -89,14 +100,21 @@ def _penalty(
     return penalty
 
 
-def _rehearse(fit: Callable, length: int, sought: Problem) -> None:
-    """Goes through a loss on shapes alone, so that what does not fit is said at once."""
-    statistics = sought.statistics
-    shape = (length + 1, *statistics.grid.shape, len(statistics.species))
-    values = jax.ShapeDtypeStruct(shape, jnp.float32)
-    mask = None
-    if statistics.masked:
-        mask = jax.ShapeDtypeStruct(statistics.grid.shape, jnp.float32)
-    window = Window(values, Forcing(mask=mask))
-    prediction = jax.ShapeDtypeStruct((length, *shape[1:]), jnp.float32)
-    jax.eval_shape(fit, prediction, window, jax.random.key(0))
+def _rehearse(fit: Callable, length: int, sought: Problem, mesh: Mesh) -> None:
+    """Goes through a loss on shapes alone, so that what does not fit is said at once.
+
+    Args:
+      fit: of (prediction, window, key), on blocks.
+      length: of windows.
+      sought: the rule on the whole lattice.
+      mesh: that cuts it into the blocks.
+    """
+    statistics, count = sought.statistics, mesh.shape[DATA]
+    shape = (count, length + 1, *statistics.grid.shape, len(statistics.species))
+    described = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    mask = described((count, *statistics.grid.shape)) if statistics.masked else None
+    windows = Window(described(shape), Forcing(time=described((count,)), mask=mask))
+    predictions = described((count, length, *shape[2:]))
+    of_one = lambda prediction, window: fit(prediction, window, jax.random.key(0))
+    layout = lattices(mesh, 2, statistics.grid.ndim), windows.layout(mesh)
+    jax.eval_shape(on_mesh(jax.vmap(of_one), mesh, layout, SPREAD), predictions, windows)

@@ -5,11 +5,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from diffpattern.data.trajectories import Trajectories
+from diffpattern.data.windows import layout_of_forcing
 from diffpattern.parallel import placement
-from diffpattern.parallel.mesh import DATA, EVERYWHERE, SPREAD, fill_up, on_mesh, own, put
+from diffpattern.parallel.mesh import (
+    DATA,
+    EVERYWHERE,
+    SPREAD,
+    block_axes,
+    fill_up,
+    lattices,
+    on_mesh,
+    own,
+    put,
+)
 from diffpattern.problem import Problem
 from diffpattern.training.step import over_windows
 
@@ -34,11 +45,14 @@ def make_predictor(
         key = jax.random.fold_in(jax.random.key(seed), index)
         return problem.predict(parameters, start, truth.times, key, forcing)
 
-    everyone = np.arange(len(truth.values))
+    problem, space = problem.cut(mesh), truth.grid.ndim
+    forcing = truth.forcing(np.arange(len(truth.values)))
     return spread(
         predict,
-        (truth.values[:, 0], truth.forcing(everyone)),
+        (truth.values[:, 0], forcing),
         mesh,
+        (lattices(mesh, 1, space), layout_of_forcing(forcing, space, mesh)),
+        lattices(mesh, 2, space),
         together=together,
         running=problem.running,
     )
@@ -48,16 +62,20 @@ def spread(
     function: Callable[..., jax.Array],
     items: Any,
     mesh: Mesh,
+    layout: Any = SPREAD,
+    result: PartitionSpec = SPREAD,
     *,
     together: bool,
     running: str,
 ) -> Callable[[Parameters], np.ndarray]:
-    """`function` of every item, each on one device.
+    """`function` of every item.
 
     Args:
       function: (parameters, item, its index) -> an array.
       items: a pytree of arrays [N, ...].
       mesh: over whose "data" axis the items are spread.
+      layout: how their arrays lie on it, where they are lattices that may be cut.
+      result: how the results do.
       together: see `training.step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
 
@@ -66,15 +84,17 @@ def spread(
     """
     count = len(jax.tree.leaves(items)[0])
     batch = {"item": items, "index": np.arange(count, dtype=np.int32)}
-    batch = put(fill_up(batch, mesh.shape[DATA]), mesh, SPREAD)
+    batch = fill_up(batch, mesh.shape[DATA])
+    specs = dict.fromkeys(batch, SPREAD) | {"item": layout}
+    batch = put(batch, mesh, specs)
 
     def local(parameters, batch):
         # What a function differentiates by is its device's own: by what all devices share, the
         # derivatives would be summed over them.
-        parameters = own(parameters)
+        parameters = own(parameters, (DATA, *block_axes(mesh)))
         one = lambda item, index: function(parameters, item, index)
         return over_windows(one, together, batch["item"], batch["index"])
 
-    on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, SPREAD), SPREAD, running))
+    on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, specs), result, running))
     fetched = lambda parameters: placement.fetch(on_devices(put(parameters, mesh), batch))
     return lambda parameters: fetched(parameters)[:count]

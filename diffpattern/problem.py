@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import rules
@@ -23,9 +24,10 @@ from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.randomness import draw, normal
 from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED
+from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED, blocks
 from diffpattern.rollout import (
     Adaptive,
     Dynamics,
@@ -83,6 +85,16 @@ class Problem:
         """The same problem on a lattice of so many cells along each axis."""
         return self.on(dataclasses.replace(self.statistics.grid, shape=tuple(size)))
 
+    def cut(self, mesh: Mesh) -> "Problem":
+        """The same problem on the blocks that a mesh makes of lattices, inside `shard_map`.
+
+        Raises:
+          InputError: the lattices cannot be cut so, or what runs has to see them whole.
+        """
+        for size in self.statistics.sizes:
+            self.statistics.on(size).grid.block(blocks(mesh))
+        return self.on(self.statistics.grid.block(blocks(mesh)))
+
     def predict(
         self,
         parameters: Parameters,
@@ -122,7 +134,8 @@ class Problem:
         if self.start_alive is not None:
             hidden += start[..., self.start_alive, None]
         if self.start_noise:
-            hidden += (self.start_noise * jax.random.normal(key, shape)).astype(start.dtype)
+            grid = self.of_size(start.shape[:-1]).statistics.grid
+            hidden += (self.start_noise * normal(key, grid, shape[-1])).astype(start.dtype)
         return jnp.concatenate([start, hidden], axis=-1)
 
     def acting(self, parameters: Parameters, forcing: Forcing) -> Forcing:
@@ -181,6 +194,22 @@ class Problem:
             return 1.0
         return jnp.sqrt(jnp.expand_dims(weights, tuple(range(1, window.values.ndim - 1))))
 
+    def signs(self, window: Window, key: Array, count: int) -> Array:
+        """A random sign for each residual of a window, [M], on blocks as on the whole lattice.
+
+        Args:
+          window: whose residuals they are, in the order of the data.
+          key: of the draws.
+          count: M, of some snapshots.
+        """
+        grid = self.of_size(window.size).statistics.grid
+        species = window.values.shape[-1]
+        snapshots = count // window.values[0].size
+        of_field = lambda key: draw(key, jax.random.rademacher, grid)
+        signs = jax.vmap(of_field)(jax.random.split(key, (snapshots, species)).reshape(-1))
+        signs = signs.reshape(snapshots, species, *grid.shape)
+        return jnp.moveaxis(signs, 1, -1).reshape(-1).astype(window.values.dtype)
+
     @property
     def running(self) -> str:
         """How it runs on the devices, see `parallel.mesh.on_mesh`: Diffrax's loops bear no proof of
@@ -208,12 +237,13 @@ def build(config: ConfigDict, statistics: Statistics, devices: int = 1) -> Probl
             f"model.mask is {config.model.mask!r}, which begins with the data's mask, but the data "
             "have none; give them one (data.mask), or take 'trainable'."
         )
-    if mask.by_cell and statistics.grid.shape not in statistics.sizes:
+    whole = statistics.grid.whole.shape
+    if mask.by_cell and whole not in statistics.sizes:
         trained = ", ".join("x".join(map(str, size)) for size in statistics.sizes)
         raise InputError(
             f"model.mask is {config.model.mask!r}, one number for each cell, so the rule knows no "
             f"other lattices than it was trained on, {trained}, and none of "
-            f"{'x'.join(map(str, statistics.grid.shape))}."
+            f"{'x'.join(map(str, whole))}."
         )
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
@@ -281,7 +311,9 @@ def _of_automaton(rule: nn.Module, fields: ConfigDict, statistics: Statistics) -
         lambda parameters, x, key, forcing: rule.apply({"params": parameters}, x, key, forcing),
         statistics.interval / fields.steps_per_interval,
     )
-    trained = Jittered(steps, fields.step_jitter) if fields.step_jitter else steps
+    trained = steps
+    if fields.step_jitter:
+        trained = Jittered(steps, fields.step_jitter, together=statistics.grid.is_cut)
     return {
         "dynamics": steps,
         "trained": trained,
@@ -289,6 +321,13 @@ def _of_automaton(rule: nn.Module, fields: ConfigDict, statistics: Statistics) -
         "start_alive": fields.alive.channel if fields.start_alive else None,
         "start_noise": fields.start_noise,
     }
+
+
+# Why a solver cannot do with blocks, by whether it is spectral.
+_SEES_ALL = {
+    True: "solver.name is {!r}, whose modes are waves of the whole lattice",
+    False: "solver.dt is 0, and each block would choose the lengths of its own steps",
+}
 
 
 def _of_pde(
@@ -303,6 +342,12 @@ def _of_pde(
     def right_hand_side(parameters, x, forcing):
         return rule.apply({"params": parameters}, x, forcing)
 
+    if statistics.grid.is_cut and (fields.name in spectral.NAMES or not fields.dt):
+        raise InputError(
+            "mesh.rows and mesh.columns cut lattices into blocks, but "
+            f"{_SEES_ALL[fields.name in spectral.NAMES].format(fields.name)}; leave both at 1, or "
+            "take an explicit solver with steps of a fixed length (solver.dt)."
+        )
     pair = None
     if fields.name in spectral.NAMES:
         if not fields.dt:

@@ -5,6 +5,8 @@ later.
 """
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,10 @@ from ml_collections import ConfigDict
 from diffpattern import configuration, problem
 from diffpattern.data import continuation, windows
 from diffpattern.data.statistics import Statistics
+from diffpattern.data.windows import layout_of_forcing
 from diffpattern.methods import check_size, make_training, window_lengths
+from diffpattern.parallel.mesh import DATA, EVERYWHERE, lattices, on_mesh
+from diffpattern.problem import Problem
 
 
 def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh: Mesh) -> None:
@@ -47,9 +52,24 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
         )
     for length, size in itertools.product(lengths.lengths, statistics.sizes):
         elapsed = continuation.elapsed(length, statistics.interval)
-        forcing = problem.given(statistics.on(size))
-        start = jax.ShapeDtypeStruct((*size, len(statistics.species)), jnp.float32)
-        predict = lambda parameters, start, elapsed=elapsed, forcing=forcing: sought.predict(
+        jax.eval_shape(*_prediction(sought, initial, elapsed, size, mesh))
+
+
+def _prediction(
+    sought: Problem, parameters: Any, elapsed: np.ndarray, size: tuple[int, ...], mesh: Mesh
+) -> tuple[Callable, Any, Any, Any]:
+    """What predicts a lattice for each place on "data", in blocks, and shapes of its arguments."""
+    statistics, on_blocks = sought.statistics.on(size), sought.cut(mesh)
+    count, space = mesh.shape[DATA], len(size)
+    each = lambda shape: jax.ShapeDtypeStruct((count, *shape), jnp.float32)
+    forcing = jax.tree.map(lambda array: each(array.shape), problem.given(statistics))
+
+    def predict(parameters, start, forcing):
+        of_one = lambda start, forcing: on_blocks.predict(
             parameters, start, elapsed, jax.random.key(0), forcing
         )
-        jax.eval_shape(predict, initial, start)
+        return jax.vmap(of_one)(start, forcing)
+
+    layout = EVERYWHERE, lattices(mesh, 1, space), layout_of_forcing(forcing, space, mesh)
+    spread = on_mesh(predict, mesh, layout, lattices(mesh, 2, space), sought.running)
+    return spread, parameters, each((*size, len(statistics.species))), forcing

@@ -19,7 +19,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
 from diffpattern.parallel import processes
-from diffpattern.parallel.mesh import ALONE, make_mesh, own_mesh
+from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.run_folder import RunFolder, numbered
@@ -183,7 +183,7 @@ def _run(rule: RestoredRule, starts: Trajectories, fields: ConfigDict) -> Trajec
     predict = make_predictor(
         rule.problem,
         starts,
-        own_mesh() if rule.problem.running == ALONE else make_mesh(-1),
+        widest_mesh(rule.config.mesh.rows, rule.config.mesh.columns, rule.problem.running),
         seed=fields.seed,
         together=prefers_together(rule.config.training.windows),
     )

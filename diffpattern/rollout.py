@@ -93,6 +93,8 @@ class Jittered:
     Attributes:
       steps: what runs; their usual number between two snapshots is the middle of the range.
       jitter: by how many steps there may be more or fewer, each number being as likely.
+      together: whether all windows make as many steps as any may, and those too many for nothing:
+        blocks of a lattice exchange their borders in each step, which no device may leave out.
 
     Raises:
       InputError: when called, if none might be left.
@@ -100,6 +102,7 @@ class Jittered:
 
     steps: Stepped
     jitter: int
+    together: bool = False
 
     def advance(
         self, parameters: Parameters, state: Any, duration: float, key: Array, forcing: Forcing
@@ -122,6 +125,9 @@ class Jittered:
             step = lambda state: self.steps.step(
                 prepared, state, jax.random.fold_in(key, index), now
             )
+            if self.together:
+                choose = lambda new, old: jnp.where(index < count, new, old)
+                return jax.tree.map(choose, step(state), state), None
             return jax.lax.cond(index < count, step, lambda state: state, state), None
 
         return jax.lax.scan(one, state, jnp.arange(usual + self.jitter))[0]

@@ -31,7 +31,7 @@ from diffpattern.methods import (
     window_lengths,
 )
 from diffpattern.parallel import processes
-from diffpattern.parallel.mesh import DATA, SPREAD, make_mesh, put
+from diffpattern.parallel.mesh import DATA, make_mesh, put
 from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
@@ -43,7 +43,14 @@ from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
 from diffpattern.training.saving import Saving
 from diffpattern.training.stalls import Stalls
-from diffpattern.training.step import Batch, TrainState, compiled, prefers_together, put_state
+from diffpattern.training.step import (
+    Batch,
+    TrainState,
+    compiled,
+    layout,
+    prefers_together,
+    put_state,
+)
 
 
 def train_and_evaluate(
@@ -80,7 +87,8 @@ def train_and_evaluate(
     configuration.check(config)
     # A pool is shared out evenly.
     shared = config.training.batch if config.training.starts == "pool" else 0
-    mesh, together = make_mesh(config.mesh.data, shared), prefers_together(config.training.windows)
+    sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
+    mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
     simulated = config.data.name in SYSTEMS
     if simulated:
@@ -210,11 +218,11 @@ def fit_derivatives(
     if not steps:
         return state
     check_size(config, state.parameters)
-    interval = sought.statistics.interval
+    interval, on_blocks = sought.statistics.interval, sought.cut(mesh)
     residuals, linearise = least_squares.derivative_fit(
-        lambda window: sought.of_size(window.size).rule,
+        lambda window: on_blocks.of_size(window.size).rule,
         interval,
-        sought.met_by_sensitivities,
+        on_blocks.met_by_sensitivities,
     )
     lower = sought.lower_bounds(state.parameters)
     step = compiled(
@@ -223,7 +231,8 @@ def fit_derivatives(
             residuals,
             linearise,
             lower,
-            rows=rough_rows(config, sought, lower, np.array([0.0, interval]), elapsed=1.0),
+            rows=rough_rows(config, on_blocks, lower, np.array([0.0, interval]), elapsed=1.0),
+            signs=on_blocks.signs,
             start_weight=0.0,
             mesh=mesh,
             seed=config.seed,
@@ -297,7 +306,8 @@ def _batches_of_size(
 
 def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
-    return lay_share(batches.draw(step), mesh, SPREAD)
+    batch = batches.draw(step)
+    return lay_share(batch, mesh, layout(batch, mesh))
 
 
 def make_validation(

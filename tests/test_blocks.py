@@ -1,16 +1,27 @@
-"""Every rule by name on a lattice cut over a mesh: the same numbers as on the whole lattice."""
+"""Lattices that are cut into blocks over a mesh: the same numbers as on one device."""
+
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+import tiny
+from jax.sharding import PartitionSpec
 from test_rules import KEY, NAMES, built, moved
 
+from diffpattern import train
+from diffpattern.data.environment import added
+from diffpattern.errors import InputError
+from diffpattern.parallel.mesh import COLUMNS, ROWS, make_mesh, put
+from diffpattern.prediction import make_predictor
 from diffpattern.rollout import rollout
 
-AXES = ("rows", "columns")
 TIMES = np.array([0.0, 2.0])
+# Every shape (data, rows, columns) of eight devices.
+SHAPES = [(d, r, 8 // d // r) for d in (8, 4, 2, 1) for r in (8, 4, 2, 1) if 8 % (d * r) == 0]
+CUT = [shape for shape in SHAPES if shape[1:] != (1, 1)]
 
 
 @pytest.mark.slow
@@ -20,7 +31,7 @@ TIMES = np.array([0.0, 2.0])
 def test_a_rule_makes_the_same_of_blocks_as_of_the_whole_lattice(name, cuts):
     sought, data = built(name, (16, 32))
     parameters, start = moved(sought.initialise(0)), jnp.asarray(data.values[0, 0])
-    on_block = sought.on(sought.statistics.grid.block(dict(zip(AXES, cuts, strict=True))))
+    mesh = make_mesh(1, *cuts)
 
     def states(problem):
         forcing = data.forcing(0)
@@ -28,15 +39,176 @@ def test_a_rule_makes_the_same_of_blocks_as_of_the_whole_lattice(name, cuts):
             problem.dynamics, parameters, problem.complete(start, KEY), TIMES, KEY, forcing
         )
 
-    mesh = jax.make_mesh(cuts, AXES, axis_types=(AxisType.Auto,) * 2)
     blocks = jax.jit(
         jax.shard_map(
-            states(on_block),
+            states(sought.cut(mesh)),
             mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(*AXES)),
-            out_specs=PartitionSpec(None, *AXES),
+            in_specs=(PartitionSpec(), PartitionSpec(ROWS, COLUMNS)),
+            out_specs=PartitionSpec(None, ROWS, COLUMNS),
         )
     )(parameters, start)
     whole = jax.jit(states(sought))(parameters, start)
     np.testing.assert_allclose(blocks, whole, rtol=0, atol=1e-5)
     assert np.abs(whole[1] - whole[0]).max() > 1e-2
+
+
+DATA = {"shape": (16, 16), "train": 4}
+TRAINING = {"training.batch": 8, "training.window": 2}
+NCA = {
+    "model.name": "nca",
+    "model.nca.channels": 4,
+    "model.nca.network.hidden": (8,),
+    "model.nca.steps_per_interval": 3,
+    "model.nca.fire_rate": 0.5,
+    "model.nca.start_noise": 0.1,
+    "optimiser.name": "nadam",
+    "optimiser.optax.warmup_steps": 0,
+}
+RDA = {"model.rda.terms": ("network", "diffusion"), "model.rda.network.hidden": (4,)}
+METHODS = {
+    "automaton by Optax": NCA,
+    "automaton in a pool": NCA
+    | {
+        "training.starts": "pool",
+        "training.pool.slots": 2,
+        "training.pool.reset": 0.3,
+        "training.pool.replace_worst": 1,
+        "training.pool.refresh_every": 2,
+        "augmentation.damage": 0.8,
+        "augmentation.noise": 0.05,
+        "model.nca.step_jitter": 1,
+    },
+    "PDE by Optax": RDA | {"optimiser.name": "nadam", "optimiser.optax.warmup_steps": 0},
+    "PDE by Levenberg-Marquardt": RDA | {"optimiser.levenberg_marquardt.damping": 1.0},
+    "PDE by products": RDA
+    | {
+        "optimiser.levenberg_marquardt.damping": 1.0,
+        "optimiser.levenberg_marquardt.form": "matrix_free",
+        "optimiser.levenberg_marquardt.start_weight": 0.0,
+    },
+}
+
+FORCED = {
+    "automaton under everything": NCA
+    | {
+        "data.mask": "ellipse",
+        "model.mask": "trainable",
+        "model.nca.finishing": ("alive",),
+        "model.nca.perception": "multi_scale",
+        "model.nca.multi_scale.scales": (1, 2),
+        "training.inner.steps": 1,
+        "loss.euclidean": 1.0,
+        "loss.spectral": 0.1,
+        "regulariser.coverage": 0.1,
+        "regulariser.outside": 0.1,
+        "regulariser.sparsity": 0.1,
+        "regulariser.out_of_range": 0.1,
+    },
+    "PDE with an edge that is learnt": RDA
+    | {"model.mask": "edge", "optimiser.levenberg_marquardt.damping": 1.0},
+    "PDE by a search": RDA | {"optimiser.name": "lbfgs"},
+}
+
+
+def forced_data():
+    """Trajectories in masks and between walls, with an environment and what they are told."""
+    mirrored = tiny.data(**DATA, boundary="symmetric", mask="ellipse")
+    told = np.linspace(0.0, 1.0, len(mirrored.values))[:, None]
+    return dataclasses.replace(
+        added(mirrored, ("coordinates",)), inputs=np.asarray(told, np.float32)
+    )
+
+
+@functools.cache
+def two_steps(method, devices, rows, columns):
+    """Metrics of two train steps, and the state after them."""
+    config = tiny.config(**TRAINING | (METHODS | FORCED)[method])
+    data = forced_data() if method in FORCED else tiny.data(**DATA)
+    run = tiny.Run(config, data, devices, blocks=(rows, columns))
+    # From where all parameters have gradients.
+    parameters = put(moved(jax.device_get(run.state.parameters)), run.mesh)
+    run.state = dataclasses.replace(run.state, parameters=parameters)
+    metrics = run.train(2)
+    return metrics, jax.device_get((run.state.parameters, run.state.pool))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("quick_compilation")
+def test_train_steps_are_those_of_one_device(method, shape):
+    """Losses, gradients, parameters and pools, with everything random in them."""
+    assert_those_of_one_device(method, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1)], ids=str)
+@pytest.mark.parametrize("method", FORCED)
+@pytest.mark.usefixtures("quick_compilation")
+def test_train_steps_under_what_is_given_are_those_of_one_device(method, shape):
+    assert_those_of_one_device(method, shape)
+
+
+def assert_those_of_one_device(method, shape):
+    found, expected = two_steps(method, *shape), two_steps(method, 1, 1, 1)
+    for name, values in expected[0].items():
+        np.testing.assert_allclose(found[0][name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+    for one, other in zip(*map(jax.tree.leaves, (found[1], expected[1])), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_sought_starts_are_those_of_one_device():
+    """In double precision, since in single the system for the starts gives what rounding makes of
+    it: batched or one after the other, windows on one device differ by a hundredth."""
+
+    def metrics(*shape):
+        config = tiny.config(
+            **TRAINING
+            | METHODS["PDE by products"]
+            | {"optimiser.levenberg_marquardt.start_weight": 1.0}
+        )
+        run = tiny.Run(config, tiny.data(**DATA), shape[0], blocks=shape[1:])
+        state, batch = jax.tree.map(
+            lambda x: jnp.asarray(x, jnp.float64) if x.dtype == jnp.float32 else x,
+            (run.state, train.draw_batch(run.batches, 0, run.mesh)),
+        )
+        return run.step(state, batch)[1]
+
+    with jax.enable_x64(True):
+        found, expected = metrics(1, 2, 4), metrics(1, 1, 1)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+    assert expected["trial_loss"] < expected["loss"]
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_predictions_of_blocks_are_those_of_the_whole_lattice():
+    config, truth = tiny.config(**TRAINING | NCA), tiny.data(**DATA)
+    run = tiny.Run(config, truth, 1)
+    parameters = moved(jax.device_get(run.state.parameters))
+    found, expected = (
+        make_predictor(run.sought, truth, make_mesh(*shape), seed=1, together=False)(parameters)
+        for shape in ((2, 2, 2), (1, 1, 1))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert found.shape == truth.values.shape
+
+
+@pytest.mark.parametrize("field", ["crop", "shift", "turn"])
+def test_augmentations_that_move_whole_lattices_are_refused(field):
+    with pytest.raises(InputError, match=rf"augmentation.{field} moves .* mesh.rows and"):
+        tiny.Run(
+            tiny.config(
+                **TRAINING | NCA | {f"augmentation.{field}": 4 if field == "crop" else True}
+            ),
+            tiny.data(**DATA),
+            1,
+            blocks=(2, 1),
+        )
+
+
+def test_lattices_of_all_sizes_must_be_divided():
+    further = tiny.data(**DATA | {"shape": (12, 16)})
+    with pytest.raises(InputError, match="mesh.rows is 8, which does not divide an axis of 12"):
+        tiny.Run(tiny.config(**TRAINING | NCA), tiny.data(**DATA), 1, further, blocks=(8, 1))

@@ -73,6 +73,34 @@ def test_a_step_is_waited_for_until_it_is_told_again(stuck):
     assert told.startswith("diffpattern: Told to stop a second time; ")
 
 
+_IN_A_CALLBACK = """
+import os, signal, time, weakref
+from diffpattern.interruption import Interruption
+class Thing: pass
+def callback(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        pass
+with Interruption():
+    thing = Thing()
+    reference = weakref.ref(thing, callback)
+    del thing
+    time.sleep(60)
+"""
+
+
+def test_a_signal_that_comes_in_a_callback_is_not_lost():
+    """As JAX has many; Python drops what is raised there."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, cwd=ROOT, timeout=50
+    )
+    assert done.stderr.splitlines()[-1].startswith("diffpattern.errors.StopSignal: Told to stop; ")
+    assert "ignored" not in done.stderr
+    assert done.returncode == 1  # nobody catches it here
+    assert time.monotonic() - began < 45
+
+
 # What `train` does, in as few lines, over several processes.
 _STEPPING = """
 import sys, time

@@ -116,11 +116,12 @@ def forward(*shape):
     return attempt
 
 
-def training(devices, **changes):
+def training(devices, shape=(6,), blocks=(1, 1), **changes):
     """Whether a train step works: its loss is finite, and finite parameters move."""
 
     def attempt(fields):
-        run = tiny.Run(tiny.config(**SMALL | changes | fields), data(fields, 6), devices)
+        config = tiny.config(**SMALL | changes | fields)
+        run = tiny.Run(config, data(fields, *shape), devices, blocks=blocks)
         before = jax.device_get(run.state.parameters)
         metrics = run.advance()
         return np.isfinite(metrics["loss"]) and _moved(before, run.state.parameters)
@@ -152,6 +153,8 @@ COLUMNS = {
     "Levenberg-Marquardt, 1 device": training(1, **LEAST_SQUARES),
     "8 devices ": training(8, **LEAST_SQUARES),
     "derivative start": derivative_start,
+    "Optax, 2 x 4 blocks": training(1, (8, 8), (2, 4), **OPTAX),
+    "Levenberg-Marquardt, 2 x 4 blocks": training(1, (8, 8), (2, 4), **LEAST_SQUARES),
 }
 
 
@@ -172,7 +175,8 @@ def page() -> str:
         "Each cell was tried on a tiny task by `tests/test_matrix.py`, which fails where this",
         "page is out of date and writes it anew (`python tests/test_matrix.py`). A number stands",
         "for the sentence of refusal below. Solvers are tried with one rule and rules with one",
-        "solver, since neither knows of the other; training is on a lattice of one axis.",
+        "solver, since neither knows of the other; training is on a lattice of one axis, or of two",
+        "that are cut into blocks ([docs/blocks.md](blocks.md)).",
         "`tests/test_rules.py` tries all rules.",
         "",
         "| solver | rule | " + " | ".join(name.strip() for name in COLUMNS) + " |",

@@ -15,6 +15,7 @@ from diffpattern.data import statistics
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.parallel.mesh import make_mesh
 from diffpattern.training.losses import LOSSES, Context
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -39,7 +40,7 @@ def build(trajectories=None, **changes):
     configuration.check(config)
     summary = statistics.summarise([trajectories], problem.whitened_degrees(config))
     sought = problem.build(config, summary)
-    return sought, objective.build(config, sought, summary.sizes)
+    return sought, objective.build(config, sought, summary.sizes, make_mesh(1))
 
 
 def window(channels=2, known=None, mask=None):

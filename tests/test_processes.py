@@ -97,6 +97,18 @@ def test_what_one_process_has_begun_four_go_on_with(automaton, tmp_path):
     assert_alike(losses(folder), expected, 6)
 
 
+def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
+    """Borders, fire masks and the pool of a lattice of which each process has one half."""
+    flag = config_file(tmp_path, NCA | {"data.shape": (16, 16), "mesh.data": 1})
+    two, one = tmp_path / "two", tmp_path / "one"
+    well(many.runs(2, flag, f"--workdir={two}", "--config.mesh.rows=2"))
+    well(many.runs(1, flag, f"--workdir={one}", "--config.training.steps=6"))
+    assert_alike(losses(two), losses(one), 4)
+    (ended,) = well(many.runs(1, flag, f"--workdir={two}", "--config.training.steps=6"))
+    assert "Going on from step 4 of 6." in ended.errors
+    assert_alike(losses(two), losses(one), 6)
+
+
 def test_two_processes_score_as_one_does(automaton, tmp_path):
     folder = shutil.copytree(automaton[0] / "run", tmp_path / "run")
     before = json.loads((folder / "eval" / "scores.json").read_text())
@@ -110,18 +122,20 @@ def test_two_processes_score_as_one_does(automaton, tmp_path):
             )
 
 
-@pytest.mark.parametrize(("count", "devices"), [(2, 1), (4, 1)])
-def test_least_squares_finds_the_same_with_several_processes(tmp_path, count, devices):
+def test_least_squares_finds_the_same_with_several_processes(tmp_path):
     """Three windows, which neither two nor four devices share evenly."""
-    flag, data = config_file(tmp_path, LEAST_SQUARES), f"--config.mesh.data={count * devices}"
+    flag = config_file(tmp_path, LEAST_SQUARES | {"mesh.data": -1})
     # The several come first, so that one of them simulates the data for all.
-    for parties, each in ((count, devices), (1, count * devices)):
-        well(many.runs(parties, flag, data, f"--workdir={tmp_path}/{parties}", devices=each))
-    found, expected = losses(tmp_path / str(count)), losses(tmp_path / "1")
-    assert list(found) == list(expected) == [1, 2, 3, 4]
-    for step, row in found.items():
-        # Where a loss is nearly nothing, it is the rounding of what it is made of.
-        np.testing.assert_allclose(row, expected[step], rtol=1e-3, err_msg=f"step {step}")
+    for count in (4, 2, 1):
+        well(many.runs(count, flag, f"--workdir={tmp_path}/{count}"))
+    expected = losses(tmp_path / "1")
+    assert list(expected) == [1, 2, 3, 4]
+    for count in (2, 4):
+        found = losses(tmp_path / str(count))
+        assert list(found) == list(expected)
+        for step, row in found.items():
+            # Where a loss is nearly nothing, it is the rounding of what it is made of.
+            np.testing.assert_allclose(row, expected[step], rtol=1e-3, err_msg=f"{count}: {step}")
 
 
 def test_what_one_process_cannot_work_with_ends_all(automaton, tmp_path):

@@ -37,13 +37,21 @@ class Run:
       state: the state after the last step.
     """
 
-    def __init__(self, config: ConfigDict, trajectories: Trajectories, devices: int, *further):
+    def __init__(
+        self,
+        config: ConfigDict,
+        trajectories: Trajectories,
+        devices: int,
+        *further: Trajectories,
+        blocks: tuple[int, int] = (1, 1),
+    ):
         configuration.check(config)
         lattices = (trajectories, *further)
         summary = statistics.summarise(lattices, problem.whitened_degrees(config))
-        self.config, self.trajectories, self.mesh = config, trajectories, make_mesh(devices)
+        self.config, self.trajectories = config, trajectories
+        self.mesh = make_mesh(devices, *blocks)
         self.batches = train.make_batches(config, lattices, self.mesh)
-        self.sought = problem.build(config, summary, devices)
+        self.sought = problem.build(config, summary, self.mesh.size)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)
         training = make_training(config, self.sought, initial, self.mesh, together)

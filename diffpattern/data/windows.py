@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
+from diffpattern.parallel.mesh import SPREAD, lattices
 
 SAMPLINGS = ("uniform", "log")
 
@@ -37,10 +39,33 @@ class Window:
     known: Array | None = None
     start: Array | None = None
 
+    def layout(self, mesh: Mesh) -> "Window":
+        """How the arrays of a batch of windows lie on the mesh, see `parallel.mesh.lattices`."""
+        before = self.forcing.time.ndim
+        space = self.values.ndim - before - 2
+        lattice = lambda further: lattices(mesh, before + further, space)
+        given = lambda array, spec: None if array is None else spec
+        return Window(
+            lattice(1),
+            layout_of_forcing(self.forcing, space, mesh),
+            given(self.known, SPREAD),
+            given(self.start, lattice(0)),
+        )
+
     @property
     def size(self) -> tuple[int, ...]:
         """Cells along each axis; of one window, without a batch's leading axis."""
         return self.values.shape[1:-1]
+
+
+def layout_of_forcing(forcing: Forcing, space: int, mesh: Mesh) -> Forcing:
+    """How the arrays of a batch of forcings on lattices of so many axes lie on the mesh."""
+    before = forcing.time.ndim
+    every = jax.tree.map(lambda array: SPREAD, forcing)
+    return every.replace(
+        mask=None if forcing.mask is None else lattices(mesh, before, space),
+        environment=None if forcing.environment is None else lattices(mesh, before + 1, space),
+    )
 
 
 def check(times: np.ndarray, window: int, sampling: str) -> None:

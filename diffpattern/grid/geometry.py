@@ -10,17 +10,24 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from jax import Array, lax
+from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.boundary import BOUNDARY_KINDS, Boundary, Walls, as_walls
 from diffpattern.grid.forcing import Forcing
 
-__all__ = ["BOUNDARY_KINDS", "Boundary", "Grid", "GridNow", "Walls"]
+__all__ = ["BOUNDARY_KINDS", "Boundary", "Cut", "Grid", "GridNow", "Walls"]
 
 MOST_AXES = 3
+
+
+class Cut(NamedTuple):
+    """How one axis of a lattice is cut: into how many blocks, across which axis of the mesh."""
+
+    mesh_axis: str
+    blocks: int
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,8 @@ class Grid:
       boundary: what lies beyond the walls, once for all axes or one for each: a `Boundary`, the
         name of its kind, its fields as a mapping, or a pair of these for the lower and the upper
         wall. Kept as a tuple of `Walls`.
-      axes: of a lattice that is cut into blocks, which lie on a device each, the mesh axis across
-        which each of its axes is cut; None for one that is not. See `block`.
+      cuts: of a block, which lies on one device of a mesh, how each axis of its lattice is cut;
+        None for an axis that is not. See `block`.
       mask: None; see `GridNow`.
 
     Raises:
@@ -45,7 +52,7 @@ class Grid:
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | float = 1.0
     boundary: tuple[Walls, ...] | Boundary | str = "circular"
-    axes: tuple[str | None, ...] = ()
+    cuts: tuple[Cut | None, ...] = ()
 
     mask: ClassVar[Array | None] = None
 
@@ -62,47 +69,53 @@ class Grid:
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "spacing", tuple(float(h) for h in spacing))
         object.__setattr__(self, "boundary", tuple(map(as_walls, boundary)))
-        object.__setattr__(self, "axes", tuple(self.axes) or (None,) * len(shape))
+        object.__setattr__(self, "cuts", tuple(self.cuts) or (None,) * len(shape))
 
     @property
     def ndim(self) -> int:
         """The number of spatial axes."""
         return len(self.shape)
 
-    def cells_along(self, axis: int) -> int:
-        """How many cells the lattice has along an axis, all blocks together."""
-        name = self.axes[axis]
-        return self.shape[axis] * (1 if name is None else lax.axis_size(name))
+    @property
+    def is_cut(self) -> bool:
+        """Whether this is a block of a lattice."""
+        return any(self.cuts)
 
-    def block(self, cuts: Mapping[str, int]) -> "Grid":
+    @property
+    def whole(self) -> "Grid":
+        """The lattice that this is a block of; of a lattice that is not cut, itself."""
+        shape = tuple(
+            cells * (cut.blocks if cut else 1)
+            for cells, cut in zip(self.shape, self.cuts, strict=True)
+        )
+        return replace(self, shape=shape, cuts=())
+
+    def block(self, blocks: Mapping[str, int]) -> "Grid":
         """What one device has of the lattice, all blocks being alike.
 
         Args:
-          cuts: into how many parts the first axis is cut, the second and so on, by the mesh axis.
+          blocks: into how many the first axis is cut, the second and so on, by the mesh axis.
 
         Raises:
           InputError: an axis cannot be cut so, or there is none.
         """
-        for cells, (name, parts) in zip(self.shape, cuts.items(), strict=False):
-            if cells % parts:
-                raise InputError(
-                    f"mesh.{name} is {parts}, which does not divide an axis of {cells} cells "
-                    "into equal blocks."
-                )
-        surplus = {name: parts for name, parts in list(cuts.items())[self.ndim :] if parts > 1}
-        if surplus:
+        cuts = [Cut(name, count) if count > 1 else None for name, count in blocks.items()]
+        for cut in filter(None, cuts[self.ndim :]):
             raise InputError(
-                f"mesh.{next(iter(surplus))} is {next(iter(surplus.values()))}, but the lattice "
-                f"has only {self.ndim} axes to cut."
+                f"mesh.{cut.mesh_axis} is {cut.blocks}, but the lattice has only {self.ndim} "
+                f"{'axis' if self.ndim == 1 else 'axes'} to cut."
             )
-        cut = list(cuts.items())[: self.ndim]
-        uncut = self.ndim - len(cut)
-        parts = [count for _, count in cut] + [1] * uncut
-        return replace(
-            self,
-            shape=tuple(cells // count for cells, count in zip(self.shape, parts, strict=True)),
-            axes=tuple(name if count > 1 else None for name, count in cut) + (None,) * uncut,
+        cuts = (cuts + [None] * self.ndim)[: self.ndim]
+        for cells, cut in zip(self.shape, cuts, strict=True):
+            if cut and cells % cut.blocks:
+                raise InputError(
+                    f"mesh.{cut.mesh_axis} is {cut.blocks}, which does not divide an axis of "
+                    f"{cells} cells into equal blocks."
+                )
+        shape = tuple(
+            cells // (cut.blocks if cut else 1) for cells, cut in zip(self.shape, cuts, strict=True)
         )
+        return replace(self, shape=shape, cuts=tuple(cuts))
 
     def for_changes(self) -> "Grid":
         """The same lattice as a small change of the state sees it.
@@ -139,7 +152,7 @@ class Grid:
                 f"mask has shape {tuple(mask.shape)}, but must have the grid's {self.shape}."
             )
         boundary = tuple(walls.at(forcing.time) for walls in self.boundary)
-        return GridNow(self.shape, self.spacing, boundary, self.axes, mask)
+        return GridNow(self.shape, self.spacing, boundary, self.cuts, mask)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, names and lists, as JSON takes them; `from_dict` gives an equal grid back."""

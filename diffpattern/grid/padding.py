@@ -65,14 +65,6 @@ def check_lattice(x: Array, grid: Grid) -> None:
         )
 
 
-def part_along(whole: Array, grid: Grid, axis: int) -> Array:
-    """What a block has of numbers that all cells along one axis of the lattice have, [whole]."""
-    if grid.axes[axis] is None:
-        return whole
-    cells = grid.shape[axis]
-    return lax.dynamic_slice_in_dim(whole, cells * lax.axis_index(grid.axes[axis]), cells)
-
-
 def across(axis: int, grid: Grid) -> tuple[int, ...]:
     """The widths of a border of one cell across one axis alone."""
     return tuple(int(other == axis) for other in range(grid.ndim))
@@ -101,9 +93,9 @@ def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.asarray(fill, x.dtype), edges)
     for upper, wall in enumerate((walls.lower, walls.upper)):
-        if grid.axes[axis] or not (_is_constant(wall) and wall.value == fill):
+        if grid.cuts[axis] or not (_is_constant(wall) and wall.value == fill):
             beyond = _beyond(x, grid, axis, cells, wall, turned, bool(upper))
-            if grid.axes[axis]:
+            if grid.cuts[axis]:
                 beyond = _of_neighbour(x, grid, axis, cells, beyond, bool(upper))
             start = upper * (cells + x.shape[along])
             bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
@@ -146,8 +138,7 @@ def _of_neighbour(x: Array, grid: Grid, axis: int, cells: int, beyond: Array, up
     Where a block has a border already, its neighbour has one of the same width, and the cells lie
     as deep in there as they do for a lattice that is its own neighbour.
     """
-    name, along = grid.axes[axis], axis - grid.ndim
-    blocks = lax.axis_size(name)
+    (name, blocks), along = grid.cuts[axis], axis - grid.ndim
     border = (x.shape[along] - grid.shape[axis]) // 2
     # What this block's lower neighbour wants as its upper border is at the lower end, and so on.
     offered = _inside(x, along, 2 * border, cells, not upper)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffpattern.grid.cutting import part
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import pad
@@ -67,8 +68,9 @@ class TrainableMask(nn.Module):
     def setup(self):
         """Makes the parameters, one for each cell."""
         start = nn.initializers.constant(_FIRST_LOGIT)
-        size = "x".join(map(str, self.grid.shape))
-        self.logits = self.param(f"logits_{size}", start, self.grid.shape)
+        whole = self.grid.whole.shape
+        size = "x".join(map(str, whole))
+        self.logits = self.param(f"logits_{size}", start, whole)
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing with this mask."""
@@ -77,7 +79,7 @@ class TrainableMask(nn.Module):
 
     def coverage(self) -> Array:
         """m, [*space]."""
-        return jax.nn.sigmoid(self.logits)
+        return jax.nn.sigmoid(part(self.logits, self.grid))
 
 
 class LearntEdge(nn.Module):

@@ -177,8 +177,9 @@ class MultiScale(nn.Module):
         """Features [K (C + E), *space]; a gradient counts as many times as axes."""
         wrong = [s for s in self.scales if s < 1 or any(size % s for size in grid.shape)]
         if wrong:
+            kind = "a block's" if grid.is_cut else "the lattice's"
             raise InputError(
-                f"Scale {wrong[0]} of multi-scale perception does not divide the lattice's "
+                f"Scale {wrong[0]} of multi-scale perception does not divide {kind} "
                 f"{' x '.join(map(str, grid.shape))} cells; take scales that divide each axis."
             )
         if not 1 <= len(self.scales) <= len(x):

@@ -6,9 +6,9 @@ import numpy as np
 from jax import Array
 
 from diffpattern.errors import InputError
+from diffpattern.grid.cutting import part_along
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
-from diffpattern.grid.padding import part_along
 from diffpattern.models.networks import PointwiseNetwork
 from diffpattern.models.term import Channels, Term, chosen, onto
 
@@ -68,7 +68,7 @@ class Source(Term):
         phases = []
         if self.position:
             for axis, boundary in enumerate(self.grid.boundary):
-                cells = self.grid.cells_along(axis)
+                cells = self.grid.whole.shape[axis]
                 whole = 2 * np.pi if boundary.kind == "circular" else np.pi
                 phase = jnp.asarray(whole * (np.arange(cells) + 0.5) / cells, x.dtype)
                 along = tuple(-1 if other == axis else 1 for other in range(self.grid.ndim))

@@ -1,1 +1,1 @@
-"""Where work runs: the device mesh, and randomness that does not depend on it."""
+"""Where work runs: the device mesh, and what a rollout remembers."""

@@ -1,6 +1,8 @@
 """The device mesh, and how arrays lie on it.
 
-One axis, "data": trajectories are spread over it, parameters are on every device.
+Trajectories are spread over the axis "data". A lattice that is too large for one device is cut into
+blocks, its first axis over "rows" and its second one over "columns". Parameters are on every
+device.
 """
 
 from collections.abc import Callable
@@ -8,12 +10,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from diffpattern.errors import InputError
 from diffpattern.parallel import placement, processes
 
-DATA = "data"
+DATA, ROWS, COLUMNS = "data", "rows", "columns"
 # How a function runs on the devices: JAX proves that what should be the same on all of them is;
 # nobody does, as in Diffrax's adaptive loop; or on one device, without being split at all, which
 # implicit solvers need.
@@ -22,14 +24,16 @@ SPREAD = PartitionSpec(DATA)
 EVERYWHERE = PartitionSpec()
 
 
-def make_mesh(data: int = -1, shared: int = 0) -> Mesh:
-    """A mesh of the first `data` devices; -1 takes all that there are.
+def make_mesh(data: int = -1, rows: int = 1, columns: int = 1, *, shared: int = 0) -> Mesh:
+    """A mesh of the first data x rows x columns devices.
 
     Of several processes each gives as many devices, and one process's lie beside one another.
 
     Args:
-      data: how many.
-      shared: what all devices must have equal shares of; of -1 as many are taken as divide it.
+      data: over how many trajectories are spread; -1 takes as many as there are.
+      rows: into how many blocks the first axis of a lattice is cut.
+      columns: into how many its second axis is.
+      shared: what is spread evenly over "data"; of -1 as many are taken as divide it.
 
     Raises:
       InputError: more devices are asked for than there are, or none, or the processes cannot give
@@ -41,23 +45,41 @@ def make_mesh(data: int = -1, shared: int = 0) -> Mesh:
             f"Process {processes.number()} has {jax.local_device_count()} of the {available} "
             f"devices of {parties} processes, but all must have as many."
         )
-    if shared % parties:
+    for name, count in ((ROWS, rows), (COLUMNS, columns)):
+        if count < 1:
+            raise InputError(f"mesh.{name} is {count}, but a lattice is cut into 1 block or more.")
+    blocks = rows * columns
+    if blocks > available:
+        raise InputError(
+            f"mesh.rows is {rows} and mesh.columns {columns}, which takes {blocks} devices, but "
+            f"there are {available}; take fewer blocks."
+        )
+    most = available // blocks
+    count = most if data == -1 else data
+    uneven = lambda count: shared % count or count * blocks % parties
+    while data == -1 and count and uneven(count):
+        count -= 1
+    if data == -1 and not count and not shared:
+        raise InputError(
+            f"The {parties} processes cannot have equal parts of {available} devices in groups of "
+            f"{blocks} (mesh.rows x mesh.columns); cut lattices into other numbers of blocks."
+        )
+    if data == -1 and not count:
         raise InputError(
             f"training.batch is {shared}, but with training.starts='pool' it must be a multiple of "
             f"the {parties} processes, each of which keeps its part."
         )
-    count = available if data == -1 else data
-    while data == -1 and shared % count:
-        count -= parties
-    if not 1 <= count <= available:
+    if not 1 <= count <= most:
+        each = f" for each {blocks}" if blocks > 1 else ""
         raise InputError(
-            f"mesh.data is {data}; this machine has {available} devices, so it may be 1 to "
-            f"{available}, or -1 for all."
+            f"mesh.data is {data}; this machine has {available} devices{each}, so it may be 1 to "
+            f"{most}, or -1 for all."
         )
-    if count % parties:
+    if count * blocks % parties:
+        cut = f" with {blocks} blocks of each lattice" if blocks > 1 else ""
         raise InputError(
-            f"mesh.data is {data}, but must be a multiple of the {parties} processes, or -1 for "
-            "all devices."
+            f"mesh.data is {data}{cut}, which the {parties} processes cannot share evenly; take a "
+            "multiple of their number, or -1 for all devices."
         )
     devices = [
         device
@@ -66,15 +88,56 @@ def make_mesh(data: int = -1, shared: int = 0) -> Mesh:
         if device.process_index == party
     ]
     each = available // parties
-    chosen = [device for place, device in enumerate(devices) if place % each < count // parties]
-    return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=chosen)
-
-
-def own_mesh() -> Mesh:
-    """A mesh of one device of this process, for what is not to be split at all."""
+    chosen = [
+        device for place, device in enumerate(devices) if place % each < count * blocks // parties
+    ]
     return jax.make_mesh(
-        (1,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:1]
+        (count, rows, columns),
+        (DATA, ROWS, COLUMNS),
+        axis_types=(AxisType.Auto,) * 3,
+        devices=chosen,
     )
+
+
+def widest_mesh(rows: int, columns: int, running: str = CHECKED) -> Mesh:
+    """A mesh of all devices that there are, or that a function can run on.
+
+    Args:
+      rows, columns: how many blocks there are, if there are as many devices, else one.
+      running: see `on_mesh`.
+    """
+    if running == ALONE:
+        # Of this process, for each computes the same.
+        return jax.make_mesh(
+            (1, 1, 1),
+            (DATA, ROWS, COLUMNS),
+            axis_types=(AxisType.Auto,) * 3,
+            devices=jax.local_devices()[:1],
+        )
+    return make_mesh(-1, rows, columns) if rows * columns <= jax.device_count() else make_mesh()
+
+
+def blocks(mesh: Mesh) -> dict[str, int]:
+    """Into how many blocks lattices are cut, by the mesh axes "rows" and "columns"."""
+    return {name: mesh.shape[name] for name in (ROWS, COLUMNS)}
+
+
+def block_axes(mesh: Mesh) -> tuple[str, ...]:
+    """The mesh axes over which there is more than one block of a lattice."""
+    return tuple(name for name, count in blocks(mesh).items() if count > 1)
+
+
+def lattices(mesh: Mesh, before: int, space: int) -> PartitionSpec:
+    """How arrays [B, ..., *space, ...] lie: the items over "data", the lattices in blocks.
+
+    Args:
+      mesh: where.
+      before: how many axes are before those of space, that of the items included.
+      space: how many axes a lattice has.
+    """
+    cut = block_axes(mesh)
+    across = [name if name in cut else None for name in (ROWS, COLUMNS)][:space]
+    return PartitionSpec(DATA, *(None,) * (before - 1), *across)
 
 
 def on_mesh(
@@ -83,7 +146,7 @@ def on_mesh(
     """Runs `local` on each device with its share of the arguments.
 
     Args:
-      local: may reduce over the axis "data".
+      local: may reduce over the mesh's axes.
       mesh: where; of one device for `ALONE`.
       in_specs: how the arguments lie on it.
       out_specs: how the results do.
@@ -97,22 +160,24 @@ def on_mesh(
     )
 
 
-def own(tree):
+def own(tree, axes: tuple[str, ...] = (DATA,)):
     """What all devices share, as each device's own: differentiated by that, nothing is summed."""
-    if DATA not in jax.sharding.get_abstract_mesh().manual_axes:
-        return tree
-    return jax.lax.pcast(tree, DATA, to="varying")
+    axes = tuple(axis for axis in axes if axis in jax.sharding.get_abstract_mesh().manual_axes)
+    return jax.lax.pcast(tree, axes, to="varying") if axes else tree
 
 
-def put(tree, mesh: Mesh, spec: PartitionSpec = EVERYWHERE):
-    """Lays every array of `tree` on the mesh: over "data" by its first axis, or everywhere.
+def put(tree, mesh: Mesh, layout: Any = EVERYWHERE):
+    """Lays every array of `tree` on the mesh.
 
     Every process has all of `tree`; see `parallel.placement` for what only one has.
+
+    Args:
+      tree: of arrays.
+      mesh: where.
+      layout: a PartitionSpec for all arrays, or a tree of them whose leaves stand for the branches
+        of `tree`.
     """
-    sharding = NamedSharding(mesh, spec)
-    if processes.count() == 1:
-        return jax.device_put(tree, sharding)
-    return jax.tree.map(lambda host: placement.lay(host, sharding), tree)
+    return placement.lay_all(tree, mesh, layout)
 
 
 def fill_up(batch: dict[str, Any], devices: int) -> dict[str, Any]:

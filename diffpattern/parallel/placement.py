@@ -4,6 +4,7 @@ In one process, which has all devices, these are JAX's own ways.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -81,24 +82,52 @@ def lay(host: Any, sharding: NamedSharding, before: int = 0, missing: int = 0) -
     return jax.make_array_from_callback(shape, sharding, part)
 
 
-def lay_share(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+def lay_all(tree: Any, mesh: Mesh, layout: Any) -> Any:
+    """Lays arrays on the mesh that every process has as a whole.
+
+    Args:
+      tree: of arrays.
+      mesh: where.
+      layout: a PartitionSpec for all arrays, or a tree of them whose leaves stand for the branches
+        of `tree`.
+    """
+    if processes.count() == 1:
+        return jax.device_put(tree, _shardings(mesh, layout))
+    return _by_sharding(lay, tree, mesh, layout)
+
+
+def lay_share(tree: Any, mesh: Mesh, layout: Any) -> Any:
     """Lays arrays on the mesh of which each process has the items of its own devices.
 
     Args:
-      tree: arrays, each with the items that `Share.places` names as its first axis.
+      tree: of arrays, each with the items that `Share.places` names as its first axis, and of these
+        all.
       mesh: where.
-      spec: how, the items along the axis that it names first.
+      layout: as of `lay_all`; the items lie along the mesh axis that each spec names first.
     """
-    sharding = NamedSharding(mesh, spec)
     if processes.count() == 1:
-        return jax.device_put(tree, sharding)
-    own, positions = held(mesh, spec[0]), mesh.shape[spec[0]]
+        return jax.device_put(tree, _shardings(mesh, layout))
 
-    def one(host: Any) -> Array:
+    def one(host: Any, sharding: NamedSharding) -> Array:
+        axis = sharding.spec[0]
+        own, positions = held(mesh, axis), mesh.shape[axis]
         each = len(host) // len(own)
         return lay(host, sharding, own.start * each, (positions - len(own)) * each)
 
-    return jax.tree.map(one, tree)
+    return _by_sharding(one, tree, mesh, layout)
+
+
+def _shardings(mesh: Mesh, layout: Any) -> Any:
+    is_spec = lambda part: isinstance(part, PartitionSpec)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), layout, is_leaf=is_spec)
+
+
+def _by_sharding(
+    function: Callable[[Any, NamedSharding], Array], tree: Any, mesh: Mesh, layout: Any
+) -> Any:
+    """`function` of each array and how it is to lie."""
+    branch = lambda sharding, part: jax.tree.map(lambda host: function(host, sharding), part)
+    return jax.tree.map(branch, _shardings(mesh, layout), tree)
 
 
 def fetch(array: Array) -> np.ndarray:

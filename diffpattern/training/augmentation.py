@@ -13,7 +13,9 @@ from jax import Array
 
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.grid.cutting import part_along
 from diffpattern.grid.geometry import Grid
+from diffpattern.grid.randomness import normal
 
 CHANNELS = ("all", "observed", "hidden")
 # Radius of a disc of damage, over the shortest side of the lattice.
@@ -45,11 +47,18 @@ class Augmentation:
     noise_on: str = "all"
 
     def check(self, grid: Grid) -> None:
-        """Refuses what does not suit a lattice.
+        """Refuses what does not suit a lattice, or a block of one.
 
         Raises:
           InputError: naming the field.
         """
+        moved = [name for name in ("crop", "shift", "turn") if getattr(self, name)]
+        if moved and grid.is_cut:
+            raise InputError(
+                f"augmentation.{moved[0]} moves what is on a lattice as a whole, but mesh.rows and "
+                "mesh.columns cut it into blocks; leave both at 1, or leave this out."
+            )
+        grid = grid.whole
         if self.crop > min(grid.shape):
             raise InputError(
                 f"augmentation.crop is {self.crop} cells, but the lattice has only "
@@ -79,11 +88,14 @@ class Augmentation:
             return grid
         return Grid((self.crop,) * grid.ndim, grid.spacing, "replicate")
 
-    def apply(self, window: Window, key: Array, old: Array | bool = True) -> tuple[Window, Undo]:
+    def apply(
+        self, window: Window, grid: Grid, key: Array, old: Array | bool = True
+    ) -> tuple[Window, Undo]:
         """A window as the rule is to meet it.
 
         Args:
           window: with its start.
+          grid: of its lattices, or of the blocks of them that are here.
           key: of this window and step.
           old: whether its start may be damaged.
 
@@ -114,16 +126,15 @@ class Augmentation:
             window = _everywhere(window, lambda x: _turned(x, bits, swaps))
             undo = lambda lattice, before=undo: before(_turned_back(lattice, bits, swaps))
         start, species = window.start, window.values.shape[-1]
+        seen = self.cropped(grid)
         if self.damage:
-            start = jnp.where(old, _damaged(start, damage_key, self.damage), start)
+            start = jnp.where(old, _damaged(start, seen, damage_key, self.damage), start)
         if self.noise:
             noisy = jnp.arange(start.shape[-1])
             noisy = {
                 "all": noisy >= 0, "observed": noisy < species, "hidden": noisy >= species,
             }[self.noise_on]  # fmt: skip
-            start = start + self.noise * noisy * jax.random.normal(
-                noise_key, start.shape, start.dtype
-            )
+            start = start + self.noise * noisy * normal(noise_key, seen, start.shape[-1])
         return dataclasses.replace(window, start=start), undo
 
 
@@ -168,13 +179,16 @@ def _turned_back(x: Array, bits: Array, swaps: bool) -> Array:
     return x
 
 
-def _damaged(lattice: Array, key: Array, probability: float) -> Array:
+def _damaged(lattice: Array, grid: Grid, key: Array, probability: float) -> Array:
     """With this probability, without a random disc."""
     chance_key, centre_key, radius_key = jax.random.split(key, 3)
-    space = lattice.shape[:-1]
+    space = grid.whole.shape
     radius = min(space) * jax.random.uniform(radius_key, minval=_RADII[0], maxval=_RADII[1])
     centre = jax.random.uniform(centre_key, (len(space),)) * jnp.array(space)
-    distances = [jnp.arange(size) + 0.5 - centre[axis] for axis, size in enumerate(space)]
+    distances = [
+        part_along(jnp.arange(size) + 0.5 - centre[axis], grid, axis)
+        for axis, size in enumerate(space)
+    ]
     squared = sum(jnp.square(d) for d in jnp.meshgrid(*distances, indexing="ij"))
     hit = jax.random.bernoulli(chance_key, probability) & (squared < radius**2)
     return jnp.where(hit[..., None], 0.0, lattice)

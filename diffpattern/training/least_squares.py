@@ -15,6 +15,7 @@ tall-skinny QR is of Demmel, Grigori, Hoemmen, Langou (2012).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import no_changes
-from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
+from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, block_axes, on_mesh, own
 from diffpattern.rollout import Stepped, snapshots
 from diffpattern.training import groups
 from diffpattern.training.step import (
@@ -39,6 +40,7 @@ from diffpattern.training.step import (
     Metrics,
     Step,
     TrainState,
+    layout,
     normalised_weights,
     over_windows,
     window_keys,
@@ -174,7 +176,7 @@ def derivative_fit(
         del key
         x, slope, forcing, counted = midpoint(parameters, window)
         value = rule(window).apply({"params": parameters}, x, forcing)
-        return counted * (value - slope).reshape(-1)
+        return counted * jnp.moveaxis(value - slope, 0, -1).reshape(-1)
 
     def linearise(parameters, window, key):
         del key
@@ -182,26 +184,36 @@ def derivative_fit(
         count = ravel_pytree(parameters)[0].size
         pair = x, no_changes(x, 1)
         value, by_parameters = rule(window).with_sensitivities(parameters, pair, forcing)
-        jacobian = jnp.stack(by_parameters, axis=1).reshape(count, -1).T
-        return counted * (value - slope).reshape(-1), counted * jacobian
+        # Rows come in the order of the data, channels last; each channel's are [P, *space].
+        jacobian = jnp.moveaxis(jnp.stack(by_parameters, axis=-1), 0, -1)
+        r = jnp.moveaxis(value - slope, 0, -1)
+        return counted * r.reshape(-1), counted * jacobian.reshape(-1, count)
 
     return residuals, linearise
 
 
-def triangle(residuals: Array, jacobian: Array) -> Array:
+def triangle(residuals: Array, jacobian: Array, axes: Sequence[str] = ()) -> Array:
     """The triangular factor of [J r], [P + 1, P + 1]: all that a least squares step needs of them.
 
-    Rows are first reduced in blocks that stay in a CPU's cache.
+    Rows are first reduced in portions that stay in a CPU's cache.
+
+    Args:
+      residuals: [M].
+      jacobian: [M, P].
+      axes: of the mesh, over which further rows lie: the blocks of a lattice.
     """
     rows = jnp.concatenate([jacobian, residuals[:, None]], axis=1)
     columns = rows.shape[1]
     while rows.shape[0] > 8 * columns:
-        block = 4 * columns
-        whole = -(-rows.shape[0] // block) * block
-        rows = jnp.pad(rows, ((0, whole - rows.shape[0]), (0, 0))).reshape(-1, block, columns)
+        portion = 4 * columns
+        whole = -(-rows.shape[0] // portion) * portion
+        rows = jnp.pad(rows, ((0, whole - rows.shape[0]), (0, 0))).reshape(-1, portion, columns)
         rows = jnp.linalg.qr(rows, mode="r").reshape(-1, columns)
     rows = jnp.pad(rows, ((0, max(columns - rows.shape[0], 0)), (0, 0)))
-    return jnp.linalg.qr(rows, mode="r")
+    factor = jnp.linalg.qr(rows, mode="r")
+    for axis in axes:
+        factor = jnp.linalg.qr(gathered(factor, axis), mode="r")
+    return factor
 
 
 def damped_step(factor: Array, damping: Array, flat: Array, lower: Array) -> Array:
@@ -276,27 +288,29 @@ def make_least_squares_step(
       residuals: of one window.
       linearise: residuals and Jacobian of one window.
       lower: smallest values of the parameters.
-      mesh: over whose "data" axis the windows lie.
+      mesh: over whose "data" axis the windows lie, and their lattices over the others.
       seed: of this run.
       together: see `step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
       sought_from: see `first_steps`.
     """
     lower_flat = ravel_pytree(lower)[0]
+    axes = block_axes(mesh)
+    of_blocks = math.prod(mesh.shape[axis] for axis in axes)
 
     def local(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         keys = [window_keys(seed, state.step, part) for part in batch]
         flat, unravel = ravel_pytree(state.parameters)
         # Each device differentiates for itself: a derivative by what all devices share would be
         # summed over them.
-        parameters = own(state.parameters)
+        parameters = own(state.parameters, (DATA, *axes))
 
         def reduced(window, weight, key):
             r, jacobian = linearise(parameters, window, key)
-            finite = jnp.isfinite(r).all() & jnp.isfinite(jacobian).all()
-            scale = jnp.sqrt(weight / r.size)
+            finite = on_all(jnp.isfinite(r).all() & jnp.isfinite(jacobian).all(), axes)
+            scale = jnp.sqrt(weight / (of_blocks * r.size))
             rows = jnp.where(finite, scale * r, 0.0), jnp.where(finite, scale * jacobian, 0.0)
-            return triangle(*rows), jnp.where(finite, weight, 0.0)
+            return triangle(*rows, axes), jnp.where(finite, weight, 0.0)
 
         rows, counted = [], []
         for part, *further in zip(batch, normalised_weights(batch), keys, strict=True):
@@ -309,6 +323,7 @@ def make_least_squares_step(
         def cost(trial):
             def one(window, weight, key):
                 square = jnp.mean(residuals(unravel(trial), window, key) ** 2)
+                square = jax.lax.pmean(square, axes) if axes else square
                 return jnp.where(weight > 0, weight * square, 0.0)
 
             costs = [
@@ -326,7 +341,11 @@ def make_least_squares_step(
         share = jax.lax.psum(sum(weights.sum() for weights in counted), DATA)
         return decide(state, trials, costs, before, share)
 
-    return on_mesh(local, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        specs = EVERYWHERE, layout(batch, mesh)
+        return on_mesh(local, mesh, specs, EVERYWHERE, running)(state, batch)
+
+    return step
 
 
 def decide(
@@ -368,18 +387,23 @@ def decide(
     }
 
 
-def gathered(local: Array) -> Array:
-    """Every device's rows, in the order of the devices, the same on each device.
+def on_all(flag: Array, axes: Sequence[str]) -> Array:
+    """Whether a flag is up all over some axes of the mesh."""
+    return jax.lax.psum((~flag).astype(jnp.int32), axes) == 0 if axes else flag
+
+
+def gathered(local: Array, axis: str = DATA) -> Array:
+    """Every device's rows along an axis of the mesh, in their order, the same on each device.
 
     By a sum in which each row has one addend that is not zero: unlike `all_gather`, it is known to
     give the same on every device.
     """
-    devices = jax.lax.axis_size(DATA)
+    devices = jax.lax.axis_size(axis)
     if devices == 1:
-        return jax.lax.psum(local, DATA)
-    place = jax.lax.axis_index(DATA) * local.shape[0]
-    whole = jnp.zeros((devices * local.shape[0],) + local.shape[1:], local.dtype)
-    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(own(whole), local, place, 0), DATA)
+        return jax.lax.psum(local, axis)
+    place = jax.lax.axis_index(axis) * local.shape[0]
+    whole = own(jnp.zeros((devices * local.shape[0],) + local.shape[1:], local.dtype), (axis,))
+    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(whole, local, place, 0), axis)
 
 
 def check_size(parameters: Parameters) -> None:

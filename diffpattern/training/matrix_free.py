@@ -29,6 +29,7 @@ Y. Saad, Applied Numerical Mathematics 57, 1214 (2007) for the estimate of W.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,12 +43,13 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
-from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own
+from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, block_axes, on_mesh, own
 from diffpattern.training.least_squares import (
     TRIED_FACTORS,
     Residuals,
     decide,
     gathered,
+    on_all,
     triangle,
 )
 from diffpattern.training.preconditioning import Rows
@@ -58,12 +60,15 @@ from diffpattern.training.step import (
     Metrics,
     Step,
     TrainState,
+    layout,
     normalised_weights,
     over_windows,
     window_keys,
 )
 
 Parameters = Any
+# (window, key, M) -> a random sign for each of its residuals here, [M].
+Signs = Callable[[Window, Array, int], Array]
 # An array for each part of a batch, whose windows are of one size.
 Parts = tuple[Array, ...]
 
@@ -144,6 +149,7 @@ def make_matrix_free_step(
     sought_from: np.ndarray | int = 0,
     stopping: ConjugateGradients = ConjugateGradients(),
     rows: Rows | None = None,
+    signs: Signs | None = None,
     start_weight: float = 0.0,
 ) -> Step:
     """A train step like `least_squares.make_least_squares_step`, by products alone.
@@ -154,29 +160,38 @@ def make_matrix_free_step(
     Args:
       residuals: of one window; they begin the rollout with `window.start` where there is one.
       lower: smallest values of the parameters.
-      mesh: over whose "data" axis the windows lie.
+      mesh: over whose "data" axis the windows lie, and their lattices over the others.
       seed: of this run.
       together: see `step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
       sought_from: see `least_squares.first_steps`.
       stopping: when conjugate gradients stop.
       rows: B of one window, for the preconditioner; None: it is diagonal.
+      signs: random signs for the residuals of one window, where there are no rows; None: drawn for
+        one after the other, as lattices that are not cut allow.
       start_weight: w, of the tie between a sought start and its snapshot; 0: windows start with
         their snapshots.
     """
     lower_flat = ravel_pytree(lower)[0]
     function = tied(residuals, start_weight)
+    signs = signs or (lambda window, key, count: jax.random.rademacher(key, (count,), jnp.float32))
+    axes = block_axes(mesh)
+    of_blocks = math.prod(mesh.shape[axis] for axis in axes)
 
     def local(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         keys = [window_keys(seed, state.step, part) for part in batch]
         flat, unravel = ravel_pytree(state.parameters)
         # Each device differentiates for itself, see `least_squares`.
-        point, parameters = own(flat), own(state.parameters)
+        # Of what blocks share, derivatives are summed over them, as a window's are to be.
+        point, parameters = own(flat), own(state.parameters, (DATA, *axes))
         weights = normalised_weights(batch)
         windows = [part["window"] for part in batch]
         firsts = [part.values[:, 0].reshape(len(part.values), -1) for part in windows]
         # How far starts are from their snapshots; no numbers at all where they are not sought.
-        shifts = [jnp.zeros_like(first if start_weight else first[:, :0]) for first in firsts]
+        shifts = [
+            jnp.zeros_like(first) if start_weight else own(jnp.zeros((len(first), 0)))
+            for first in firsts
+        ]
 
         def over_parts(function: Callable, *parts: Sequence[Any]) -> list[Any]:
             """`function` of every window, one part after the other."""
@@ -189,22 +204,23 @@ def make_matrix_free_step(
 
             def of_window(flat: Array, shift: Array) -> Array:
                 r = function(unravel(flat), shift, window, key)
-                return jnp.sqrt(weight / (r.size - shift.size)) * r
+                return jnp.sqrt(weight / (of_blocks * (r.size - shift.size))) * r
 
             return of_window
 
         def begin(window, weight, key, shift):
-            shift = settled(function, parameters, shift, window, key)
+            shift = settled(function, parameters, shift, window, key, axes)
             r, push = jax.linearize(scaled(window, weight, key), point, shift)
             pull = jax.linear_transpose(push, point, shift)
             row_key = jax.random.fold_in(key, PROBING)
             if rows is None:
-                signs = jax.random.rademacher(row_key, (PROBES, r.size), r.dtype)
-                told = jax.lax.map(lambda u: pull(u)[0], signs) / math.sqrt(PROBES)
+                probe = lambda key: pull(signs(window, key, r.size))[0]
+                told = jax.lax.map(probe, jax.random.split(row_key, PROBES)) / math.sqrt(PROBES)
             else:
                 told = jnp.sqrt(weight) * rows(parameters, window, row_key)
             result = r, *pull(r), told, shift
-            finite = jnp.array([jnp.isfinite(array).all() for array in result]).all()
+            finite = [jnp.isfinite(array).all() for array in result]
+            finite = on_all(functools.reduce(jnp.logical_and, finite), axes)
             result = jax.tree.map(lambda array: jnp.where(finite, array, 0.0), result)
             return result, jnp.where(finite, weight, 0.0), push
 
@@ -219,7 +235,8 @@ def make_matrix_free_step(
             None if rows is None else state.optimiser.damping,
             # J'J is w + 1 times a window's scale, or a bit more, where starts go on unchanged.
             tuple(
-                jnp.where(weight > 0, part.values[0, 1:].size / weight, 0.0) / (1 + start_weight)
+                jnp.where(weight > 0, of_blocks * part.values[0, 1:].size / weight, 0.0)
+                / (1 + start_weight)
                 for part, weight in zip(windows, counted, strict=True)
             ),
         )
@@ -238,9 +255,10 @@ def make_matrix_free_step(
 
         damping = state.optimiser.damping
         slopes = gradient, local_gradients
-        space = _krylov(product, coordinates, slopes, r, damping, stopping)
+        space = _krylov(product, coordinates, slopes, r, damping, stopping, (DATA, *axes))
         columns = [jnp.moveaxis(images, 0, -1) for images in space.images]
-        factors = [gathered(part) for part in over_parts(triangle, r, columns)]
+        of_window = functools.partial(triangle, axes=axes)
+        factors = [gathered(part) for part in over_parts(of_window, r, columns)]
         stacked = [part.reshape(-1, part.shape[-1]) for part in factors]
         factor = jnp.linalg.qr(jnp.concatenate(stacked), mode="r")
         # The space's steps in units of W^-1, in which damping acts.
@@ -254,6 +272,7 @@ def make_matrix_free_step(
 
             def one(window, weight, key, shift):
                 square = jnp.sum(scaled(window, weight, key)(new, shift) ** 2)
+                square = jax.lax.psum(square, axes) if axes else square
                 return jnp.where(weight > 0, square, 0.0)
 
             moved = [
@@ -272,7 +291,11 @@ def make_matrix_free_step(
             "remaining": space.remaining,
         }
 
-    return on_mesh(local, mesh, (EVERYWHERE, SPREAD), EVERYWHERE, running)
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        specs = EVERYWHERE, layout(batch, mesh)
+        return on_mesh(local, mesh, specs, EVERYWHERE, running)(state, batch)
+
+    return step
 
 
 def _coordinates(
@@ -295,7 +318,7 @@ def _coordinates(
     return _Coordinates(shared, tuple(jnp.sqrt(part)[:, None] for part in local_squares), upper)
 
 
-def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
+def _krylov(product, coordinates, gradients, r, damping, stopping, axes) -> _Space:
     """The space of steps that conjugate gradients reach; see the module's docstring.
 
     Args:
@@ -305,13 +328,14 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
       r: residuals [windows, M] for each part of the batch.
       damping: lambda.
       stopping: when to stop.
+      axes: of the mesh, over which windows and blocks of their lattices lie.
     """
     scales = coordinates.shared, coordinates.local
     first = (
         coordinates.pulled(-scales[0] * gradients[0]),
         jax.tree.map(lambda scale, slope: -scale * slope, scales[1], gradients[1]),
     )
-    length = _norm(*first)
+    length = _norm(*first, axes)
     safe = jnp.where(length > 0, length, 1.0)
     # One vector for each number that may change is enough.
     most = stopping.iterations
@@ -333,7 +357,7 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
         local = jax.tree.map(jnp.multiply, scales[1], back[1])
         overlaps = jnp.zeros(most + 1)
         for _ in range(2):  # once more, for what rounding left over
-            overlap = _along(space, shared, local)
+            overlap = _along(space, shared, local, axes)
             shared = shared - overlap @ space.shared
             local = jax.tree.map(
                 lambda part, before, overlap=overlap: part - jnp.tensordot(overlap, before, axes=1),
@@ -341,7 +365,7 @@ def _krylov(product, coordinates, gradients, r, damping, stopping) -> _Space:
                 space.local,
             )
             overlaps = overlaps + overlap
-        length = _norm(shared, local)
+        length = _norm(shared, local, axes)
         projected = space.projected.at[:, now].set(overlaps[:most])
         within = (jnp.arange(most) <= now).astype(projected.dtype)
         system = projected * within + jnp.diag(1.0 - within)
@@ -385,7 +409,7 @@ def _best(factor: Array, ridge: Array, damping: Array, count: Array) -> Array:
     return jax.scipy.linalg.solve_triangular(upper, q[: len(target)].T @ target)
 
 
-def _along(space: _Space, shared: Array, local: Parts) -> Array:
+def _along(space: _Space, shared: Array, local: Parts, axes: Sequence[str]) -> Array:
     """Inner products of a vector with all those of a space."""
     overlap = space.shared @ shared
     if not _has_numbers(local):
@@ -394,13 +418,13 @@ def _along(space: _Space, shared: Array, local: Parts) -> Array:
         jnp.einsum("kwn,wn->k", before, part)
         for before, part in zip(space.local, local, strict=True)
     ]
-    return overlap + jax.lax.psum(sum(parts), DATA)
+    return overlap + jax.lax.psum(sum(parts), axes)
 
 
-def _norm(shared: Array, local: Parts) -> Array:
+def _norm(shared: Array, local: Parts, axes: Sequence[str]) -> Array:
     square = jnp.sum(shared**2)
     if _has_numbers(local):
-        square = square + jax.lax.psum(sum(jnp.sum(part**2) for part in local), DATA)
+        square = square + jax.lax.psum(sum(jnp.sum(part**2) for part in local), axes)
     return jnp.sqrt(square)
 
 

@@ -21,9 +21,12 @@ import flax
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window, begun_by
-from diffpattern.parallel.mesh import DATA
+from diffpattern.grid.cutting import all_over_blocks
+from diffpattern.grid.geometry import Grid
+from diffpattern.parallel.mesh import DATA, SPREAD, lattices
 
 BEGINNINGS = ("first", "uniform", "log")
 ENDS = ("begin", "stay")
@@ -44,6 +47,12 @@ class Slots:
     trajectory: Array
     position: Array
     age: Array
+
+    def layout(self, mesh: Mesh) -> "Slots":
+        """How the slots of a batch lie on the mesh, see `parallel.mesh.lattices`."""
+        before = self.position.ndim
+        lattice = lattices(mesh, before, self.lattice.ndim - before - 1)
+        return Slots(lattice, SPREAD, SPREAD, SPREAD)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,11 +77,13 @@ class Pool:
       span: L, intervals of a window.
       interval: between two snapshots, in units of time.
       complete: (species [*space, C], key) -> the lattice with all its channels.
+      grid: of the lattices or their blocks, of which only matters how they are cut.
     """
 
     span: int
     interval: float
     complete: Callable[[Array, Array], Array]
+    grid: Grid
     slots: int = 1
     begin: str = "first"
     reset: float = 0.0
@@ -148,7 +159,8 @@ class Pool:
         last = whole.values.shape[1] - 1 - self.span
         moved = before.position + self.span
         beyond = moved > last
-        anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~jnp.isfinite(end).all()
+        finite = all_over_blocks(jnp.isfinite(end).all(), self.grid)
+        anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~finite
         if self.at_end == "begin":
             anew = anew | beyond
         advances = jax.random.bernoulli(advance_key, self.advance)

@@ -21,7 +21,9 @@ import numpy as np
 from jax import Array
 
 from diffpattern.data.windows import Window
+from diffpattern.grid.cutting import at
 from diffpattern.grid.forcing import Forcing
+from diffpattern.grid.geometry import Grid
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import no_changes
 
@@ -33,6 +35,7 @@ Rows = Callable[[Parameters, Window, Array], Array]
 
 def of_right_hand_side(
     rule: Callable[[Window], ReactionDiffusionAdvection],
+    grid: Callable[[Window], Grid],
     times: np.ndarray,
     cells: int,
     *,
@@ -43,6 +46,7 @@ def of_right_hand_side(
 
     Args:
       rule: f for the lattice of a window.
+      grid: of that lattice, or of the block of it that is here; rows are of the whole.
       times: of the window's snapshots, relative to the first, [L + 1].
       cells: how many, if there are as many.
       elapsed: T, the time over which residuals feel the right-hand side.
@@ -59,12 +63,11 @@ def of_right_hand_side(
         _, slopes = rule(window).with_sensitivities(parameters, pair, forcing)
         # A state of which a part was not seen is none.
         counted = 1.0 if window.known is None else window.known[place].min()
-        lattice = math.prod(x.shape[1:])
+        here = grid(window)
+        lattice = math.prod(here.whole.shape)
         count = min(cells, lattice)
         chosen = jax.random.choice(cells_key, lattice, (count,), replace=False)
-        at_cells = jnp.concatenate(
-            [slope.reshape(len(slope), lattice)[:, chosen].T for slope in slopes]
-        )
+        at_cells = jnp.concatenate([at(slope, chosen, here).T for slope in slopes])
         return counted * elapsed / math.sqrt(len(at_cells)) * at_cells
 
     return rows

@@ -15,7 +15,7 @@ Source: H. G. Bock, "Recent advances in parameter identification techniques for 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -62,6 +62,7 @@ def settled(
     shift: Array,
     window: Window,
     key: Array,
+    axes: Sequence[str] = (),
 ) -> Array:
     """The shift that suits given parameters best, by two rounds of Gauss-Newton if they help.
 
@@ -70,32 +71,42 @@ def settled(
       parameters: of the rule.
       shift: where to begin, [N].
       window, key: whose start it is.
+      axes: of the mesh, over which the blocks of its lattice lie.
     """
     of_shift = lambda shift: function(parameters, shift, window, key)
+    total = lambda array: jax.lax.psum(jnp.sum(array), axes) if axes else jnp.sum(array)
     for _ in range(_ROUNDS if shift.size else 0):
         r, pull = jax.vjp(of_shift, shift)
 
         def operator(v: Array, shift: Array = shift, pull: Callable = pull) -> Array:
             return pull(jax.jvp(of_shift, (shift,), (v,))[1])[0]
 
-        new = shift + _solved(operator, -pull(r)[0])
+        new = shift + _solved(operator, -pull(r)[0], total)
         # Under a rule that is still wrong, what is linear may not reach as far as the solution.
-        better = jnp.sum(of_shift(new) ** 2) < jnp.sum(r**2)
+        better = total(of_shift(new) ** 2) < total(r**2)
         shift = jnp.where(better, new, shift)
     return shift
 
 
-def _solved(operator: Callable[[Array], Array], target: Array) -> Array:
-    """A solution x of operator(x) = target, as far as some conjugate gradients lead."""
+def _solved(
+    operator: Callable[[Array], Array], target: Array, total: Callable[[Array], Array]
+) -> Array:
+    """A solution x of operator(x) = target, as far as some conjugate gradients lead.
+
+    Args:
+      operator: symmetric and positive.
+      target: [N].
+      total: the sum of all numbers of such an array.
+    """
 
     def better(state, _):
         x, residual, direction, square = state
         image = operator(direction)
-        length = square / jnp.maximum(jnp.sum(direction * image), jnp.finfo(x.dtype).tiny)
+        length = square / jnp.maximum(total(direction * image), jnp.finfo(x.dtype).tiny)
         x, residual = x + length * direction, residual - length * image
-        new = jnp.sum(residual**2)
+        new = total(residual**2)
         grown = new / jnp.maximum(square, jnp.finfo(x.dtype).tiny)
         return (x, residual, residual + grown * direction, new), None
 
-    start = jnp.zeros_like(target), target, target, jnp.sum(target**2)
+    start = jnp.zeros_like(target), target, target, total(target**2)
     return jax.lax.scan(better, start, length=_ITERATIONS)[0][0]

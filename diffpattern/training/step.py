@@ -20,7 +20,16 @@ from jax import Array
 from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
-from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, SPREAD, on_mesh, own, put
+from diffpattern.parallel.mesh import (
+    CHECKED,
+    DATA,
+    EVERYWHERE,
+    SPREAD,
+    block_axes,
+    on_mesh,
+    own,
+    put,
+)
 from diffpattern.parallel.placement import lay_share
 from diffpattern.training.pool import Pool, Slots
 
@@ -53,6 +62,17 @@ class TrainState:
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
+def layout(parts: Batch | tuple[Slots, ...], mesh: Mesh) -> Any:
+    """How the parts of a batch, or of a pool, lie on the mesh: a PartitionSpec for each array."""
+
+    def of_part(part: Part | Slots) -> Any:
+        if isinstance(part, Slots):
+            return part.layout(mesh)
+        return {**dict.fromkeys(part, SPREAD), "window": part["window"].layout(mesh)}
+
+    return tuple(map(of_part, parts))
+
+
 def window_keys(seed: int, step: Array, part: Part) -> Array:
     """The key of each window of a part: by seed, step and its place in the whole batch."""
     key = jax.random.fold_in(jax.random.key(seed), step)
@@ -81,15 +101,13 @@ def prefers_together(choice: str) -> bool:
 
 
 def compiled(step: Step, mesh: Mesh) -> Step:
-    """The jitted step, which takes over the memory of the state it is given."""
-    everywhere, spread = (jax.sharding.NamedSharding(mesh, spec) for spec in (EVERYWHERE, SPREAD))
-    state = TrainState(everywhere, everywhere, everywhere, spread)
-    return jax.jit(
-        step,
-        in_shardings=(state, spread),
-        out_shardings=(state, everywhere),
-        donate_argnums=0,
-    )
+    """The jitted step, which takes over the memory of the state it is given.
+
+    State and batch must lie on the mesh already, see `put_state` and `layout`.
+    """
+    everywhere = jax.sharding.NamedSharding(mesh, EVERYWHERE)
+    state = TrainState(everywhere, everywhere, everywhere, None)
+    return jax.jit(step, out_shardings=(state, everywhere), donate_argnums=0)
 
 
 def put_state(state: TrainState, mesh: Mesh) -> TrainState:
@@ -98,7 +116,8 @@ def put_state(state: TrainState, mesh: Mesh) -> TrainState:
     Of several processes each has the slots of its own devices, and all of everything else.
     """
     everywhere = put(dataclasses.replace(state, pool=()), mesh)
-    return dataclasses.replace(everywhere, pool=lay_share(state.pool, mesh, SPREAD))
+    pool = lay_share(state.pool, mesh, layout(state.pool, mesh))
+    return dataclasses.replace(everywhere, pool=pool)
 
 
 def make_gradient_step(
@@ -115,7 +134,8 @@ def make_gradient_step(
     """A train step by the gradient of the mean loss over the windows.
 
     The loss is differentiated on each device by itself and summed afterwards, which is right with
-    replication checks on or off; a reduction inside a differentiated loss is wrong with them off.
+    replication checks on or off; a reduction inside a differentiated loss, as there is over the
+    blocks of a lattice, is wrong with them off.
 
     Args:
       window_loss: (parameters, window, key, whether the window's start is an old one of the pool)
@@ -123,7 +143,7 @@ def make_gradient_step(
       optimiser: Optax's transformation of the gradients; may ask for the loss over these windows
         as a function of the parameters, `value_fn`.
       lower: smallest values of the parameters; after each update they are projected onto them.
-      mesh: over whose "data" axis the windows lie.
+      mesh: over whose "data" axis the windows lie, and their lattices over the others.
       seed: of this run.
       together: see `over_windows`.
       running: see `parallel.mesh.on_mesh`.
@@ -155,21 +175,26 @@ def make_gradient_step(
             )
         return jax.tree.map(lambda x: x.sum(0), results), slots
 
+    axes = (DATA, *block_axes(mesh))
+
     def loss_and_gradient(parameters, step, slots, batch):
-        parameters = own(parameters)
+        parameters = own(parameters, axes)
         slots = slots if pool is not None else (None,) * len(batch)
         parts = zip(slots, batch, strict=True)
         sums, slots = zip(*(of_part(parameters, step, *part) for part in parts), strict=True)
-        sums = functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
+        loss, gradient = functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
         total = jax.lax.psum(sum(part["weight"].sum() for part in batch), DATA)
-        mean = jax.tree.map(lambda x: x / total, jax.lax.psum(sums, DATA))
+        # All blocks of a lattice know its loss, and each its own share of the gradient.
+        sums = jax.lax.psum(loss, DATA), jax.lax.psum(gradient, axes)
+        mean = jax.tree.map(lambda x: x / total, sums)
         return mean, slots if pool is not None else ()
 
     optimiser = optax.with_extra_args_support(optimiser)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        specs = EVERYWHERE, EVERYWHERE, SPREAD, SPREAD
-        spread = on_mesh(loss_and_gradient, mesh, specs, (EVERYWHERE, SPREAD), running)
+        slots = layout(state.pool, mesh)
+        specs = EVERYWHERE, EVERYWHERE, slots, layout(batch, mesh)
+        spread = on_mesh(loss_and_gradient, mesh, specs, (EVERYWHERE, slots), running)
         (loss, gradient), slots = spread(state.parameters, state.step, state.pool, batch)
 
         def projected(trial: Parameters) -> tuple[Array, Parameters]:

@@ -9,7 +9,7 @@ from diffpattern.parallel.mesh import DATA, SPREAD, fill_up, make_mesh, put
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_a_mesh_has_the_devices_that_were_asked_for(count):
     mesh = make_mesh(count)
-    assert mesh.shape == {DATA: count}
+    assert mesh.shape == {DATA: count, "rows": 1, "columns": 1}
     assert list(mesh.devices) == jax.devices()[:count]
 
 
@@ -49,5 +49,5 @@ def test_a_batch_is_filled_up_with_copies_that_weigh_nothing(devices):
 
 
 def test_devices_that_share_evenly():
-    assert [make_mesh(-1, shared).size for shared in (0, 16, 12, 7, 3)] == [8, 8, 6, 7, 3]
-    assert make_mesh(4, 6).size == 4
+    assert [make_mesh(-1, shared=shared).size for shared in (0, 16, 12, 7, 3)] == [8, 8, 6, 7, 3]
+    assert make_mesh(4, shared=6).size == 4

@@ -109,11 +109,19 @@ told["fetched"] = placement.fetch(spread).tolist()
 told["put"] = placement.fetch(put(np.arange(8.0), mesh, SPREAD) + put(1.0, mesh)).tolist()
 for data, shared in ((3, 0), (1, 0), (-1, 3), (6, 0)):
     try:
-        make_mesh(data, shared)
+        make_mesh(data, shared=shared)
     except InputError as error:
         told[f"{data} {shared}"] = str(error)
-told["half"] = [device.process_index for device in make_mesh(2).devices]
-told["even"] = make_mesh(-1, 6).size
+told["half"] = [device.process_index for device in make_mesh(2).devices.flat]
+told["even"] = make_mesh(-1, shared=6).size
+cut = make_mesh(1, 4)
+told["cut"] = [device.process_index for device in cut.devices.flat]
+told["block"] = list(placement.held(cut, DATA))
+lattices = np.arange(24.0).reshape(3, 8)
+spec = jax.sharding.PartitionSpec(DATA, "rows")
+cells = placement.lay_share({"x": lattices}, cut, {"x": spec})["x"]
+told["cells"] = [shard.data.shape for shard in cells.addressable_shards]
+told["whole"] = bool((placement.fetch(cells) == lattices).all())
 processes.require_same("answer", 42, "ask again")
 try:
     processes.require_same("answer", 42 + me, "ask again")
@@ -143,6 +151,8 @@ def test_processes_agree_and_hold_what_their_devices_need(tmp_path):
         assert "mesh.data is 6" in one["6 0"] and "4 devices" in one["6 0"]
         assert one["half"] == [0, 1]
         assert one["even"] == 2
+        assert one["cut"] == [0, 0, 1, 1] and one["block"] == [0]
+        assert one["cells"] == [[3, 2], [3, 2]] and one["whole"]
         assert one["differs"] == "Process 1 has another answer than process 0; ask again."
 
 

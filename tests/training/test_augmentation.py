@@ -42,7 +42,7 @@ def test_shifts_and_turns_move_everything_alike_and_are_undone(shape):
     augmentation = Augmentation(shift=True, turn=True)
     seen = set()
     for key in KEYS:
-        changed, undo = augmentation.apply(window(shape), key)
+        changed, undo = augmentation.apply(window(shape), Grid(shape), key)
         seen.add(belongs_together(changed).tobytes())
         np.testing.assert_array_equal(undo(changed.start), window(shape).start)
     assert len(seen) > 6
@@ -50,7 +50,9 @@ def test_shifts_and_turns_move_everything_alike_and_are_undone(shape):
 
 def test_turns_of_a_square_are_all_eight():
     turned = {
-        np.asarray(Augmentation(turn=True).apply(window(), key)[0].start[..., 2]).tobytes()
+        np.asarray(
+            Augmentation(turn=True).apply(window(), Grid(SHAPE), key)[0].start[..., 2]
+        ).tobytes()
         for key in jax.random.split(KEYS[0], 100)
     }
     place = np.asarray(window().start[..., 2])
@@ -61,7 +63,7 @@ def test_turns_of_a_square_are_all_eight():
 def test_a_crop_is_a_part_of_everything():
     corners = set()
     for key in KEYS:
-        changed, _ = Augmentation(crop=3).apply(window(), key)
+        changed, _ = Augmentation(crop=3).apply(window(), Grid(SHAPE), key)
         place = belongs_together(changed)
         assert place.shape == (3, 3)
         np.testing.assert_array_equal(place - place[0, 0], [[0, 1, 2], [6, 7, 8], [12, 13, 14]])
@@ -75,14 +77,14 @@ def test_damage_empties_a_disc_of_old_starts_in_all_channels():
     damaged = 0
     for key in KEYS:
         augmentation = Augmentation(damage=0.5)
-        changed, _ = augmentation.apply(window((20, 20)), key, True)
+        changed, _ = augmentation.apply(window((20, 20)), Grid((20, 20)), key, True)
         empty = np.asarray((changed.start == 0).all(-1))
         damaged += empty.any()
         rows, columns = np.nonzero(empty)
         if len(rows) > 4:  # as tall as wide, unless the lattice's edge cuts it
             assert empty.sum() >= 0.6 * (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
         np.testing.assert_array_equal(changed.values, window((20, 20)).values)
-        young, _ = augmentation.apply(window((20, 20)), key, jnp.array(False))
+        young, _ = augmentation.apply(window((20, 20)), Grid((20, 20)), key, jnp.array(False))
         np.testing.assert_array_equal(young.start, window((20, 20)).start)
     assert 2 <= damaged <= 10
 
@@ -90,7 +92,7 @@ def test_damage_empties_a_disc_of_old_starts_in_all_channels():
 @pytest.mark.parametrize(("on", "noisy"), [("all", 3), ("observed", 2), ("hidden", 1)])
 def test_noise_is_on_the_channels_that_are_named(on, noisy):
     augmentation = Augmentation(noise=0.1, noise_on=on)
-    changed, _ = augmentation.apply(window((40, 40)), KEYS[0])
+    changed, _ = augmentation.apply(window((40, 40)), Grid((40, 40)), KEYS[0])
     deviation = np.std(np.asarray(changed.start - window((40, 40)).start), axis=(0, 1))
     expected = {"all": [1, 1, 1], "observed": [1, 1, 0], "hidden": [0, 0, 1]}[on]
     np.testing.assert_allclose(deviation, 0.1 * np.array(expected), rtol=0.1)

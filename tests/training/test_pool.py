@@ -9,6 +9,7 @@ import tiny
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
+from diffpattern.grid.geometry import Grid
 from diffpattern.parallel.mesh import SPREAD, make_mesh, on_mesh, put
 from diffpattern.training.pool import Pool
 
@@ -34,7 +35,7 @@ def complete(species, key):
 
 
 def make(**fields):
-    return Pool(span=SPAN, interval=8.0, complete=complete, **fields)
+    return Pool(span=SPAN, interval=8.0, complete=complete, grid=Grid((1,)), **fields)
 
 
 def started(pool, windows=3):

@@ -50,7 +50,13 @@ def derivatives(sought, parameters, lattice):
 
 
 def drawn(sought, parameters, window, cells, seed):
-    rows = of_right_hand_side(lambda window: sought.rule, TIMES, cells, elapsed=ELAPSED)
+    rows = of_right_hand_side(
+        lambda window: sought.rule,
+        lambda window: sought.statistics.grid,
+        TIMES,
+        cells,
+        elapsed=ELAPSED,
+    )
     return np.asarray(jax.jit(rows)(parameters, window, jax.random.key(seed)))
 
 

@@ -44,9 +44,10 @@ def multi_scale(
         raise InputError("loss.settings.multi_scale.scales is empty; give one scale or more.")
     for scale in scales:
         if any(size % scale for size in context.grid.shape):
+            kind = "block of a lattice" if context.grid.is_cut else "lattice"
             raise InputError(
                 f"loss.settings.multi_scale.scales has {scale}, but blocks of {scale} cells do not "
-                f"divide a lattice of {' x '.join(map(str, context.grid.shape))}; take scales "
+                f"divide a {kind} of {' x '.join(map(str, context.grid.shape))}; take scales "
                 "that do."
             )
     losses = [

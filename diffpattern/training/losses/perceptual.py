@@ -13,7 +13,7 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.training.losses import vgg, weight_files
-from diffpattern.training.losses.context import Context
+from diffpattern.training.losses.context import Context, seen_whole
 
 # Of the first convolution of each block, as textures are taken from.
 GRAM_LAYERS = ("1_1", "2_1", "3_1", "4_1", "5_1")
@@ -75,6 +75,7 @@ def load(files: Sequence[str], loss: str) -> Network:
     return Network(features, parameters, tuple(linear))
 
 
+@seen_whole
 def vgg_gram(
     prediction: Array,
     truth: Array,
@@ -111,6 +112,7 @@ def vgg_gram(
     return _over_snapshots(distances, context, red_green_blue)
 
 
+@seen_whole
 def lpips(
     prediction: Array,
     truth: Array,

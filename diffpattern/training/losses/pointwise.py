@@ -1,10 +1,13 @@
 """Losses that compare cell by cell."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from diffpattern.grid import stencils
+from diffpattern.grid.cutting import part
 from diffpattern.training.losses.context import Context
 
 # Under a root it keeps gradients finite where there is no error.
@@ -47,16 +50,12 @@ def sampled_euclidean(
       context: with a key.
       fraction: of the cells that is drawn, above 0 and at most 1; at least one cell.
     """
-    flat = lambda x: x.reshape(x.shape[0], -1, x.shape[-1])
-    cells = flat(prediction).shape[1]
+    space = context.grid.whole.shape
+    cells = math.prod(space)
     drawn = jax.random.permutation(context.key, cells)[: max(round(fraction * cells), 1)]
-    squares = (flat(prediction)[:, drawn] - flat(truth)[:, drawn]) ** 2
-    if context.mask is None:
-        mean = jnp.mean(squares, 1)
-    else:
-        counts = context.mask.reshape(-1)[drawn]
-        mean = jnp.einsum("lnc,n->lc", squares, counts) / jnp.maximum(counts.sum(), 1.0)
-    return context.over_fields(jnp.sqrt(mean + _TINY))
+    counts = part(jnp.zeros(cells).at[drawn].set(1.0).reshape(space), context.grid)
+    mask = counts if context.mask is None else counts * context.mask
+    return euclidean(prediction, truth, context.replace(mask=mask))
 
 
 def cosine(prediction: Array, truth: Array, context: Context) -> Array:

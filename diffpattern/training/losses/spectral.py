@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from diffpattern.training.losses.context import Context
+from diffpattern.training.losses.context import Context, seen_whole
 
 
+@seen_whole
 def spectral(prediction: Array, truth: Array, context: Context) -> Array:
     """Mean squared error of the amplitudes, mean (|P| - |T|)^2.
 
@@ -28,6 +29,7 @@ def spectral(prediction: Array, truth: Array, context: Context) -> Array:
     return _mean(difference**2, context)
 
 
+@seen_whole
 def spectral_phase(prediction: Array, truth: Array, context: Context) -> Array:
     """What the phases add to the mean squared error, mean 2 (|P| |T| - Re P T*).
 

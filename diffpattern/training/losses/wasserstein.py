@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid.blocks import block_means
-from diffpattern.training.losses.context import Context
+from diffpattern.training.losses.context import Context, seen_whole
 
 
 def colours(prediction: Array, truth: Array, context: Context, *, projections: int) -> Array:
@@ -40,6 +40,7 @@ def colours(prediction: Array, truth: Array, context: Context, *, projections: i
     return patches(prediction, truth, context, projections=projections, size=1, scales=(1,))
 
 
+@seen_whole
 def patches(
     prediction: Array,
     truth: Array,

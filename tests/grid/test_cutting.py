@@ -71,7 +71,8 @@ def test_gradients_through_borders_are_those_of_the_whole_lattice(shape, boundar
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(InputError, match="mesh.rows is 3, which does not divide an axis of 16"):
         Grid((16, 24)).block({"rows": 3, "columns": 1})
-    with pytest.raises(InputError, match="mesh.columns is 2, but the lattice has only 1 axes"):
+    with pytest.raises(InputError, match="mesh.columns is 2, but the lattice has only 1 axis"):
         Grid((16,)).block({"rows": 2, "columns": 2})
     uncut = Grid((16, 24, 4)).block({"rows": 1, "columns": 2})
-    assert uncut.shape == (16, 12, 4) and uncut.axes == (None, "columns", None)
+    assert uncut.shape == (16, 12, 4) and uncut.cuts == (None, ("columns", 2), None)
+    assert uncut.whole == Grid((16, 24, 4))
