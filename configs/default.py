@@ -443,6 +443,18 @@ def get_config() -> ConfigDict:
     # several (docs/machines.md); 0: one for each core.
     mesh.cpu_devices = 0
 
+    # --- Plan: one accelerator of a cluster, as its data sheet has it, for --mode=plan ------------
+    config.plan = plan = ConfigDict()
+    # Operations a second, in the precision of training; bytes a second of its memory, and how many
+    # bytes that holds. Here an H100 of NVIDIA in float32.
+    plan.operations = 67e12
+    plan.memory_bandwidth = 3.35e12
+    plan.memory = 80e9
+    # Bytes a second to another accelerator in one direction, and seconds before the first of them
+    # arrives. Here a network of 400 Gbit/s.
+    plan.link_bandwidth = 50e9
+    plan.latency = 10e-6
+
     # --- Evaluation ------------------------------------------------------------------------------
     config.evaluation = evaluation = ConfigDict()
     # An NRMSE's denominator is at least this fraction of the training data's fluctuation.

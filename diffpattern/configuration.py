@@ -45,7 +45,7 @@ from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "training.checkpoint_minutes", "training.stall_factor", "training.stall_seconds",
-    "optimiser.optax.skip_nonfinite", "mesh", "evaluation.threshold", "evaluation.windows",
+    "optimiser.optax.skip_nonfinite", "mesh", "plan", "evaluation.threshold", "evaluation.windows",
     "evaluation.covered", "data.directory",
     "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
     "data.pdebench.train", "data.pdebench.validation", "data.pdebench.test", "data.pdebench.scan",
@@ -109,7 +109,8 @@ _POSITIVE = (
     "loss.settings.sampled_euclidean.fraction",
     "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
     "iterations", "tolerance", "optimiser.levenberg_marquardt.selection.windows",
-    "continuation_steps",
+    "continuation_steps", "rows", "columns",
+    "plan.operations", "plan.memory_bandwidth", "plan.memory", "plan.link_bandwidth",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
@@ -118,7 +119,7 @@ _NOT_NEGATIVE = (
     "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
-    "skip_nonfinite", "cpu_devices", "crop", "noise", "frozen_steps",
+    "skip_nonfinite", "cpu_devices", "plan.latency", "crop", "noise", "frozen_steps",
     "damage", "reset", "advance", "checkpoint_minutes", "stall_factor",
     "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",

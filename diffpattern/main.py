@@ -3,6 +3,7 @@
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
 python -m diffpattern.main --mode=data --config=configs/pde.py
+python -m diffpattern.main --mode=plan --config=configs/pde.py --config.mesh.rows=32
 python -m diffpattern.main --config=configs/sweep.py --sweep=3
 python -m diffpattern.main --mode=compare --workdirs='runs/sweep-*'
 python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --processes=2 --process=0
@@ -10,7 +11,7 @@ python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --process
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import compare, configuration, evaluate, preview, sweeps, train
+from diffpattern import compare, configuration, evaluate, plan, preview, sweeps, train
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
@@ -47,8 +48,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "data", "sweep", "compare"],
-    "Train and score, score again, show the data, list a sweep, or compare runs.",
+    ["train", "eval", "data", "plan", "sweep", "compare"],
+    "Train and score, score again, show the data, tell what a step would take on the mesh, list a "
+    "sweep, or compare runs.",
 )
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
 _SWEEP = flags.DEFINE_integer(
@@ -73,6 +75,7 @@ _TAKEN = {
     "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
     "eval": ("workdir", "step", *_JOINING),
     "data": ("config", "workdir", "sweep"),
+    "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
     "compare": ("workdirs", "output"),
 }
@@ -88,6 +91,7 @@ def main(argv: Sequence[str]) -> None:
             "train": _train_until_told,
             "eval": _evaluate,
             "data": _show_data,
+            "plan": _plan,
             "sweep": _list_sweep,
             "compare": _compare,
         }[_MODE.value]()
@@ -151,6 +155,11 @@ def _show_data() -> None:
     preview.show(_prepared()[0], Path(_WORKDIR.value or "."))
 
 
+def _plan() -> None:
+    config, _ = _prepared(plan.devices)
+    print(plan.describe(plan.make(config), config))
+
+
 def _list_sweep() -> None:
     config, path, given = _config()
     print(sweeps.listing(config, path, _WORKDIRS.value, given))
@@ -170,8 +179,14 @@ def _config() -> tuple[ConfigDict, str, list[str]]:
     return _CONFIG.value, flag.config_filename, list(config_flags.get_override_values(flag))
 
 
-def _prepared() -> tuple[ConfigDict, dict[str, Any] | None]:
-    """The config, checked, once the process is ready for it; and the combination in it, if any."""
+def _prepared(
+    virtual: Callable[[ConfigDict], int] = lambda config: 0,
+) -> tuple[ConfigDict, dict[str, Any] | None]:
+    """The config, checked, once the process is ready for it; and the combination in it, if any.
+
+    Args:
+      virtual: see `start_up`.
+    """
     config, path, given = _config()
     sweep, number = None, _SWEEP.value
     if number is not None:
@@ -179,7 +194,7 @@ def _prepared() -> tuple[ConfigDict, dict[str, Any] | None]:
         config = sweeps.applied(config, combination, number, given)
         sweep = {"number": number, "fields": combination}
     configuration.check(config)
-    start_up(config)
+    start_up(config, virtual(config))
     return config, sweep
 
 

@@ -12,10 +12,15 @@ from ml_collections import ConfigDict
 from diffpattern.parallel import processes
 
 
-def start_up(config: ConfigDict) -> None:
+def start_up(config: ConfigDict, virtual: int = 0) -> None:
     """Prepares the process for a run of a checked config; a user's XLA_FLAGS and NPROC win.
 
-    One of several has joined the others by now. Only the first one tells of what goes on.
+    Args:
+      config: of the run.
+      virtual: so many devices of the processor are all there is to be, even beside accelerators; 0:
+        those of the machine.
+
+    One of several processes has joined the others by now. Only the first one tells of what goes on.
     """
     logging.set_verbosity(logging.INFO if processes.is_first() else logging.WARNING)
     logging.get_absl_handler().addFilter(_is_for_the_user)
@@ -25,7 +30,10 @@ def start_up(config: ConfigDict) -> None:
     chosen = re.search(
         r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")
     )
-    if chosen:
+    if virtual:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", devices := virtual)
+    elif chosen:
         devices = int(chosen[1])
     else:
         devices = config.mesh.cpu_devices or virtual_devices(

@@ -201,7 +201,7 @@ def first_state(
 ) -> TrainState:
     """The state before the first step, on the mesh."""
     pooled = config.training.starts == "pool"
-    pool = training.start_pool(batches.draw(0)) if pooled else ()
+    pool = training.start_pool(draw_batch(batches, 0, mesh)) if pooled else ()
     return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
 
 

@@ -11,7 +11,7 @@ import tiny
 from jax.sharding import PartitionSpec
 from test_rules import KEY, NAMES, built, moved
 
-from diffpattern import train
+from diffpattern import findings, train
 from diffpattern.data.environment import added
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import COLUMNS, ROWS, make_mesh, put
@@ -212,3 +212,25 @@ def test_lattices_of_all_sizes_must_be_divided():
     further = tiny.data(**DATA | {"shape": (12, 16)})
     with pytest.raises(InputError, match="mesh.rows is 8, which does not divide an axis of 12"):
         tiny.Run(tiny.config(**TRAINING | NCA), tiny.data(**DATA), 1, further, blocks=(8, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_what_standard_errors_are_taken_from_is_that_of_one_device():
+    config, data = (
+        tiny.config(**TRAINING | METHODS["PDE by Levenberg-Marquardt"]),
+        tiny.data(**DATA),
+    )
+
+    def squares(*shape):
+        run = tiny.Run(config, data, shape[0], blocks=shape[1:])
+        window = run.batches.draw(0)[0]["window"]
+        factors = findings.triangles(run.sought, [window], 2.0 * np.arange(3), run.mesh, False)
+        factors = factors(moved(jax.device_get(run.state.parameters)))
+        return np.einsum("wij,wik->wjk", factors, factors)
+
+    found, expected = squares(2, 2, 2), squares(1, 1, 1)
+    sizes = np.sqrt(np.einsum("wii->wi", expected))
+    np.testing.assert_array_less(
+        np.abs(found - expected), 1e-5 * sizes[:, :, None] * sizes[:, None] + 1e-12
+    )

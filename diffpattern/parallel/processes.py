@@ -34,8 +34,9 @@ from diffpattern.errors import MENDABLE, REQUEUE, InputError
 # a process that gives no sign of life counts as dead; and for which process 0, whose end is the
 # coordinator's, waits for the others to end before it.
 JOINING, LOOKING, SILENCE, ENDING = 300, 0.5, 30, 10
-# After so many seconds without an answer JAX itself gives a process up, or the coordinator.
-_HEARTBEATS = 45
+# After so many seconds without an answer JAX itself gives a process up, or the coordinator, with a
+# stack trace; more than SILENCE and ENDING together, whose sentence is to come first.
+_HEARTBEATS = 55
 # The coordinator's calls want a limit; whoever is waited for may be simulating for hours.
 _NO_LIMIT = 7 * 24 * 3600 * 1000
 # Said by what sums over processes, when one of them does not answer.

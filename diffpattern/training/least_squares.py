@@ -308,7 +308,8 @@ def make_least_squares_step(
         def reduced(window, weight, key):
             r, jacobian = linearise(parameters, window, key)
             finite = on_all(jnp.isfinite(r).all() & jnp.isfinite(jacobian).all(), axes)
-            scale = jnp.sqrt(weight / (of_blocks * r.size))
+            # A float, since a large lattice has more numbers than an index of JAX counts.
+            scale = jnp.sqrt(weight / float(of_blocks * r.size))
             rows = jnp.where(finite, scale * r, 0.0), jnp.where(finite, scale * jacobian, 0.0)
             return triangle(*rows, axes), jnp.where(finite, weight, 0.0)
 

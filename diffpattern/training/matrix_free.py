@@ -204,7 +204,7 @@ def make_matrix_free_step(
 
             def of_window(flat: Array, shift: Array) -> Array:
                 r = function(unravel(flat), shift, window, key)
-                return jnp.sqrt(weight / (of_blocks * (r.size - shift.size))) * r
+                return jnp.sqrt(weight / float(of_blocks * (r.size - shift.size))) * r
 
             return of_window
 
@@ -235,7 +235,7 @@ def make_matrix_free_step(
             None if rows is None else state.optimiser.damping,
             # J'J is w + 1 times a window's scale, or a bit more, where starts go on unchanged.
             tuple(
-                jnp.where(weight > 0, of_blocks * part.values[0, 1:].size / weight, 0.0)
+                jnp.where(weight > 0, float(of_blocks * part.values[0, 1:].size) / weight, 0.0)
                 / (1 + start_weight)
                 for part, weight in zip(windows, counted, strict=True)
             ),

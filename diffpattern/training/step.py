@@ -30,7 +30,6 @@ from diffpattern.parallel.mesh import (
     own,
     put,
 )
-from diffpattern.parallel.placement import lay_share
 from diffpattern.training.pool import Pool, Slots
 
 Parameters = Any
@@ -111,12 +110,9 @@ def compiled(step: Step, mesh: Mesh) -> Step:
 
 
 def put_state(state: TrainState, mesh: Mesh) -> TrainState:
-    """Lays a state on the mesh: the pool over it, everything else on every device.
-
-    Of several processes each has the slots of its own devices, and all of everything else.
-    """
+    """Lays a state on the mesh: the pool over it, everything else on every device."""
     everywhere = put(dataclasses.replace(state, pool=()), mesh)
-    pool = lay_share(state.pool, mesh, layout(state.pool, mesh))
+    pool = put(state.pool, mesh, layout(state.pool, mesh))
     return dataclasses.replace(everywhere, pool=pool)
 
 
