@@ -6,6 +6,7 @@ import time
 import many
 import pytest
 import tiny_runs
+from forked import wait_until
 from stoppable_runs import assert_same_end, rows, steps
 from test_processes import config_file
 
@@ -67,7 +68,7 @@ def test_what_loses_a_process_ends_within_a_minute_and_says_so(flag, tmp_path, v
     run = tmp_path / "run"
     with many.runs(2, flag, f"--workdir={run}", *ENDLESS) as started:
         wait_for_row(started, run, 4)
-        time.sleep(2)
+        wait_until(lambda: steps(run))
         started.processes[victim].send_signal(number)
         lost = time.monotonic()
         started.processes[1 - victim].wait(60)
