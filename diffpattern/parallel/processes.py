@@ -297,7 +297,9 @@ def end_defective() -> None:
     That of a sum over processes of which one has died is told in a sentence.
     """
     error = sys.exception()
-    if isinstance(error, jax.errors.JaxRuntimeError) and any(sign in str(error) for sign in _LOST):
+    # JAX tells it as an error of its own, or as a ValueError where it is met while dispatching.
+    kinds = (jax.errors.JaxRuntimeError, ValueError)
+    if isinstance(error, kinds) and any(sign in str(error) for sign in _LOST):
         reason = str(error).partition("\n")[0].rstrip(".")
         end_all(
             f"Another process cannot be reached, and has died or lost its network ({reason}); the "
