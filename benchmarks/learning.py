@@ -87,7 +87,7 @@ def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem
     sought = problem.build(config, summarise([data], problem.whitened_degrees(config)))
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together=False)
-    batches = train.make_batches(config, [data])
+    batches = train.make_batches(config, [data], mesh)
     state = train.first_state(config, training, initial, batches, mesh)
     state = train.fit_derivatives(config, sought, state, [data], mesh, together=False)
     step = compiled(training.step, mesh)

@@ -410,6 +410,12 @@ def get_config() -> ConfigDict:
     # Steps between two checkpoints (each scored on the validation data), and two lines of log.
     training.checkpoint_every = 10
     training.log_every = 1
+    # Minutes after which a line of log comes with a checkpoint in between, not scored; 0: never.
+    training.checkpoint_minutes = 0.0
+    # A step that takes so many times the median, and more than so many seconds, ends the run, since
+    # something does not answer. 0: steps may take as long as they like.
+    training.stall_factor = 10.0
+    training.stall_seconds = 30.0
 
     # --- Augmentation: what happens to a window before the rule runs over it ----------------------
     config.augmentation = augmentation = ConfigDict()
@@ -436,7 +442,8 @@ def get_config() -> ConfigDict:
     # Steps between two exchanges of borders, which are so many times wider then: fewer messages,
     # for some cells that two devices compute.
     mesh.exchange_every = 1
-    # Virtual devices that a machine without accelerators makes of its cores; 0: one for each.
+    # Virtual devices that a machine without accelerators makes of its cores, or each process of
+    # several (docs/machines.md); 0: one for each core.
     mesh.cpu_devices = 0
 
     # --- Plan: one accelerator of a cluster, as its data sheet has it, for --mode=plan ------------

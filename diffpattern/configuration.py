@@ -44,6 +44,7 @@ from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
+    "training.checkpoint_minutes", "training.stall_factor", "training.stall_seconds",
     "optimiser.optax.skip_nonfinite", "mesh", "plan", "evaluation.threshold", "evaluation.windows",
     "evaluation.covered", "data.directory",
     "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
@@ -103,6 +104,7 @@ _POSITIVE = (
     "kernel_scale", "fire_rate", "step_size", "steps_per_interval", "relative_tolerance",
     "absolute_tolerance", "max_steps", "damping", "learning_rate", "training.steps", "batch",
     "window", "slots", "rate", "checkpoint_every", "log_every", "evaluation.threshold", "floor",
+    "stall_seconds",
     "evaluation.windows", "projections", "loss.settings.patches.size",
     "loss.settings.sampled_euclidean.fraction",
     "optimiser.optax.lbfgs.memory", "optimiser.optax.lbfgs.search_steps",
@@ -118,7 +120,7 @@ _NOT_NEGATIVE = (
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "plan.latency", "crop", "noise", "frozen_steps",
-    "damage", "reset", "advance",
+    "damage", "reset", "advance", "checkpoint_minutes", "stall_factor",
     "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
     *(f"loss.{name}" for name in LOSSES),
@@ -191,6 +193,8 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
     if last == "seed" and value > _LARGEST_SEED:
         raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if field == "training.stall_factor" and 0 < value <= 1:
+        raise InputError(f"{field} is {value!r}; it must be above 1, or 0 to watch nothing.")
     if field in _BELOW_ONE and value >= 1:
         raise InputError(f"{field} is {value!r}; it must be below 1.")
     if last in _PROBABILITIES and value > 1:

@@ -3,6 +3,13 @@
 Everything else that goes wrong is a defect of the package and keeps its traceback.
 """
 
+# Exit codes: of what the user can mend; of a run in which something does not answer any more
+# (EX_UNAVAILABLE); of one that was told to stop or lost a process, and goes on when it is started
+# again (EX_TEMPFAIL).
+MENDABLE = 2
+UNAVAILABLE = 69
+REQUEUE = 75
+
 
 class InputError(ValueError):
     """Something that the user gave cannot work: a field, a file, a flag.
@@ -17,3 +24,19 @@ class TrainingError(RuntimeError):
 
     The message names what happened and the last good checkpoint.
     """
+
+
+class StopSignal(BaseException):
+    """The run was told to stop, by SIGTERM, and does so.
+
+    Like KeyboardInterrupt it comes in the middle of anything, and is no `Exception`, which what it
+    interrupts might take for a failure of its own. `main` prints the message and exits with
+    `REQUEUE`.
+
+    Attributes:
+      together: whether all processes stop here, each in its own time.
+    """
+
+    def __init__(self, message: str, together: bool = False):
+        super().__init__(message)
+        self.together = together

@@ -13,6 +13,7 @@ from diffpattern import configuration, findings, restored, scores
 from diffpattern.data import measurement
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import npz
+from diffpattern.parallel import processes
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.report import page, text
@@ -25,7 +26,8 @@ from diffpattern.training.step import prefers_together
 def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     """Scores a run's rule on its test data; writes scores, predictions and the report.
 
-    Takes all devices that there are, whatever the run was trained on.
+    Takes all devices that there are, whatever the run was trained on. Of several processes the
+    first one writes.
 
     Args:
       folder: of the run; nothing else is needed.
@@ -83,6 +85,8 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     result |= {"units": summary.units()}
 
     # On disk and on screen.
+    if not processes.is_first():
+        return result
     folder.write("eval/scores.json", json.dumps(result, indent=1))
     lattices = list(zip(truths, predictions, strict=True))
     for place, (truth, prediction) in enumerate(lattices):

@@ -6,6 +6,7 @@ python -m diffpattern.main --mode=data --config=configs/pde.py
 python -m diffpattern.main --mode=plan --config=configs/pde.py --config.mesh.rows=32
 python -m diffpattern.main --config=configs/sweep.py --sweep=3
 python -m diffpattern.main --mode=compare --workdirs='runs/sweep-*'
+python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --processes=2 --process=0
 """
 
 import os
@@ -26,7 +27,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from diffpattern import compare, configuration, evaluate, plan, preview, sweeps, train
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
+from diffpattern.interruption import Interruption
+from diffpattern.parallel import processes
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
 
@@ -57,11 +60,20 @@ _WORKDIRS = flags.DEFINE_string(
     "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
 )
 _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page that compare writes.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train one run; without it, a Slurm step, a "
+    "TPU or JAX_NUM_PROCESSES tell of others.",
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train one run.")
+_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 
 # The flags that each mode takes besides.
+_JOINING = ("coordinator", "processes", "process")
 _TAKEN = {
-    "train": ("config", "workdir", "sweep", "workdirs"),
-    "eval": ("workdir", "step"),
+    "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
+    "eval": ("workdir", "step", *_JOINING),
     "data": ("config", "workdir", "sweep"),
     "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
@@ -76,17 +88,29 @@ def main(argv: Sequence[str]) -> None:
             raise InputError(f"{argv[1]!r} is not a flag; flags are given as --name=value.")
         _check_taken(_MODE.value)
         {
-            "train": _train,
+            "train": _train_until_told,
             "eval": _evaluate,
             "data": _show_data,
             "plan": _plan,
             "sweep": _list_sweep,
             "compare": _compare,
         }[_MODE.value]()
+        processes.leave()
     except (InputError, TrainingError) as error:
-        _stop(error)
+        processes.end_all(str(error), MENDABLE)
     except KeyboardInterrupt:
-        _stop("Interrupted; the same command with --workdir goes on from the last checkpoint.")
+        processes.end_all(
+            "Interrupted; the same command with --workdir goes on from the last checkpoint.",
+            MENDABLE,
+        )
+    except StopSignal as signal:
+        if signal.together:
+            processes.wait_for_all()  # until each has written its part
+        processes.end_all(str(signal), REQUEUE)
+    except Exception:
+        if processes.count() > 1:
+            processes.end_defective()
+        raise
 
 
 def _check_taken(mode: str) -> None:
@@ -100,7 +124,13 @@ def _check_taken(mode: str) -> None:
             )
 
 
-def _train() -> None:
+def _train_until_told() -> None:
+    _join()
+    with Interruption() as interruption:
+        _train(interruption)
+
+
+def _train(interruption: Interruption) -> None:
     config, sweep = _prepared()
     path = flags.FLAGS["config"].config_filename
     if _WORKDIR.value and _WORKDIRS.value:
@@ -112,9 +142,12 @@ def _train() -> None:
     elif sweep:
         folder = sweeps.folder(path, sweep["number"], _WORKDIRS.value)
     else:
-        folder = new_folder(path)
+        folder = RunFolder(Path(processes.from_first(str(new_folder(path).path))))
+    _require_alike([configuration.to_json(config), str(folder.path)])
     logging.info("Training in %s on %s", folder.path, jax.devices())
-    train.train_and_evaluate(config, folder, config_path=path, sweep=sweep)
+    train.train_and_evaluate(
+        config, folder, config_path=path, sweep=sweep, interruption=interruption
+    )
     logging.info("Run folder: %s", folder.path)
 
 
@@ -165,11 +198,23 @@ def _prepared(
     return config, sweep
 
 
+def _join() -> None:
+    """Joins the processes that the command line or the environment tells of."""
+    processes.join(processes.of_flags(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value))
+
+
+def _require_alike(asked: Any) -> None:
+    remedy = "start all with the same flags but for --process"
+    processes.require_same("config or workdir", asked, remedy)
+
+
 def _evaluate() -> None:
+    _join()
     if not _WORKDIR.value:
         raise InputError("--mode=eval needs --workdir, the folder of a run.")
     folder = RunFolder(Path(_WORKDIR.value))
     start_up(folder.config())
+    _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
 
 
@@ -182,9 +227,9 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
         _stop(" ".join(str(error).split()).rstrip("?. ") + ".")
 
 
-def _stop(error: Exception | str) -> None:
-    print(f"diffpattern: {error}", file=sys.stderr)
-    sys.exit(2)
+def _stop(sentence: str) -> None:
+    print(f"diffpattern: {sentence}", file=sys.stderr)
+    sys.exit(MENDABLE)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
 from diffpattern.grid.cutting import mean_over_blocks
 from diffpattern.models.rda import ReactionDiffusionAdvection
-from diffpattern.parallel.mesh import DATA, SPREAD, blocks, lattices, on_mesh, put
+from diffpattern.parallel.mesh import DATA, SPREAD, blocks, lattices, on_mesh
 from diffpattern.problem import Problem
 from diffpattern.training import averaging, least_squares, matrix_free, optimisers, preconditioning
 from diffpattern.training.augmentation import Augmentation
@@ -50,7 +50,7 @@ class Training:
       step_over: the train step, not yet compiled, over windows of a length in intervals.
       window: the length that windows have in the end.
       start: makes the optimiser's part of the first state.
-      start_pool: makes the pool's, of a batch of whole trajectories.
+      start_pool: makes the pool's, of a batch of whole trajectories that lies on the mesh.
       is_lost: whether a step with these metrics came to nothing.
       patience: how many such steps in a row are passed over.
       nature: what is the matter with such steps.
@@ -155,7 +155,7 @@ def make_training(
         where = layout(batch, mesh)
         slots = Slots(lattices(mesh, 2, sought.statistics.grid.ndim), *(SPREAD,) * 3)
         spread = on_mesh(start, mesh, (where,), (slots,) * len(batch))
-        return jax.jit(spread)(put(batch, mesh, where))
+        return jax.jit(spread)(batch)
 
     def step_over(length: float) -> Step:
         of_all = _window_loss(config, sought, mesh, continuation.elapsed(length, interval))

@@ -9,6 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import layout_of_forcing
+from diffpattern.parallel import placement
 from diffpattern.parallel.mesh import (
     DATA,
     EVERYWHERE,
@@ -95,4 +96,5 @@ def spread(
         return over_windows(one, together, batch["item"], batch["index"])
 
     on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, specs), result, running))
-    return lambda parameters: np.asarray(on_devices(put(parameters, mesh), batch))[:count]
+    fetched = lambda parameters: placement.fetch(on_devices(put(parameters, mesh), batch))
+    return lambda parameters: fetched(parameters)[:count]

@@ -18,6 +18,7 @@ from diffpattern.data.simulation import SPLITS
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
+from diffpattern.parallel import processes
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
@@ -104,12 +105,15 @@ def rollouts(
     data = []
     for place in range(len(rule.truth)):
         paths = {split: kept / numbered(f"{split}.npz", place) for split in SPLITS}
-        if not all(path.is_file() for path in paths.values()):
+        there = all(path.is_file() for path in paths.values())
+        if not processes.from_first(there):
             logging.info("Running the rule of %s into %s", fields.folder, kept)
             made = _run(rule, _starts(rule, place, config, times, simulate), fields)
             ends = np.cumsum([fields[split] for split in SPLITS])
             for path, end, split in zip(paths.values(), ends, SPLITS, strict=True):
-                some(made, np.arange(end - fields[split], end)).save_npz(path)
+                if processes.is_first():
+                    some(made, np.arange(end - fields[split], end)).save_npz(path)
+            processes.wait_for_all()
         data.append({split: Trajectories.load_npz(path) for split, path in paths.items()})
     return tuple(data)
 

@@ -11,7 +11,8 @@
     RUN/report.html
     RUN/data.png            what it trains on, if --mode=data was asked for it
 
-Files appear complete or not at all: written beside, then renamed.
+Files appear complete or not at all: written beside, then renamed. Where several processes train one
+run, the first alone writes them, and all read them: the folder is on a disk that they share.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
 from diffpattern.files import write_whole
+from diffpattern.parallel import processes
 from diffpattern.training.metrics import read_scalars
 
 # The picture of a run's data, which may be there before the run.
@@ -174,6 +176,8 @@ class RunFolder:
             "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         }
         sessions = [*begun.get("sessions", []), session]
+        if processes.count() > 1:
+            session["processes"] = processes.count()
         self.write("config.json", configuration.to_json(config))
         self.write(
             "run.json",
@@ -181,15 +185,18 @@ class RunFolder:
         )
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Writes a file of the folder.
+        """Writes a file of the folder, if this is the first process.
 
         Raises:
           InputError: it cannot be written.
         """
-        write_whole(self.path / name, content)
+        if processes.is_first():
+            write_whole(self.path / name, content)
 
     def keep_data(self, test: Sequence[Trajectories], statistics: Statistics) -> None:
         """Keeps what evaluation needs, so that it needs nothing but this folder."""
+        if not processes.is_first():
+            return
         self.write("data/statistics.json", statistics.to_json())
         for place, trajectories in enumerate(test):
             trajectories.save_npz(self.path / "data" / numbered("test.npz", place))
@@ -242,11 +249,21 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Makes the folder and lets one process at a time train in it.
 
-        The lock is the kernel's: it ends with the process, however that ends.
+        The lock is the kernel's: it ends with the process, however that ends. Of several processes
+        that train together the first holds it for all.
 
         Raises:
-          InputError: another process is there, or the folder cannot be made.
+          InputError: another process is there, or the folder cannot be made, or is not shared.
         """
+        if not processes.is_first():
+            processes.wait_for_all()
+            if not self.path.is_dir():
+                raise InputError(
+                    f"Process {processes.number()} does not find {self.path}, which process 0 has "
+                    "made; --workdir takes a folder on a disk that all processes share."
+                )
+            yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDONLY)
@@ -256,6 +273,7 @@ class RunFolder:
             # Some network file systems know no locks; there the user has to see to it.
             with contextlib.suppress(OSError):
                 _lock(handle, self.path)
+            processes.wait_for_all()
             yield
         finally:
             os.close(handle)

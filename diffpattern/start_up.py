@@ -9,6 +9,8 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
+from diffpattern.parallel import processes
+
 
 def start_up(config: ConfigDict, virtual: int = 0) -> None:
     """Prepares the process for a run of a checked config; a user's XLA_FLAGS and NPROC win.
@@ -17,11 +19,14 @@ def start_up(config: ConfigDict, virtual: int = 0) -> None:
       config: of the run.
       virtual: so many devices of the processor are all there is to be, even beside accelerators; 0:
         those of the machine.
+
+    One of several processes has joined the others by now. Only the first one tells of what goes on.
     """
-    logging.set_verbosity(logging.INFO)
+    logging.set_verbosity(logging.INFO if processes.is_first() else logging.WARNING)
     logging.get_absl_handler().addFilter(_is_for_the_user)
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    affinity = getattr(os, "sched_getaffinity", lambda _: set(range(os.cpu_count())))
+    cores = processes.cores(affinity(0))
     chosen = re.search(
         r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")
     )
@@ -31,7 +36,9 @@ def start_up(config: ConfigDict, virtual: int = 0) -> None:
     elif chosen:
         devices = int(chosen[1])
     else:
-        devices = config.mesh.cpu_devices or virtual_devices(cores, config.training.batch)
+        devices = config.mesh.cpu_devices or virtual_devices(
+            cores, -(-config.training.batch // processes.count())
+        )
         jax.config.update("jax_num_cpu_devices", devices)
     # XLA has as many threads as there are cores. A device that waits for the others in a sum holds
     # one of them, so with as many virtual devices none may be left for the last to arrive.

@@ -20,7 +20,8 @@ from diffpattern.data.simulation import SPLITS
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.streams import Batches, OfEachSize, Sampling
 from diffpattern.data.trajectories import Trajectories, digest
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import InputError, StopSignal, TrainingError
+from diffpattern.interruption import Interruption
 from diffpattern.methods import (
     Training,
     check_size,
@@ -29,7 +30,9 @@ from diffpattern.methods import (
     rough_rows,
     window_lengths,
 )
-from diffpattern.parallel.mesh import DATA, fill_up, make_mesh, put
+from diffpattern.parallel import processes
+from diffpattern.parallel.mesh import DATA, make_mesh, put
+from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
@@ -38,6 +41,8 @@ from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer
+from diffpattern.training.saving import Saving
+from diffpattern.training.stalls import Stalls
 from diffpattern.training.step import (
     Batch,
     TrainState,
@@ -54,6 +59,7 @@ def train_and_evaluate(
     *,
     config_path: str = "",
     sweep: Mapping[str, Any] | None = None,
+    interruption: Interruption | None = None,
 ) -> dict[str, Any]:
     """Trains the rule that `config` asks for, in `folder`, and scores it.
 
@@ -64,15 +70,18 @@ def train_and_evaluate(
       folder: new or empty, or that of a run.
       config_path: the file that the config comes from, for the record.
       sweep: the combination of a sweep that it has, likewise: its "number" and "fields".
+      interruption: what listens to SIGTERM; None: nothing does.
 
     Returns:
       The scores, as in `eval/scores.json`.
 
     Raises:
       InputError: the config, the data or the folder cannot be used.
+      StopSignal: the run was told to stop.
       TrainingError: the loss is not finite more often than allowed, or a file cannot be written.
     """
     began = time.monotonic()
+    interruption = interruption or Interruption()
 
     # What cannot work is refused before anything is simulated or written.
     configuration.check(config)
@@ -94,7 +103,9 @@ def train_and_evaluate(
     summary = statistics.summarise(seen, degrees)
     if not simulated:
         rehearse(config, train[0].times, summary, mesh)
-    batches = make_batches(config, train)
+    batches = make_batches(config, train, mesh)
+    remedy = "give data.directory, or the files named in the config, on a disk that all share"
+    processes.require_same("data", [digests, summary.to_json()], remedy)
     sought = problem.build(config, summary, mesh.size)
     initial = sought.initialise(config.seed)
     training = make_training(config, sought, initial, mesh, together)
@@ -129,33 +140,59 @@ def train_and_evaluate(
             step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
             selects = selection.build(config, sought, train, mesh, together)
             watch, averages = training.watch(state, checkpoints), Averages()
+            if restored:
+                averages.restore(restored.metadata.get("averages", []))
+            fields = config.training
+            saving = Saving(fields.checkpoint_every, fields.checkpoint_minutes, last)
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
                 Progress(first, last) as progress,
+                Stalls(fields.stall_factor, fields.stall_seconds) as stalls,
+                interruption.steps(),
             ):
                 for step in range(first + 1, last + 1):
-                    train_step = step_over(lengths.at(step - 1))
-                    state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
-                    averages.add(metrics)
-                    watch.add(step, metrics)
+                    length = lengths.at(step - 1)
+                    scores_it = saving.is_scored(step)
+                    logs = scores_it or step % fields.log_every == 0
+                    with stalls.step(step, kind=length):
+                        train_step = step_over(length)
+                        state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
+                        averages.add(metrics)
+                        watch.add(step, metrics)
+                        # Averages start anew at each score, and are saved with any other
+                        # checkpoint, so that a resumed run logs the same.
+                        row = averages.take() if logs else {}
                     if selects:
                         state = selects.after(step, state)
-                    saves = step % config.training.checkpoint_every == 0 or step == last
-                    if not saves and step % config.training.log_every:
-                        continue
-                    # Averages start anew at each checkpoint, so that a resumed run logs the same.
-                    row = averages.take() | training.schedule(step)
+                    stops, score = interruption.reached(), None
+                    saves = stops or scores_it
+                    if logs:
+                        row |= training.schedule(step)
+                        if scores_it:
+                            watch.settle()
+                            score = validate(averaging.evaluated_parameters(state))
+                            row["validation"] = score
+                        writer.write(step, row | {"seconds": time.monotonic() - began})
+                        progress.tell(step, row)
+                        saves = saves or saving.is_time()
                     if saves:
                         watch.settle()
-                        row["validation"] = validate(averaging.evaluated_parameters(state))
-                    seconds = time.monotonic() - began
-                    writer.write(step, row | {"seconds": seconds})
-                    progress.tell(step, row)
-                    if saves:
-                        metadata = {"seconds": seconds, "batches": batches.state()}
-                        save(checkpoints, state, metadata, row["validation"])
+                        metadata = {
+                            "seconds": time.monotonic() - began,
+                            "batches": batches.state(),
+                            "averages": averages.state(),
+                        }
+                        save(checkpoints, state, metadata, score)
+                        saving.done()
+                    if stops:
+                        raise StopSignal(
+                            f"Told to stop, after step {step} of {last}, which is saved; the same "
+                            f"command with --workdir={folder.path} goes on from there.",
+                            together=True,
+                        )
 
-    # What came of it.
+    # What came of it, once everything is written.
+    processes.wait_for_all()
     return evaluate.evaluate(folder)
 
 
@@ -164,7 +201,7 @@ def first_state(
 ) -> TrainState:
     """The state before the first step, on the mesh."""
     pooled = config.training.starts == "pool"
-    pool = training.start_pool(batches.draw(0)) if pooled else ()
+    pool = training.start_pool(draw_batch(batches, 0, mesh)) if pooled else ()
     return put_state(TrainState(jnp.int32(0), initial, training.start(), pool), mesh)
 
 
@@ -206,7 +243,7 @@ def fit_derivatives(
     begun = put(least_squares.Fit.start(1e-3, state.parameters), mesh)
     # Copies, because a compiled step takes over the memory of what it is given.
     fit = jax.tree.map(jnp.copy, TrainState(state.step, state.parameters, begun))
-    pairs = make_batches(config, train, window=1)
+    pairs = make_batches(config, train, mesh, window=1)
     for index in range(steps):
         fit, metrics = step(fit, draw_batch(pairs, index, mesh))
     logging.info("Derivative fit: %d steps, loss %.3g", steps, metrics["loss"])
@@ -216,6 +253,7 @@ def fit_derivatives(
 def make_batches(
     config: ConfigDict,
     lattices: Sequence[Trajectories | StoredTrajectories],
+    mesh: Mesh,
     window: int | None = None,
 ) -> OfEachSize:
     """What gives the train steps their windows: whole trajectories for a pool.
@@ -223,20 +261,26 @@ def make_batches(
     Args:
       config: of the run.
       lattices: the trajectories to train on, for one size of lattices after the other.
+      mesh: over which windows are spread; of several processes each gets those of its own devices.
       window: length of the windows; None: as the config says.
 
     Raises:
       InputError: windows are to grow, and the data do not suit that.
     """
-    return OfEachSize([_batches_of_size(config, train, window) for train in lattices])
+    share = Share.of(config.training.batch, mesh.shape[DATA], held(mesh, DATA))
+    parts = [_batches_of_size(config, train, share.places, window) for train in lattices]
+    return OfEachSize(parts, share)
 
 
 def _batches_of_size(
-    config: ConfigDict, train: Trajectories | StoredTrajectories, window: int | None
+    config: ConfigDict,
+    train: Trajectories | StoredTrajectories,
+    places: np.ndarray,
+    window: int | None,
 ) -> Batches:
     training = config.training
     if training.starts == "pool" and window is None:
-        return streams.Whole(train, training.batch)
+        return streams.Whole(train, training.batch, places)
 
     def of(length: float) -> Batches:
         source = train
@@ -244,7 +288,7 @@ def _batches_of_size(
             source = continuation.interpolated(train, parts, training.sampling)
         whole = max(round(length), 1)
         sampling = Sampling(config.seed, training.batch, whole, training.sampling)
-        return streams.batches(source, sampling)
+        return streams.batches(source, sampling, places)
 
     if window or not training.continuation:
         return of(window or training.window)
@@ -262,8 +306,8 @@ def _batches_of_size(
 
 def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
-    batch = tuple(fill_up(part, mesh.shape[DATA]) for part in batches.draw(step))
-    return put(batch, mesh, layout(batch, mesh))
+    batch = batches.draw(step)
+    return lay_share(batch, mesh, layout(batch, mesh))
 
 
 def make_validation(
@@ -289,7 +333,7 @@ def make_validation(
 
 
 def save(
-    checkpoints: Checkpoints, state: TrainState, metadata: Mapping[str, Any], score: float
+    checkpoints: Checkpoints, state: TrainState, metadata: Mapping[str, Any], score: float | None
 ) -> None:
     """Saves a checkpoint, whose parameters are finite: what is not would spoil every later step.
 

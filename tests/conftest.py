@@ -5,6 +5,7 @@ What XLA has compiled is kept for all tests of a session, and the processes that
 
 import os
 import shutil
+import socket
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
@@ -36,3 +37,11 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens to."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]

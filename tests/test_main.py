@@ -226,6 +226,10 @@ def assert_refused(result, *words):
         (["--mode=compare", "--workdirs=RUN", "--output=/proc/a.html"], ["/proc/a.html"]),
         (["--mode=compare", "--workdir=RUN"], ["--workdir", "--mode=compare"]),
         (["--output=a.html", "--config=configs/pde.py"], ["--output", "--mode=compare"]),
+        ([*TINY, "--processes=2", "--process=0"], ["--processes and --process", "--coordinator"]),
+        ([*TINY, "--coordinator=a", "--processes=2", "--process=0"], ["--coordinator is 'a'"]),
+        ([*TINY, "--processes=two"], ["--processes", "two"]),
+        (["--mode=data", *TINY, "--process=1"], ["--process", "--mode=train and --mode=eval"]),
     ],
     ids=lambda value: " ".join(map(str, value[-2:])),
 )

@@ -190,6 +190,38 @@ def test_a_longer_interval_of_logging_averages_the_same_after_a_kill(directory, 
 
 
 @pytest.mark.slow
+def test_checkpoints_after_some_minutes_change_nothing_else(directory, tmp_path, monkeypatch):
+    method = POOL | {"training.checkpoint_every": 3, "training.log_every": 2}
+    run(directory, tmp_path / "whole", **method)
+    # Each look at the clock is ten seconds later, so every line of log comes with a checkpoint.
+    seconds = itertools.count(1000, 10)
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(seconds))
+    method |= {"training.checkpoint_minutes": 0.1}
+    draw = train.draw_batch
+
+    def kill(batches, step, mesh):
+        if step == 5:
+            raise KeyboardInterrupt
+        return draw(batches, step, mesh)
+
+    monkeypatch.setattr(train, "draw_batch", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(directory, tmp_path / "stopped", **method)
+    assert list(checkpoints(tmp_path / "stopped")) == [2, 3, 4]
+    with Checkpoints(tmp_path / "stopped" / "checkpoints") as kept:
+        assert kept.best == 3
+    monkeypatch.setattr(train, "draw_batch", draw)
+    run(directory, tmp_path / "stopped", **method)
+    rows, expected = (
+        [row | {"seconds": 0} for row in read_scalars(tmp_path / name / "metrics/scalars.jsonl")]
+        for name in ("stopped", "whole")
+    )
+    assert rows == expected
+    ends = [checkpoints(tmp_path / name)[6].parameters for name in ("stopped", "whole")]
+    assert jax.tree.map(np.array_equal, *ends) == jax.tree.map(lambda leaf: True, ends[0])
+
+
+@pytest.mark.slow
 def test_a_train_step_is_compiled_once(directory, tmp_path, monkeypatch):
     steps = []
     compiled = train.compiled

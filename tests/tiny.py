@@ -50,7 +50,7 @@ class Run:
         summary = statistics.summarise(lattices, problem.whitened_degrees(config))
         self.config, self.trajectories = config, trajectories
         self.mesh = make_mesh(devices, *blocks)
-        self.batches = train.make_batches(config, lattices)
+        self.batches = train.make_batches(config, lattices, self.mesh)
         self.sought = problem.build(config, summary, self.mesh.size)
         together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)

@@ -29,6 +29,7 @@ from absl import logging as absl_logging
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.parallel import processes
 from diffpattern.systems import SYSTEMS, System
 
 _SNAPSHOTS, _MASK = "snapshots", "mask"
@@ -137,7 +138,8 @@ def load(
 ) -> dict[str, Trajectories]:
     """Reads the trajectories of a simulation, which is run first if nobody has yet.
 
-    Any number of processes may ask at once; one simulates, the others wait for it.
+    Any number of processes may ask at once; one simulates, the others wait for it. Of those that
+    train together, which all have to ask, it is the first.
 
     Args:
       settings: which simulation.
@@ -153,12 +155,13 @@ def load(
     builder_class = BUILDERS[settings.system.name]
     folder = directory / builder_class.name / settings.name / str(builder_class.VERSION)
     try:
-        if not folder.exists():
-            require_stable(settings)
-            with _alone(folder.parent):
-                # Another process may have prepared it while this one waited for its turn.
-                if not folder.exists():
-                    _prepare(builder_class(settings, directory))
+        with processes.first_goes_first():
+            if not folder.exists():
+                require_stable(settings)
+                with _alone(folder.parent):
+                    # Another process may have prepared it while this one waited for its turn.
+                    if not folder.exists():
+                        _prepare(builder_class(settings, directory))
     except OSError as error:
         raise InputError(
             f"data directory {directory} cannot be used ({error.strerror or error}); "

@@ -25,6 +25,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.parallel import processes
 
 _ENDINGS = (".h5", ".hdf5")
 # What is read at once, where everything is gone through.
@@ -128,14 +129,14 @@ class StoredTrajectories:
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def scan(self) -> None:
-        """Reads everything once.
+        """Reads everything once; several processes share the trajectories out among them.
 
         Raises:
           InputError: something cannot be read, or is not finite.
         """
         logging.info("Looking through %d trajectories (%.1f GB)", len(self), self.bytes / 1e9)
         count = max(1, _PORTION_BYTES // self._snapshot_bytes)
-        for which in range(len(self)):
+        for which in range(processes.number(), len(self), processes.count()):
             for first in range(0, len(self.times), count):
                 self.snapshots(which, first, min(count, len(self.times) - first))
 

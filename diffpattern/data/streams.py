@@ -3,6 +3,9 @@
 Where windows lie is the same function of seed and step for both (`windows.places`), so data give
 the same batches whichever way they are held. Windows in files are read ahead by Grain in a thread,
 while the step before is computed; where its iterator stands goes into the checkpoint.
+
+Of several processes each knows where all windows of a batch lie, and reads those of its own devices
+(`parallel.placement.Share`).
 """
 
 import os
@@ -19,6 +22,7 @@ from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.parallel.placement import Share
 
 # Batches read ahead: one that the next step takes, and one on its way.
 _READ_AHEAD = 2
@@ -50,12 +54,14 @@ class Sampling:
 class InMemory:
     """Batches of trajectories in memory: functions of the step alone."""
 
-    def __init__(self, trajectories: Trajectories, sampling: Sampling):
-        self._trajectories, self._sampling = trajectories, sampling
+    def __init__(
+        self, trajectories: Trajectories, sampling: Sampling, chosen: np.ndarray | None = None
+    ):
+        self._trajectories, self._sampling, self._chosen = trajectories, sampling, chosen
 
     def draw(self, step: int) -> dict[str, Any]:
         """See `Batches`; any step may be asked for."""
-        return windows.draw(self._trajectories, step, **vars(self._sampling))
+        return windows.draw(self._trajectories, step, **vars(self._sampling), chosen=self._chosen)
 
     def state(self) -> dict[str, Any]:
         """See `Batches`."""
@@ -71,8 +77,13 @@ class Stream:
     What cannot be read raises InputError from `draw`, for the step that would have needed it.
     """
 
-    def __init__(self, trajectories: StoredTrajectories, sampling: Sampling):
-        steps = grain.MapDataset.source(_Steps(trajectories, sampling))
+    def __init__(
+        self,
+        trajectories: StoredTrajectories,
+        sampling: Sampling,
+        chosen: np.ndarray | None = None,
+    ):
+        steps = grain.MapDataset.source(_Steps(trajectories, sampling, chosen))
         # HDF5 reads in one thread at a time, so more of them would only wait.
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READ_AHEAD)
         self._iterator = iter(steps.to_iter_dataset(ahead))
@@ -104,8 +115,19 @@ class Whole(InMemory):
       InputError: they are in files, and more than memory can hold.
     """
 
-    def __init__(self, trajectories: Trajectories | StoredTrajectories, count: int):
-        if isinstance(trajectories, StoredTrajectories):
+    def __init__(
+        self,
+        trajectories: Trajectories | StoredTrajectories,
+        count: int,
+        chosen: np.ndarray | None = None,
+    ):
+        index = np.arange(count) if chosen is None else chosen
+        total = len(trajectories if _are_stored(trajectories) else trajectories.values)
+        which = windows.shared_out(total, count)[index]
+        if _are_stored(trajectories):
+            needed, which = np.unique(which, return_inverse=True)
+            which = which.reshape(len(index), -1)
+            trajectories = trajectories.chosen(needed)
             memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
             if trajectories.bytes > memory:
                 raise InputError(
@@ -115,7 +137,7 @@ class Whole(InMemory):
                     "fewer files."
                 )
             trajectories = trajectories.read()
-        self._batch = windows.whole(trajectories, count)
+        self._batch = windows.whole(trajectories, which, index)
 
     def draw(self, step: int) -> dict[str, Any]:
         """See `Batches`; any step may be asked for."""
@@ -126,20 +148,23 @@ class OfEachSize:
     """Batches that have a part for each size of lattices.
 
     Args:
-      parts: the batches of one size each.
+      parts: the batches of one size each, all with as many windows.
+      share: which of the windows of each part they draw.
     """
 
-    def __init__(self, parts: Sequence[Batches]):
-        self._parts = parts
+    def __init__(self, parts: Sequence[Batches], share: Share):
+        self._parts, self._share = parts, share
 
     def draw(self, step: int) -> tuple[dict[str, Any], ...]:
-        """The parts of a step, each as its own batches give it; places are in the whole batch."""
-        drawn, before = [], 0
-        for part in self._parts:
+        """The parts of a step, each as its own batches give it; places are in the whole batch.
+
+        Each comes with the "weight" of its windows: 0 for those that only fill the batch up.
+        """
+        drawn = []
+        for place, part in enumerate(self._parts):
             windows_of_size = part.draw(step)
-            index = windows_of_size["index"]
-            drawn.append(windows_of_size | {"index": index + np.int32(before)})
-            before += len(index)
+            index = windows_of_size["index"] + np.int32(place * self._share.count)
+            drawn.append(windows_of_size | {"index": index, "weight": self._share.weight})
         return tuple(drawn)
 
     def state(self) -> dict[str, Any]:
@@ -155,8 +180,11 @@ class OfEachSize:
 class _Steps:
     """Grain's random access source: step -> (step, its windows, read from the files)."""
 
-    def __init__(self, trajectories: StoredTrajectories, sampling: Sampling):
+    def __init__(
+        self, trajectories: StoredTrajectories, sampling: Sampling, chosen: np.ndarray | None
+    ):
         self._trajectories, self._sampling = trajectories, sampling
+        self._index = np.arange(sampling.count) if chosen is None else chosen
 
     def __len__(self) -> int:
         return sys.maxsize  # training says when it ends
@@ -164,18 +192,33 @@ class _Steps:
     def __getitem__(self, step: int) -> tuple[int, dict[str, Any]]:
         stored, sampling = self._trajectories, self._sampling
         which, first = windows.places(len(stored), len(stored.times), step, **vars(sampling))
+        which, first = which[self._index], first[self._index]
         values = [
             stored.snapshots(*place, sampling.window + 1)
             for place in zip(which, first, strict=True)
         ]
         window = Window(np.stack(values), stored.forcing(which, first))
-        return step, {"window": window, "index": np.arange(sampling.count, dtype=np.int32)}
+        return step, {"window": window, "index": self._index.astype(np.int32)}
 
 
-def batches(trajectories: Trajectories | StoredTrajectories, sampling: Sampling) -> Batches:
-    """What gives train steps their windows, from wherever the trajectories are."""
-    kind = Stream if isinstance(trajectories, StoredTrajectories) else InMemory
-    return kind(trajectories, sampling)
+def batches(
+    trajectories: Trajectories | StoredTrajectories,
+    sampling: Sampling,
+    chosen: np.ndarray | None = None,
+) -> Batches:
+    """What gives train steps their windows, from wherever the trajectories are.
+
+    Args:
+      trajectories: the data.
+      sampling: which windows are drawn.
+      chosen: which of those are read, by their places in the batch; None: all.
+    """
+    kind = Stream if _are_stored(trajectories) else InMemory
+    return kind(trajectories, sampling, chosen)
+
+
+def _are_stored(trajectories: Trajectories | StoredTrajectories) -> bool:
+    return isinstance(trajectories, StoredTrajectories)
 
 
 def sample(trajectories: Trajectories | StoredTrajectories) -> Trajectories:

@@ -123,16 +123,27 @@ def places(
 
 
 def draw(
-    trajectories: Trajectories, step: int, *, seed: int, count: int, window: int, sampling: str
+    trajectories: Trajectories,
+    step: int,
+    *,
+    seed: int,
+    count: int,
+    window: int,
+    sampling: str,
+    chosen: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The windows of one train step; the arguments are those of `places`.
 
     A window begins with a snapshot of which all channels were seen, else at least one: the last
     such before the place that was drawn.
 
+    Args:
+      chosen: which of the B windows are wanted, by their places in the batch, [b]; None: all.
+
     Returns:
-      "window", a batch of B windows, and "index" [B], each window's place in the batch.
+      "window", a batch of these windows, and "index" [b], each window's place in the batch.
     """
+    index = np.arange(count) if chosen is None else chosen
     which, first = places(
         *trajectories.values.shape[:2],
         step,
@@ -141,8 +152,9 @@ def draw(
         window=window,
         sampling=sampling,
     )
+    which, first = which[index], first[index]
     if trajectories.known is not None:
-        first = np.asarray(begun_by(trajectories.known[which]))[np.arange(count), first]
+        first = np.asarray(begun_by(trajectories.known[which]))[np.arange(len(index)), first]
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(np.float32)
@@ -152,7 +164,7 @@ def draw(
             dataclasses.replace(forcing, time=starts_at),
             None if trajectories.known is None else trajectories.known[which[:, None], snapshots],
         ),
-        "index": np.arange(count, dtype=np.int32),
+        "index": index.astype(np.int32),
     }
 
 
@@ -200,25 +212,34 @@ def from_beginning(trajectories: Trajectories) -> Trajectories:
     )
 
 
-def whole(trajectories: Trajectories, count: int) -> dict[str, Any]:
-    """Trajectories from end to end, like `draw`, but some for each of `count` places.
+def shared_out(total: int, count: int) -> np.ndarray:
+    """Which of some trajectories each of `count` places has, [B, R].
 
     The places get one trajectory each, and then another one, until all are there; the last round is
     filled up with the first ones again.
+    """
+    rounds = -(-total // count)
+    return (np.arange(count)[:, None] + count * np.arange(rounds)) % total
+
+
+def whole(trajectories: Trajectories, which: np.ndarray, index: np.ndarray) -> dict[str, Any]:
+    """Trajectories from end to end, like `draw`, but some for each place.
+
+    Args:
+      trajectories: of which they are taken.
+      which: R trajectories for each place, [b, R], as of `shared_out`.
+      index: of the places in the batch, [b].
 
     Returns:
-      "window", with R trajectories for each place, [B, R, T, ...], and "index" [B].
+      "window", with R trajectories for each place, [b, R, T, ...], and "index" [b].
     """
-    total = len(trajectories.values)
-    rounds = -(-total // count)
-    which = (np.arange(count)[:, None] + count * np.arange(rounds)) % total
     known = trajectories.known
     window = Window(
         trajectories.values[which],
         trajectories.forcing(which),
         None if known is None else known[which],
     )
-    return {"window": window, "index": np.arange(count, dtype=np.int32)}
+    return {"window": window, "index": index.astype(np.int32)}
 
 
 def interval(trajectories: Trajectories) -> float:

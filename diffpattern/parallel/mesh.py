@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from diffpattern.errors import InputError
+from diffpattern.parallel import placement, processes
 
 DATA, ROWS, COLUMNS = "data", "rows", "columns"
 # How a function runs on the devices: JAX proves that what should be the same on all of them is;
@@ -26,6 +27,8 @@ EVERYWHERE = PartitionSpec()
 def make_mesh(data: int = -1, rows: int = 1, columns: int = 1, *, shared: int = 0) -> Mesh:
     """A mesh of the first data x rows x columns devices.
 
+    Of several processes each gives as many devices, and one process's lie beside one another.
+
     Args:
       data: over how many trajectories are spread; -1 takes as many as there are.
       rows: into how many blocks the first axis of a lattice is cut.
@@ -33,9 +36,15 @@ def make_mesh(data: int = -1, rows: int = 1, columns: int = 1, *, shared: int = 
       shared: what is spread evenly over "data"; of -1 as many are taken as divide it.
 
     Raises:
-      InputError: more devices are asked for than there are, or none.
+      InputError: more devices are asked for than there are, or none, or the processes cannot give
+        as many each.
     """
-    available = jax.device_count()
+    available, parties = jax.device_count(), processes.count()
+    if available != parties * jax.local_device_count():
+        raise InputError(
+            f"Process {processes.number()} has {jax.local_device_count()} of the {available} "
+            f"devices of {parties} processes, but all must have as many."
+        )
     for name, count in ((ROWS, rows), (COLUMNS, columns)):
         if count < 1:
             raise InputError(f"mesh.{name} is {count}, but a lattice is cut into 1 block or more.")
@@ -47,19 +56,46 @@ def make_mesh(data: int = -1, rows: int = 1, columns: int = 1, *, shared: int = 
         )
     most = available // blocks
     count = most if data == -1 else data
-    while data == -1 and shared % count:
+    uneven = lambda count: shared % count or count * blocks % parties
+    while data == -1 and count and uneven(count):
         count -= 1
+    if data == -1 and not count and not shared:
+        raise InputError(
+            f"The {parties} processes cannot have equal parts of {available} devices in groups of "
+            f"{blocks} (mesh.rows x mesh.columns); cut lattices into other numbers of blocks."
+        )
+    if data == -1 and not count:
+        raise InputError(
+            f"training.batch is {shared}, but with training.starts='pool' it must be a multiple of "
+            f"the {parties} processes, each of which keeps its part."
+        )
     if not 1 <= count <= most:
         each = f" for each {blocks}" if blocks > 1 else ""
         raise InputError(
             f"mesh.data is {data}; this machine has {available} devices{each}, so it may be 1 to "
             f"{most}, or -1 for all."
         )
+    if count * blocks % parties:
+        cut = f" with {blocks} blocks of each lattice" if blocks > 1 else ""
+        raise InputError(
+            f"mesh.data is {data}{cut}, which the {parties} processes cannot share evenly; take a "
+            "multiple of their number, or -1 for all devices."
+        )
+    devices = [
+        device
+        for party in range(parties)
+        for device in jax.devices()
+        if device.process_index == party
+    ]
+    each = available // parties
+    chosen = [
+        device for place, device in enumerate(devices) if place % each < count * blocks // parties
+    ]
     return jax.make_mesh(
         (count, rows, columns),
         (DATA, ROWS, COLUMNS),
         axis_types=(AxisType.Auto,) * 3,
-        devices=jax.devices()[: count * blocks],
+        devices=chosen,
     )
 
 
@@ -71,7 +107,13 @@ def widest_mesh(rows: int, columns: int, running: str = CHECKED) -> Mesh:
       running: see `on_mesh`.
     """
     if running == ALONE:
-        return make_mesh(1)
+        # Of this process, for each computes the same.
+        return jax.make_mesh(
+            (1, 1, 1),
+            (DATA, ROWS, COLUMNS),
+            axis_types=(AxisType.Auto,) * 3,
+            devices=jax.local_devices()[:1],
+        )
     return make_mesh(-1, rows, columns) if rows * columns <= jax.device_count() else make_mesh()
 
 
@@ -127,15 +169,15 @@ def own(tree, axes: tuple[str, ...] = (DATA,)):
 def put(tree, mesh: Mesh, layout: Any = EVERYWHERE):
     """Lays every array of `tree` on the mesh.
 
+    Every process has all of `tree`; see `parallel.placement` for what only one has.
+
     Args:
       tree: of arrays.
       mesh: where.
       layout: a PartitionSpec for all arrays, or a tree of them whose leaves stand for the branches
         of `tree`.
     """
-    of_spec = lambda spec: NamedSharding(mesh, spec)
-    is_spec = lambda part: isinstance(part, PartitionSpec)
-    return jax.device_put(tree, jax.tree.map(of_spec, layout, is_leaf=is_spec))
+    return placement.lay_all(tree, mesh, layout)
 
 
 def fill_up(batch: dict[str, Any], devices: int) -> dict[str, Any]:

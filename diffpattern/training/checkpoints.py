@@ -1,9 +1,13 @@
 """Checkpoints of a run: written while training goes on, and never restored silently wrong.
 
 Orbax writes and finds them; this module adds what Orbax leaves out. Array files with a flipped byte
-restore without complaint there, so every leaf gets a SHA-256 digest of its path, type, shape and
-bytes when it is saved, and is compared with it before any device sees the restored values. The
-digests are taken of host copies, so they depend on neither devices nor sharding.
+restore without complaint there, so every leaf gets a digest of its path, type, shape and bytes when
+it is saved, and is compared with it before anything is done with the restored values. The digests
+are sums over the elements (`training.digests`), so they depend on neither devices nor sharding.
+
+Of several processes each writes and reads the parts of spread arrays that lie on its own devices,
+adds up their part of the digest, and hears of the others' (`parallel.processes.gather`). Whatever
+else there is the first one writes and all read. What one of them finds damaged is damaged for all.
 
     RUN/checkpoints/300/parameters       arrays, by the path of the leaf (`diffusion/coefficient`)
     RUN/checkpoints/300/training_state   arrays likewise: optimiser, counters, random keys
@@ -24,7 +28,7 @@ import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
@@ -33,7 +37,6 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     LatestN,
@@ -43,8 +46,12 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from diffpattern.errors import InputError, TrainingError
+from diffpattern.parallel import placement, processes
+from diffpattern.training import digests
 
 PyTree = Any
+# Of each item, of each leaf by its path, of each region: what it adds to the leaf's digest.
+Parts = dict[str, dict[str, dict[str, int]]]
 Scores = dict[int, float | None]
 
 
@@ -71,10 +78,11 @@ class Checkpoints(contextlib.AbstractContextManager):
     Keeps the latest `keep` and, besides, the one with the lowest validation score. Opening reads
     and never writes: the folder is made by the first `save`, which also removes what a killed run
     half wrote. Leave it through `close` (or `with`), or the last save may be lost.
-    One run writes a folder; others may read it meanwhile.
+    One run writes a folder; others may read it meanwhile. The processes of a run open it together,
+    and call every method together.
 
-    Leaves may be JAX arrays of any sharding within this process, arrays replicated over processes,
-    NumPy arrays, numbers and `jax.random.key` keys (stored as their data and the name of their
+    Leaves may be JAX arrays of any sharding, also over processes, NumPy arrays and numbers that all
+    processes have, and `jax.random.key` keys (stored as their data and the name of their
     implementation); bfloat16 is kept as such.
 
     Raises:
@@ -95,10 +103,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._loops = contextlib.ExitStack()
         self._loops.enter_context(_forgiving_loops())
         self._manager = self._open()
-        for step in self._manager.all_steps():
+        known = {}
+        for step in self._manager.all_steps() if processes.is_first() else []:
             # A damaged record is reported when, and only if, that checkpoint is to be restored.
             with contextlib.suppress(_DamageError):
-                self._scores[step] = self._read_record(step)["score"]
+                known[step] = self._read_record(step)["score"]
+        self._scores.update(processes.from_first(list(known.items())))
         self._first_save = True
 
     @property
@@ -149,9 +159,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           TrainingError: this save, or the one before it, could not be written.
         """
-        arrays, described = {}, {}
+        arrays, described, parts = {}, {}, {}
         for item, tree in {"parameters": parameters, "training_state": training_state}.items():
-            arrays[item], described[item] = _to_host(tree)
+            arrays[item], described[item], parts[item] = _to_save(tree)
+        with self._writing():
+            for item, path, total in _totals(parts):
+                described[item][path]["digest"] = digests.written(total)
         record = {
             "step": int(step),
             "score": float(score) if score is not None and math.isfinite(score) else None,
@@ -161,10 +174,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         record = json.loads(json.dumps(record))  # as it will be read back, for the digest
         # Orbax refuses arrays of no size, and items without arrays. It copies what it accepts.
         filled = {
-            item: {path: host for path, host in hosts.items() if host.size}
-            for item, hosts in arrays.items()
+            item: {path: array for path, array in saved.items() if array.size}
+            for item, saved in arrays.items()
         }
-        saved = {item: ocp.args.PyTreeSave(hosts) for item, hosts in filled.items() if hosts}
+        saved = {item: ocp.args.PyTreeSave(some) for item, some in filled.items() if some}
         saved["metadata"] = ocp.args.JsonSave(record | {"digest": _record_digest(record)})
         with self._writing():
             self._manager.wait_until_finished()
@@ -180,7 +193,7 @@ class Checkpoints(contextlib.AbstractContextManager):
           InputError: there are checkpoints, but none is intact or they are of another model.
         """
         self.wait()
-        return self.restore(parameters, training_state) if self._manager.all_steps() else None
+        return self.restore(parameters, training_state) if self._present() else None
 
     def restore(
         self,
@@ -206,7 +219,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         templates = {"parameters": parameters}
         if training_state is not None:
             templates["training_state"] = training_state
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._present(), reverse=True)
         if step is not None:
             if step not in steps:
                 raise InputError(f"{self._path(step)} does not exist; {self._known(steps)}.")
@@ -265,6 +278,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         }
         return ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
 
+    def _present(self) -> list[int]:
+        """Steps that have a checkpoint, as the first process sees them."""
+        return processes.from_first(list(self._manager.all_steps()))
+
     def _path(self, step: int) -> pathlib.Path:
         return self._folder / str(step)
 
@@ -286,23 +303,22 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def _make_way(self, step: int) -> None:
         """Prepares the folder for a save at `step`; see `save` for what is renamed."""
-        primary = jax.process_index() == 0
-        if primary and self._first_save:
+        first = processes.is_first()
+        if first and self._first_save:
             self._folder.mkdir(parents=True, exist_ok=True)
             for path in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 if path.is_dir():
                     shutil.rmtree(path)
         self._first_save = False
         aside = dict.fromkeys(self._damaged, "damaged")
-        if self._path(step).exists():
+        if processes.from_first(self._path(step).exists()):
             aside.setdefault(step, "replaced")
-        multihost_utils.sync_global_devices("checkpoints to be renamed are known")
         if not aside:
             return
-        if primary:
+        if first:
             for old, word in aside.items():
                 _rename_aside(self._path(old), word)
-        multihost_utils.sync_global_devices("checkpoints are renamed")
+        processes.wait_for_all()
         for old in aside:
             self._scores.pop(old, None)
         self._damaged.clear()
@@ -311,11 +327,15 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._manager = self._open()
 
     def _restore(self, step: int, templates: Mapping[str, PyTree | None]) -> Restored:
-        record = self._read_record(step)
+        record = _agreed(lambda: self._read_record(step))
         for item, template in templates.items():
             if template is not None:
                 _check_fit(self._path(step), item, record["leaves"][item], template)
-        arrays = self._read_arrays(step, {item: record["leaves"][item] for item in templates})
+        wanted = {item: record["leaves"][item] for item in templates}
+        arrays, parts = _agreed(lambda: self._read_arrays(step, wanted, templates))
+        for item, path, total in _totals(parts):
+            if digests.written(total) != wanted[item][path]["digest"]:
+                raise _DamageError(_unlike(item, path))
         trees = {
             item: _place(arrays[item], record["leaves"][item], template)
             for item, template in templates.items()
@@ -334,36 +354,74 @@ class Checkpoints(contextlib.AbstractContextManager):
         return record
 
     def _read_arrays(
-        self, step: int, described: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, dict[str, np.ndarray]]:
-        """Host copies of the arrays of the items, each checked against its digest."""
-        as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        filled = {
-            item: {path: as_numpy for path, leaf in leaves.items() if math.prod(leaf["shape"])}
-            for item, leaves in described.items()
-        }
-        wanted = {
-            item: ocp.args.PyTreeRestore(restore_args=paths)
-            for item, paths in filled.items()
-            if paths
-        }
-        with _reading("its arrays"):
-            restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
-        arrays = {}
+        self,
+        step: int,
+        described: Mapping[str, Mapping[str, Any]],
+        templates: Mapping[str, PyTree | None],
+    ) -> tuple[dict[str, dict[str, Any]], Parts]:
+        """The arrays of the items, each on the host and compared with its digest.
+
+        Those that are to be spread over processes are laid on this one's devices instead; what
+        they add to their digests is returned beside them.
+        """
+        arrays, parts = {}, {}
         for item, leaves in described.items():
-            arrays[item] = dict(restored[item] if item in wanted else {})
+            targets = {} if templates[item] is None else _by_path(templates[item])[0]
+            spread = {
+                path: targets[path].sharding
+                for path, leaf in leaves.items()
+                if "digest" in leaf and path in targets and _is_spread(targets[path])
+            }
+            asked = {
+                path: ocp.ArrayRestoreArgs(
+                    sharding=spread[path],
+                    global_shape=tuple(leaf["shape"]),
+                    dtype=jnp.dtype(leaf["dtype"]),
+                )
+                if path in spread
+                else ocp.RestoreArgs(restore_type=np.ndarray)
+                for path, leaf in leaves.items()
+                if math.prod(leaf["shape"])
+            }
+            found = {}
+            if asked:
+                # Not by the manager, which waits for all processes even if one of them fails.
+                with _reading("its arrays"):
+                    found = ocp.PyTreeCheckpointHandler().restore(
+                        self._path(step) / item, args=ocp.args.PyTreeRestore(restore_args=asked)
+                    )
+            arrays[item], parts[item] = dict(found), {}
             for path, leaf in leaves.items():
-                if path not in filled[item]:
+                if path not in asked:
                     arrays[item][path] = np.zeros(leaf["shape"], jnp.dtype(leaf["dtype"]))
                 if path not in arrays[item]:
                     raise _DamageError(f"array {path} is missing from its {item}")
-                if _leaf_digest(path, np.asarray(arrays[item][path])) != leaf["sha256"]:
-                    raise _DamageError(f"array {path} of its {item} does not match its digest")
-        return arrays
+                if path in spread:
+                    parts[item][path] = _regions(path, arrays[item][path])
+                elif not _matches(path, np.asarray(arrays[item][path]), leaf):
+                    raise _DamageError(_unlike(item, path))
+        return arrays, parts
 
 
 class _DamageError(Exception):
     """A checkpoint is not what was saved; the message says how, without naming the checkpoint."""
+
+
+def _unlike(item: str, path: str) -> str:
+    return f"array {path} of its {item} does not match its digest"
+
+
+def _agreed(read: Callable[[], Any]) -> Any:
+    """What `read` returns in this process, unless any process found damage."""
+    try:
+        result, damage = read(), ""
+    except _DamageError as error:
+        result, damage = None, str(error)
+    for process, found in enumerate(processes.gather(damage)):
+        if found:
+            where = f", as process {process} sees it" if processes.count() > 1 else ""
+            raise _DamageError(found + where)
+    return result
 
 
 @contextlib.contextmanager
@@ -452,28 +510,84 @@ def _by_path(tree: PyTree) -> tuple[dict[str, Any], jax.tree_util.PyTreeDef]:
     return by_path, structure
 
 
-def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-    """Host copies of the leaves, and what the record says of each, both by path."""
+def _is_spread(leaf: Any) -> bool:
+    """Whether an array, or what a template asks for, lies in parts in several processes."""
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None or sharding.is_fully_addressable:
+        return False
+    return not sharding.is_fully_replicated
+
+
+def _to_save(
+    tree: PyTree,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
+    """What is to be saved of the leaves, all by path.
+
+    Returns:
+      Host copies, or arrays that lie in several processes; what the record says of each, but for
+      the latter's digests; and what this process's regions add to these.
+    """
     leaves, _ = _by_path(tree)
     keys = {path: str(jax.random.key_impl(leaf)) for path, leaf in leaves.items() if _is_key(leaf)}
-    hosts = jax.device_get(
-        {path: jax.random.key_data(leaf) if path in keys else leaf for path, leaf in leaves.items()}
-    )
-    hosts = {path: np.asarray(host) for path, host in hosts.items()}
+    plain = {
+        path: jax.random.key_data(leaf) if path in keys else leaf for path, leaf in leaves.items()
+    }
+    spread = {path: leaf for path, leaf in plain.items() if _is_spread(leaf)}
+    hosts = jax.device_get({path: leaf for path, leaf in plain.items() if path not in spread})
+    saved = {path: np.asarray(host) for path, host in hosts.items()} | spread
     described = {
         path: {
-            "shape": host.shape,
-            "dtype": str(host.dtype),
-            "sha256": _leaf_digest(path, host),
+            "shape": saved[path].shape,
+            "dtype": str(saved[path].dtype),
             "key_implementation": keys.get(path),
         }
-        for path, host in hosts.items()
+        for path in leaves
     }
-    return hosts, described
+    for path in hosts:
+        described[path]["digest"] = digests.written(digests.part(path, saved[path]))
+    return saved, described, {path: _regions(path, array) for path, array in spread.items()}
 
 
-def _leaf_digest(path: str, host: np.ndarray) -> str:
-    """SHA-256 of what an array is called, what it is and what it holds."""
+def _regions(path: str, array: jax.Array) -> dict[str, int]:
+    """What each region of an array that this process has adds to its digest."""
+    parts = {}
+    for shard in array.addressable_shards:
+        spans = [place.indices(size) for place, size in zip(shard.index, array.shape, strict=True)]
+        region = " ".join(f"{begin}:{end}" for begin, end, _ in spans)
+        if region not in parts:
+            starts = [begin for begin, _, _ in spans]
+            parts[region] = digests.part(path, np.asarray(shard.data), array.shape, starts)
+    return parts
+
+
+def _totals(own: Parts) -> Iterator[tuple[str, str, int]]:
+    """Item, path and digest of the arrays of which each process has some regions.
+
+    Raises:
+      _DamageError: two processes have the same region, and not the same in it.
+    """
+    everyone = [own]
+    if any(own.values()):
+        everyone = [json.loads(text) for text in processes.gather(json.dumps(own))]
+    for item, paths in own.items():
+        for path in paths:
+            regions: dict[str, int] = {}
+            for parts in everyone:
+                for region, number in parts[item][path].items():
+                    if regions.setdefault(region, number) != number:
+                        raise _DamageError(f"{_unlike(item, path)} in all processes")
+            yield item, path, sum(regions.values())
+
+
+def _matches(path: str, host: np.ndarray, described: Mapping[str, Any]) -> bool:
+    """Whether an array is what the record says."""
+    if "digest" in described:
+        return digests.written(digests.part(path, host)) == described["digest"]
+    return _sha256(path, host) == described["sha256"]
+
+
+def _sha256(path: str, host: np.ndarray) -> str:
+    """The digest of an array in checkpoints from before several processes could write them."""
     digest = hashlib.sha256(json.dumps([path, str(host.dtype), host.shape]).encode())
     # Seen as bytes, since bfloat16 does not speak Python's buffer protocol.
     digest.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8))
@@ -525,10 +639,18 @@ def _place(
     return jax.tree_util.tree_unflatten(structure, leaves)
 
 
-def _put(host: np.ndarray, key_implementation: str | None, target: Any) -> jax.Array | np.ndarray:
+def _put(
+    host: np.ndarray | jax.Array, key_implementation: str | None, target: Any
+) -> jax.Array | np.ndarray:
     if isinstance(target, np.ndarray):
         return host
-    array = jax.device_put(host, getattr(target, "sharding", None))
+    sharding = getattr(target, "sharding", None)
+    if isinstance(host, jax.Array):
+        array = host
+    elif sharding is None or sharding.is_fully_addressable:
+        array = jax.device_put(host, sharding)
+    else:
+        array = placement.lay(host, sharding)
     if key_implementation is None:
         return array
     return jax.random.wrap_key_data(array, impl=key_implementation)

@@ -1,5 +1,7 @@
 """What a run tells while it trains: event files, a log of scalars, its progress, and when it fails.
 
+Of several processes that train together the first tells.
+
 CLU writes the event files for TensorBoard. Its writers import TensorFlow, which takes seconds, so
 a thread of their own does that while the first step compiles, and writes from then on.
 """
@@ -22,6 +24,7 @@ from absl import logging
 from tqdm import tqdm
 
 from diffpattern.errors import InputError, TrainingError
+from diffpattern.parallel import processes
 
 Metrics = Mapping[str, jax.Array]
 
@@ -40,6 +43,21 @@ class Averages:
         """The means since the last call."""
         steps, self._steps = jax.device_get(self._steps), []
         return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+
+    def state(self) -> list[dict[str, tuple[str, float]]]:
+        """What was added since the last call of `take`, type and value of each, for `restore`."""
+        self._steps = jax.device_get(self._steps)
+        return [
+            {name: (str(value.dtype), float(value)) for name, value in step.items()}
+            for step in self._steps
+        ]
+
+    def restore(self, state: list[dict[str, tuple[str, float]]]) -> None:
+        """Goes on from a `state`, which may have been JSON meanwhile."""
+        self._steps = [
+            {name: np.asarray(value, dtype) for name, (dtype, value) in step.items()}
+            for step in state
+        ]
 
 
 class Watch:
@@ -100,6 +118,10 @@ class Writer(contextlib.AbstractContextManager):
 
     def __init__(self, folder: Path, scalars: Path, step: int, config: Mapping[str, Any]):
         self._folder, self._scalars, self._config = folder, scalars, config
+        self._failure: Exception | None = None
+        self._thread: threading.Thread | None = None
+        if not processes.is_first():
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [row for row in read_scalars(scalars) if row["step"] <= step]
@@ -109,7 +131,6 @@ class Writer(contextlib.AbstractContextManager):
         except OSError as error:
             raise InputError(f"{scalars} cannot be written: {error.strerror}.") from error
         self._rows: queue.SimpleQueue = queue.SimpleQueue()
-        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write_events, daemon=True)
         self._thread.start()
 
@@ -119,6 +140,8 @@ class Writer(contextlib.AbstractContextManager):
         Raises:
           TrainingError: these, or event files before, could not be written.
         """
+        if self._thread is None:
+            return
         self._tell_failure()
         # JSON has no word for what is not finite.
         plain = {key: value if math.isfinite(value) else None for key, value in values.items()}
@@ -135,6 +158,8 @@ class Writer(contextlib.AbstractContextManager):
         Raises:
           TrainingError: event files could not be written.
         """
+        if self._thread is None:
+            return
         self._rows.put(None)
         self._thread.join()
         self._tell_failure()
@@ -204,7 +229,7 @@ class Progress(contextlib.AbstractContextManager):
         self._first_told: tuple[int, float] | None = None
         self._told = self._start
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and processes.is_first():
             # On a terminal that does not tell its size, tqdm by itself shows nothing.
             columns, rows = shutil.get_terminal_size()
             self._bar = tqdm(total=last, initial=first, unit="step", ncols=columns - 1, nrows=rows)

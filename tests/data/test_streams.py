@@ -15,6 +15,7 @@ from diffpattern.data.hdf5 import PDEBench, TheWell
 from diffpattern.data.stored import StoredTrajectories, index
 from diffpattern.data.streams import Sampling
 from diffpattern.errors import InputError
+from diffpattern.parallel.placement import Share
 
 N, T = 6, 17
 VALUES = hdf5_files.numbered(N, T)
@@ -168,3 +169,55 @@ def test_statistics_are_taken_from_the_sample_or_from_everything(tmp_path):
     assert streams.sample(stored) is stored.sample
     everything = stored.read()
     assert streams.sample(everything) is everything
+
+
+@pytest.mark.parametrize("chosen", [[0, 1], [3, 4, 0], [2]])
+def test_a_process_reads_its_own_windows_alone(tmp_path, monkeypatch, chosen):
+    stored, chosen = stored_the_well(tmp_path), np.array(chosen)
+    whole = [streams.batches(stored, sampling()).draw(0)]
+    whole.append(streams.batches(stored.read(), sampling()).draw(1))
+    read, snapshots = [], StoredTrajectories.snapshots
+
+    def noted(self, which, first, count):
+        read.append((which, first))
+        return snapshots(self, which, first, count)
+
+    monkeypatch.setattr(StoredTrajectories, "snapshots", noted)
+    stream = streams.batches(stored, sampling(), chosen)
+    for step in range(2):
+        expected = jax.tree.map(lambda array: array[chosen], whole[step])
+        assert_same(stream.draw(step), expected)
+    # The stream may have read ahead.
+    assert len(read) <= (2 + streams._READ_AHEAD) * len(chosen)
+    memory = streams.batches(stored.read(), sampling(), chosen)
+    assert_same(memory.draw(1), jax.tree.map(lambda array: array[chosen], whole[1]))
+
+
+def test_a_process_keeps_the_trajectories_of_its_own_places(tmp_path, monkeypatch):
+    stored = stored_the_well(tmp_path)
+    whole = streams.Whole(stored, 4).draw(0)
+    read, snapshots = [], StoredTrajectories.snapshots
+
+    def noted(self, which, first, count):
+        read.append(self.places[which])
+        return snapshots(self, which, first, count)
+
+    monkeypatch.setattr(StoredTrajectories, "snapshots", noted)
+    for source in (stored, stored.read()):
+        read.clear()
+        own = streams.Whole(source, 4, np.array([2, 3])).draw(0)
+        assert_same(own, jax.tree.map(lambda array: array[[2, 3]], whole))
+        if source is stored:
+            assert sorted(read) == [stored.places[which] for which in (0, 1, 2, 3)]
+
+
+def test_batches_of_several_sizes_know_their_places_and_weights(tmp_path):
+    stored = stored_the_well(tmp_path)
+    share = Share.of(5, 3, range(2, 3))
+    parts = [streams.batches(stored.read(), sampling(), share.places) for _ in range(2)]
+    first, second = streams.OfEachSize(parts, share).draw(0)
+    np.testing.assert_array_equal(first["index"], [4, 0])
+    np.testing.assert_array_equal(second["index"], [9, 5])
+    for part in (first, second):
+        np.testing.assert_array_equal(part["weight"], [1.0, 0.0])
+        assert len(part["window"].values) == 2

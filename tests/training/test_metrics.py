@@ -6,6 +6,7 @@ import sys
 import time
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import logging
 
@@ -43,6 +44,21 @@ def test_averages_are_of_the_steps_since_they_were_last_taken():
     assert averages.take() == {"loss": 2.0, "accepted": 1.0}
     averages.add({"loss": jnp.float32(5), "accepted": jnp.float32(0)})
     assert averages.take() == {"loss": 5.0, "accepted": 0.0}
+
+
+def test_averages_go_on_from_a_state_bit_for_bit():
+    values = np.random.default_rng(0).normal(size=9).astype(np.float32)
+    whole, stopped, resumed = Averages(), Averages(), Averages()
+    for value in values:
+        whole.add({"loss": jnp.asarray(value), "accepted": jnp.asarray(value > 0)})
+    for value in values[:4]:
+        stopped.add({"loss": jnp.asarray(value), "accepted": jnp.asarray(value > 0)})
+    resumed.restore(json.loads(json.dumps(stopped.state())))
+    for value in values[4:]:
+        for averages in (stopped, resumed):
+            averages.add({"loss": jnp.asarray(value), "accepted": jnp.asarray(value > 0)})
+    assert resumed.take() == stopped.take() == whole.take()
+    assert resumed.state() == []
 
 
 @pytest.mark.slow

@@ -1,0 +1,189 @@
+"""Runs of several processes, begun as a user begins them: as good as those of one."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+
+import many
+import numpy as np
+import pytest
+import tiny_runs
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+
+FIELDS = tiny_runs.FIELDS | {"training.steps": 4, "training.log_every": 1}
+NCA = FIELDS | tiny_runs.POOL
+LEAST_SQUARES = FIELDS | tiny_runs.LEAST_SQUARES
+CONFIG = """
+from diffpattern.configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.update_from_flattened_dict({fields!r})
+    return config
+"""
+
+
+def config_file(directory, fields) -> str:
+    """A config file with some fields changed, whose data are in `directory`/data."""
+    path = directory / "config.py"
+    fields = fields | {"data.directory": str(directory / "data")}
+    path.write_text(CONFIG.format(fields=fields))
+    return f"--config={path}"
+
+
+def losses(folder) -> dict[int, tuple[float, ...]]:
+    """What the curves of a run show, by step; without the time it took."""
+    lines = (folder / "metrics" / "scalars.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    names = ("loss", "gradient_norm", "trial_loss", "validation")
+    return {row["step"]: tuple(row[name] for name in names if name in row) for row in rows}
+
+
+def assert_alike(found, expected, steps):
+    """Equal but for the order in which a sum over processes adds up."""
+    assert list(found) == list(range(1, steps + 1))
+    for step, row in found.items():
+        np.testing.assert_allclose(row, expected[step], rtol=1e-5, err_msg=f"step {step}")
+
+
+def well(started):
+    with started:
+        ended = started.ended()
+    assert [one.code for one in ended] == [0] * len(ended), "".join(one.errors for one in ended)
+    return ended
+
+
+@pytest.fixture(scope="module")
+def automaton(tmp_path_factory):
+    """An automaton trained for six steps by one process, with its config's flag and losses."""
+    directory = tmp_path_factory.mktemp("automaton")
+    flag = config_file(directory, NCA)
+    well(many.runs(1, flag, "--config.training.steps=6", f"--workdir={directory}/run", devices=2))
+    return directory, flag, losses(directory / "run")
+
+
+def test_an_automaton_is_trained_by_two_and_goes_on_anywhere(automaton, tmp_path):
+    """With a pool, a fire mask and noise, all of which lie on the devices of both."""
+    directory, flag, expected = automaton
+    begun = tmp_path / "two"
+    first, second = well(many.runs(2, flag, f"--workdir={begun}"))
+    assert_alike(losses(begun), expected, 4)
+    run = json.loads((begun / "run.json").read_text())
+    assert run["sessions"][0]["processes"] == 2 and len(run["sessions"][0]["devices"]) == 2
+    assert (begun / "report.html").is_file()
+    assert "step 4 of 4" in first.errors and "Scores:" in first.output
+    assert "step" not in second.errors and "Scores" not in second.output
+    # On one device of one process; on two devices of one; on four processes.
+    for count, devices, data in ((1, 1, 1), (1, 2, 2), (4, 1, 4)):
+        folder = shutil.copytree(begun, tmp_path / f"{count}-{devices}")
+        flags = [f"--workdir={folder}", "--config.training.steps=6", f"--config.mesh.data={data}"]
+        ended = well(many.runs(count, flag, *flags, devices=devices))
+        assert "Going on from step 4 of 6." in ended[0].errors
+        assert_alike(losses(folder), expected, 6)
+
+
+def test_what_one_process_has_begun_four_go_on_with(automaton, tmp_path):
+    directory, flag, expected = automaton
+    folder = tmp_path / "run"
+    well(many.runs(1, flag, f"--workdir={folder}", devices=2))
+    flags = [f"--workdir={folder}", "--config.training.steps=6", "--config.mesh.data=-1"]
+    ended = well(many.runs(4, flag, *flags))
+    assert "Going on from step 4 of 6." in ended[0].errors
+    assert_alike(losses(folder), expected, 6)
+
+
+def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
+    """Borders, fire masks and the pool of a lattice of which each process has one half."""
+    flag = config_file(tmp_path, NCA | {"data.shape": (16, 16), "mesh.data": 1})
+    two, one = tmp_path / "two", tmp_path / "one"
+    well(many.runs(2, flag, f"--workdir={two}", "--config.mesh.rows=2"))
+    well(many.runs(1, flag, f"--workdir={one}", "--config.training.steps=6"))
+    assert_alike(losses(two), losses(one), 4)
+    (ended,) = well(many.runs(1, flag, f"--workdir={two}", "--config.training.steps=6"))
+    assert "Going on from step 4 of 6." in ended.errors
+    assert_alike(losses(two), losses(one), 6)
+
+
+def test_two_processes_score_as_one_does(automaton, tmp_path):
+    folder = shutil.copytree(automaton[0] / "run", tmp_path / "run")
+    before = json.loads((folder / "eval" / "scores.json").read_text())
+    well(many.runs(2, "--mode=eval", f"--workdir={folder}"))
+    after = json.loads((folder / "eval" / "scores.json").read_text())
+    assert before["step"] == after["step"]
+    for name in ("nrmse", "valid_time"):
+        for species, row in before[name].items():
+            np.testing.assert_allclose(
+                np.array(after[name][species], float), np.array(row, float), rtol=1e-5
+            )
+
+
+def test_least_squares_finds_the_same_with_several_processes(tmp_path):
+    """Three windows, which neither two nor four devices share evenly."""
+    flag = config_file(tmp_path, LEAST_SQUARES | {"mesh.data": -1})
+    # The several come first, so that one of them simulates the data for all.
+    for count in (4, 2, 1):
+        well(many.runs(count, flag, f"--workdir={tmp_path}/{count}"))
+    expected = losses(tmp_path / "1")
+    assert list(expected) == [1, 2, 3, 4]
+    for count in (2, 4):
+        found = losses(tmp_path / str(count))
+        assert list(found) == list(expected)
+        for step, row in found.items():
+            # Where a loss is nearly nothing, it is the rounding of what it is made of.
+            np.testing.assert_allclose(row, expected[step], rtol=1e-3, err_msg=f"{count}: {step}")
+
+
+def test_what_one_process_cannot_work_with_ends_all(automaton, tmp_path):
+    """Another config, and a folder in which somebody else is training."""
+    directory, flag, _ = automaton
+    folder = tmp_path / "run"
+    with many.runs(2, flag, f"--workdir={folder}", of_one=["--config.seed=5"]) as started:
+        ended = started.ended()
+    assert [one.code for one in ended] == [2, 2]
+    errors = "".join(one.errors for one in ended)
+    assert errors.count("Process 1 has another config or workdir than process 0;") == 1
+    assert not folder.exists()
+    folder.mkdir()
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with many.runs(2, flag, f"--workdir={folder}") as started:
+        ended = started.ended()
+    os.close(handle)
+    assert [one.code for one in ended] == [2, 2]
+    errors = "".join(one.errors for one in ended)
+    assert errors.count("Another process is training in") == 1
+    assert not list(folder.iterdir())
+
+
+def test_processes_whose_companion_is_killed_want_to_be_started_again(automaton, tmp_path):
+    directory, flag, expected = automaton
+    folder = tmp_path / "run"
+    long = "--config.training.steps=1000000"
+    with many.runs(2, flag, f"--workdir={folder}", long) as started:
+        waiting = time.monotonic() + 200
+        while not (folder / "checkpoints" / "4").exists():
+            assert time.monotonic() < waiting and started.processes[0].poll() is None
+            time.sleep(0.2)
+        os.kill(started.processes[1].pid, signal.SIGKILL)
+        started.processes[0].wait(120)
+        first, _ = started.ended()
+    assert first.code == 75
+    assert first.errors.count("the same command with the same --workdir goes on") == 1
+    assert "Traceback" not in first.errors
+    # The lock went with the process that held it.
+    with many.runs(2, flag, f"--workdir={folder}", long) as started:
+        waiting = time.monotonic() + 200
+        lines = folder / "metrics" / "scalars.jsonl"
+        kept = max(losses(folder))
+        while max(losses(folder), default=0) <= kept:
+            assert time.monotonic() < waiting and started.processes[0].poll() is None
+            time.sleep(0.2)
+    for step, row in losses(folder).items():
+        if step in expected:
+            np.testing.assert_allclose(row, expected[step], rtol=1e-5)
+    assert lines.is_file()

@@ -1,0 +1,199 @@
+"""Runs that are stopped, killed, or run out of disk: they go on as if nothing had been."""
+
+import contextlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from forked import Server, wait_until
+from stoppable_runs import AUTOMATON, CHECKPOINT_EVERY, STEPS, assert_same_end, rows, steps
+from tiny_runs import listing
+
+from diffpattern.errors import MENDABLE, REQUEUE
+from diffpattern.training.checkpoints import Checkpoints
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_restarts")]
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def whole(server, tmp_path_factory):
+    """A run that was never stopped; not to be changed."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    server.run(*AUTOMATON, f"--workdir={path}")
+    return path
+
+
+def assert_told(process, *words):
+    (sentence,) = process.told()
+    assert sentence.endswith(".")
+    assert "--workdir" in sentence
+    for word in words:
+        assert str(word) in sentence
+    assert "Traceback" not in process.output()
+
+
+def test_between_two_steps_it_saves_and_goes_on_as_if_it_had_not_been(server, whole, tmp_path):
+    chance, run, stopped = random.Random(0), tmp_path / "run", []
+    for _ in range(3):
+        process = server.start(*AUTOMATON, f"--workdir={run}")
+        process.wait_for(r"\] step \d+ of")
+        time.sleep(chance.uniform(0, 0.1))
+        process.send(signal.SIGTERM)
+        assert process.wait() == REQUEUE
+        stopped.append(steps(run)[-1])
+        assert_told(process, f"after step {stopped[-1]} of {STEPS}", run)
+    assert stopped == sorted(set(stopped))
+    assert stopped[-1] < STEPS
+    server.run(*AUTOMATON, f"--workdir={run}")
+    assert_same_end(run, whole)
+
+
+def test_where_there_is_nothing_to_save_it_ends_at_once(server, whole, tmp_path):
+    chance, run = random.Random(0), tmp_path / "run"
+    fresh = f"--config.data.directory={tmp_path / 'data'}"
+    for chapter in ("Training in", "Rule:", "Evaluating step"):
+        process = server.start(*AUTOMATON, fresh, f"--workdir={run}")
+        process.wait_for(chapter)
+        time.sleep(chance.uniform(0, 0.5))
+        process.send(signal.SIGTERM)
+        sent = time.monotonic()
+        assert process.wait() == REQUEUE
+        assert time.monotonic() - sent < 30
+        assert_told(process, "Told to stop")
+        assert "Report:" not in process.output()
+    process = server.run(*AUTOMATON, fresh, f"--workdir={run}")
+    assert "Evaluating step" in process.output()
+    assert_same_end(run, whole)
+
+
+def is_writing(run):
+    """Whether a checkpoint of a run is being written, or was when the run was killed."""
+    return bool(list((run / "checkpoints").glob("*.orbax-checkpoint-tmp*")))
+
+
+def newest(run):
+    return max(steps(run), default=0)
+
+
+def test_killed_at_any_moment_it_loses_one_interval_at_most(server, whole, tmp_path):
+    """Half of the kills fall anywhere in a run's life, half into the writing of a checkpoint."""
+    began = time.monotonic()
+    server.run(*AUTOMATON, f"--workdir={tmp_path / 'measured'}")
+    life = time.monotonic() - began
+    chance, kills, writing, found, runs = random.Random(0), 0, 0, set(), 0
+    while kills < KILLS:
+        run = tmp_path / str(runs)
+        process = server.start(*AUTOMATON, f"--workdir={run}")
+        if kills % 2:
+            after = newest(run) + chance.randrange(5) * CHECKPOINT_EVERY
+            after = min(after, STEPS - CHECKPOINT_EVERY)
+            wait_until(
+                lambda run=run, after=after: newest(run) >= after and is_writing(run),
+                tell=process.output,
+            )
+        else:
+            time.sleep(chance.uniform(0, life))
+        process.send(signal.SIGKILL)
+        if process.wait() == 0:
+            # It was quicker than its end. Another run is killed from now on.
+            assert_same_end(run, whole)
+            runs += 1
+            continue
+        assert process.wait() == -signal.SIGKILL
+        kills += 1
+        writing += is_writing(run)
+        assert "Traceback" not in process.output()
+        assert "Passing over" not in process.output()
+        if logged := rows(run):
+            # The last checkpoint whose writing had begun, and the one before it.
+            begun = (logged[-1]["step"] - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+            assert newest(run) >= begun - CHECKPOINT_EVERY
+            found.add(newest(run))
+        if newest(run) == STEPS:
+            runs += 1
+    assert writing >= KILLS // 4
+    assert len(found) >= 3
+    server.run(*AUTOMATON, f"--workdir={run}")
+    assert_same_end(run, whole)
+
+
+def test_a_second_run_on_its_folder_is_refused_and_disturbs_nothing(server, tmp_path):
+    run = tmp_path / "run"
+    first = server.start(*AUTOMATON, f"--workdir={run}")
+    first.wait_for(r"\] step \d+ of")
+    first.send(signal.SIGSTOP)  # so that it is there for as long as the second one takes
+    before = listing(run)
+    second = server.start(*AUTOMATON, f"--workdir={run}")
+    assert second.wait() == MENDABLE
+    (told,) = second.told()
+    assert "Another process is training in" in told
+    assert str(run) in told
+    assert listing(run) == before
+    first.send(signal.SIGCONT)
+    first.send(signal.SIGTERM)
+    assert first.wait() in (0, REQUEUE)
+
+
+@contextlib.contextmanager
+def mounted(*arguments):
+    """A file system of its own, where that is allowed; `arguments` of mount, the last one where."""
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
+    try:
+        yield arguments[-1]
+    finally:
+        subprocess.run(["umount", "--lazy", str(arguments[-1])], check=True)
+
+
+def test_a_full_disk_ends_it_in_a_sentence_and_spoils_nothing(server, whole, tmp_path):
+    (tmp_path / "disk").mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", tmp_path / "disk") as disk:
+        run, filling = disk / "run", disk / "filling"
+        process = server.start(*AUTOMATON, f"--workdir={run}")
+        wait_until(lambda: len(steps(run)) >= 3, tell=process.output)
+        process.send(signal.SIGTERM)
+        assert process.wait() == REQUEUE
+        # Nothing left; a line of log; a checkpoint or two.
+        for left in (0, 50_000, 150_000):
+            kept = newest(run)
+            filling.write_bytes(bytes(max(shutil.disk_usage(disk).free - left, 0)))
+            process = server.start(*AUTOMATON, f"--workdir={run}")
+            assert process.wait() == MENDABLE, process.output()
+            (told,) = process.told()
+            assert told.endswith(".")
+            assert str(run) in told
+            assert "Traceback" not in process.output()
+            with Checkpoints(run / "checkpoints") as checkpoints:
+                assert checkpoints.latest >= kept
+                for step in checkpoints.steps():
+                    assert checkpoints.restore(step=step).step == step
+            filling.unlink()
+        server.run(*AUTOMATON, f"--workdir={run}")
+        assert_same_end(run, whole)
+
+
+def test_a_folder_that_is_read_only_is_refused_and_left_alone(server, whole, tmp_path):
+    run, place = tmp_path / "run", tmp_path / "place"
+    shutil.copytree(whole, run)
+    place.mkdir()
+    longer = f"--config.training.steps={STEPS + CHECKPOINT_EVERY}"
+    with mounted("--bind", "-o", "ro", run, place):
+        process = server.start(*AUTOMATON, longer, f"--workdir={place}")
+        assert process.wait() == MENDABLE
+        (told,) = process.told()
+        assert re.search(rf"{place}.* cannot be written", told)
+    assert_same_end(run, whole)
