@@ -4,6 +4,7 @@
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$checkout/.venv/bin/python"
 # The exit code of a run that was told to stop, has saved a checkpoint and wants to be started again.
+# shellcheck disable=SC2034
 requeue=75
 dry_run=false
 

@@ -71,7 +71,9 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "Slurm's daemons are started as root here"
     absent = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    return f"{', '.join(absent)} not installed (apt-get install slurm-wlm munge)" if absent else None
+    return (
+        f"{', '.join(absent)} not installed (apt-get install slurm-wlm munge)" if absent else None
+    )
 
 
 @dataclasses.dataclass(frozen=True)
