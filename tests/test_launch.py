@@ -1,21 +1,16 @@
 """The launchers, really run: a sweep of tiny runs, two at a time."""
 
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
+import launchers
 import pytest
 
 from diffpattern.compare import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_launch")]
 
-ROOT = Path(__file__).parents[1]
 # The second combination fails as it starts, for it has no snapshots for such a window.
 CONFIG = """
 from diffpattern import sweeps
@@ -41,33 +36,17 @@ def get_sweep():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A checkout's launchers, with the interpreter of the tests as its environment."""
+    """A folder with a checkout's launchers and the config."""
     place = tmp_path_factory.mktemp("place")
-    shutil.copytree(ROOT / "launch", place / "checkout" / "launch")
-    python = place / "checkout" / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    # That the package is installed, which takes seconds to find out, need not be asked each time.
-    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    launchers.checkout(place)
     (place / "tiny.py").write_text(CONFIG)
     return place
 
 
 def launch(place, *arguments):
     """Runs launch/sweep.sh; returns its exit code, stdout and stderr."""
-    done = subprocess.run(
-        ["bash", place / "checkout" / "launch" / "sweep.sh", f"--config={place / 'tiny.py'}"]
-        + [f"--workdirs={place}/runs/one-*", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-            "DIFFPATTERN_DATA": str(place / "data"),
-        },
-    )
-    return done.returncode, done.stdout, done.stderr
+    config = f"--config={place / 'tiny.py'}"
+    return launchers.launch("sweep.sh", place, config, f"--workdirs={place}/runs/one-*", *arguments)
 
 
 @pytest.fixture(scope="module")
