@@ -3,7 +3,7 @@
 
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$checkout/.venv/bin/python"
-# The exit code of a run that was told to stop, has saved a checkpoint and wants to be started again.
+# The exit code of a run that was told to stop, has saved itself and wants to be started again.
 # shellcheck disable=SC2034
 requeue=75
 dry_run=false
@@ -45,7 +45,8 @@ make_environment() {
 find_pending() {
     local only="$1" numbers number line table
     shift
-    [[ -z "$only" || "$only" =~ ^[0-9]+(,[0-9]+)*$ ]] || refuse "--only is '$only'; write it as 0,3."
+    [[ -z "$only" || "$only" =~ ^[0-9]+(,[0-9]+)*$ ]] \
+        || refuse "--only is '$only'; write it as 0,3."
     # A line for each combination with its number, how far it is, and its folder.
     local listing=(bash "$checkout/launch/local.sh" "$@" --mode=sweep)
     if $dry_run && [[ ! -x "$python" ]]; then

@@ -49,6 +49,7 @@ printf '%s\n' "${pending[@]}" | xargs -n 1 -P "$jobs" bash -o pipefail -c '
 ' train "$python" -m diffpattern.main "${flags[@]}"
 
 if [[ -s "$failed" ]]; then
-    echo "Failed: $(sort -n "$failed" | tr '\n' ' ')of ${#pending[@]}; the same command goes on." >&2
+    numbers="$(sort -n "$failed" | tr '\n' ' ')"
+    echo "Failed: ${numbers}of ${#pending[@]}; the same command goes on." >&2
     exit 1
 fi

@@ -9,18 +9,13 @@ import time
 
 import launchers
 import pytest
-import test_slurm
 
 pytestmark = pytest.mark.xdist_group("test_gpus")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a checkout's launchers and a config of many short steps."""
-    place = tmp_path_factory.mktemp("place")
-    launchers.checkout(place)
-    (place / "tiny.py").write_text(test_slurm.CONFIG)
-    return place
+    return launchers.make_place(tmp_path_factory)
 
 
 @pytest.fixture
@@ -78,7 +73,7 @@ def test_what_cannot_be_is_told_in_a_sentence(place, with_gpus, arguments, words
 def test_it_stops_when_told_and_goes_on_when_started_again(place):
     run = place / "run"
     command = ["bash", place / "checkout" / "launch" / "gpus.sh", "--processes=2"]
-    command += [f"--config={place / 'tiny.py'}", f"--workdir={run}"]
+    command += [f"--config={place / 'tiny.py'}", f"--workdir={run}", *launchers.LONG]
     environment = launchers.environment(place)
 
     def start():
@@ -98,11 +93,11 @@ def test_it_stops_when_told_and_goes_on_when_started_again(place):
     first.send_signal(signal.SIGTERM)
     told, _ = first.communicate(timeout=120)
     assert first.returncode == 75, told
-    stopped = int(re.search(r"after step (\d+) of 1000", told)[1])
+    stopped = int(re.search(r"after step (\d+) of", told)[1])
     second = start()
     told, _ = second.communicate(timeout=300)
     assert second.returncode == 0, told
-    assert f"Going on from step {stopped} of 1000" in told
+    assert f"Going on from step {stopped} of {launchers.STEPS}" in told
 
 
 @pytest.mark.slow

@@ -11,36 +11,10 @@ from diffpattern.compare import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_launch")]
 
-# The second combination fails as it starts, for it has no snapshots for such a window.
-CONFIG = """
-from diffpattern import sweeps
-from diffpattern.configs import pde
-
-def get_config():
-    config = pde.get_config()
-    config.data.shape = (8, 8)
-    config.data.interval = 2.0
-    config.data.end_time = 8.0
-    config.data.train = config.data.test = 2
-    config.data.validation = 1
-    config.model.rda.polynomial.order = 1
-    config.optimiser.derivative_steps = 0
-    config.training.batch = 2
-    config.training.steps = 2
-    return config
-
-def get_sweep():
-    return sweeps.zipped({"seed": [5, 6, 7], "training.window": [1, 99, 2]})
-"""
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a checkout's launchers and the config."""
-    place = tmp_path_factory.mktemp("place")
-    launchers.checkout(place)
-    (place / "tiny.py").write_text(CONFIG)
-    return place
+    return launchers.make_place(tmp_path_factory)
 
 
 def launch(place, *arguments):

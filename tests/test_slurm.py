@@ -17,38 +17,10 @@ needs_slurm = pytest.mark.skipif(
     one_node_slurm.missing() is not None, reason=str(one_node_slurm.missing())
 )
 
-# Enough steps for a job to be stopped among them; the second combination of the sweep is bad input.
-CONFIG = """
-from diffpattern import sweeps
-from diffpattern.configs import pde
-
-def get_config():
-    config = pde.get_config()
-    config.data.shape = (8, 8)
-    config.data.interval = 2.0
-    config.data.end_time = 8.0
-    config.data.train = config.data.test = 2
-    config.data.validation = 1
-    config.model.rda.polynomial.order = 1
-    config.optimiser.derivative_steps = 0
-    config.training.batch = 2
-    config.training.steps = 1000
-    config.training.log_every = 10
-    config.training.checkpoint_every = 500
-    return config
-
-def get_sweep():
-    return sweeps.zipped({"seed": [5, 6, 7], "training.window": [1, 99, 2]})
-"""
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a checkout's launchers and the config."""
-    place = tmp_path_factory.mktemp("place")
-    launchers.checkout(place)
-    (place / "tiny.py").write_text(CONFIG)
-    return place
+    return launchers.make_place(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +45,8 @@ def submit(slurm, place, *arguments):
 
 def parameters(run):
     with Checkpoints(run / "checkpoints") as kept:
-        assert max(kept.steps()) == 1000
-        return kept.restore(step=1000).parameters
+        assert max(kept.steps()) == launchers.STEPS
+        return kept.restore(step=launchers.STEPS).parameters
 
 
 @pytest.mark.slow
@@ -82,12 +54,14 @@ def parameters(run):
 def test_a_preempted_job_ends_with_the_parameters_of_one_that_was_not(slurm, place):
     straight = place / "straight"
     code, out, error = launchers.launch(
-        "gpus.sh", place, "--processes=2", f"--config={place / 'tiny.py'}", f"--workdir={straight}"
-    )
+        "gpus.sh", place, "--processes=2", f"--config={place / 'tiny.py'}", f"--workdir={straight}",
+        *launchers.LONG,
+    )  # fmt: skip
     assert code == 0, out + error
 
     run = place / "runs" / "preempted"
-    number = submit(slurm, place, f"--workdir={run}", "--tasks_per_node=2", "--cpus_per_task=2")
+    tasks = ["--tasks_per_node=2", "--cpus_per_task=2"]
+    number = submit(slurm, place, f"--workdir={run}", *tasks, *launchers.LONG)
     log = run.parent / f"slurm-{number}.log"
     scalars = run / "metrics" / "scalars.jsonl"
     end = time.monotonic() + 300
@@ -105,8 +79,8 @@ def test_a_preempted_job_ends_with_the_parameters_of_one_that_was_not(slurm, pla
 
     # It was stopped between two steps, and went on from there.
     assert f"job {number} goes back into the queue" in told
-    step = int(re.search(r"Going on from step (\d+) of 1000", told)[1])
-    assert 0 < step < 1000
+    step = int(re.search(r"Going on from step (\d+) of", told)[1])
+    assert 0 < step < launchers.STEPS
     sessions = json.loads((run / "run.json").read_text())["sessions"]
     assert [len(session["devices"]) for session in sessions] == [2, 2]
     assert (run / "report.html").is_file()
@@ -121,7 +95,7 @@ def test_a_preempted_job_ends_with_the_parameters_of_one_that_was_not(slurm, pla
 @needs_slurm
 def test_a_sweep_is_an_array_of_jobs(slurm, place):
     runs = place / "runs" / "one-*"
-    flags = ["--sweep", f"--workdirs={runs}", "--config.training.steps=2"]
+    flags = ["--sweep", f"--workdirs={runs}"]
     number = submit(slurm, place, *flags, "--jobs=2")
     states = {}
     for task in (0, 1, 2):
