@@ -3,9 +3,10 @@
 
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$checkout/.venv/bin/python"
-# The exit code of a run that was told to stop, has saved itself and wants to be started again.
+# Exit codes of a run that was told to stop and wants to be started again: once it has saved itself,
+# and where SIGTERM came so early that it did not listen yet.
 # shellcheck disable=SC2034
-requeue=75
+requeue=75 unheard=143
 dry_run=false
 
 refuse() {

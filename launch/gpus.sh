@@ -65,6 +65,7 @@ train() {
         # Being told to stop ends the waiting, but none of the processes.
         [[ -n "${ended:-}" ]] || continue
         unset "running[$ended]"
+        ((status != unheard)) || status=$requeue
         if ((status != 0 && (code == 0 || code == requeue))); then
             code=$status
             # Without one the others cannot go on. They may find that out, and say why.

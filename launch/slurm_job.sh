@@ -4,6 +4,8 @@
 set -uo pipefail
 
 requeue=75
+# Of a task that was told to stop so early that it did not listen yet.
+unheard=143
 [[ -z "${SLURM_ARRAY_TASK_ID:-}" ]] || set -- "$@" --sweep="$SLURM_ARRAY_TASK_ID"
 # Slurm shows each task its own GPUs, of which JAX would take the n-th in the n-th task of a node.
 if [[ "${SLURM_GPUS_PER_TASK:-}" =~ ([0-9]+)$ ]]; then
@@ -16,7 +18,7 @@ fi
 # A task may be done while another still writes: that one is waited for.
 srun --kill-on-bad-exit=0 "$@"
 code=$?
-if [[ $code == "$requeue" ]]; then
+if [[ $code == "$requeue" || $code == "$unheard" ]]; then
     echo "slurm_job.sh: job $SLURM_JOB_ID goes back into the queue."
     scontrol requeue "$SLURM_JOB_ID"
 fi

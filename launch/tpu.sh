@@ -96,6 +96,7 @@ while true; do
         && on_hosts "$prepare" && on_hosts "$train"
     code=$?
     $dry_run && break
+    [[ $code != "$unheard" ]] || code=$requeue
     [[ $code == 0 || $code == 2 ]] && break
     # A slice that is taken away ends the command too, whatever its exit code; that is soon told.
     [[ $code == "$requeue" ]] || sleep 60

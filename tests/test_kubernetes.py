@@ -23,8 +23,8 @@ from kubeflow_trainer_api import models
 from kubernetes_validate import utils
 
 ROOT = Path(__file__).parents[1]
-# Of a run that was told to stop.
-REQUEUE = 75
+# Of a run that was told to stop, and of one that was so before it listened.
+REQUEUE, UNHEARD = 75, 143
 FLAGS = ["--image=registry/diffpattern:1", "--claim=runs", "--workdir=runs/Pde_2"]
 KINDS = {
     "gpu": ["--nodes=2", "--gpus=4"],
@@ -166,7 +166,7 @@ def test_what_is_told_to_stop_begins_again_and_bad_input_ends_it(manifest):
     codes, condition = job["podFailurePolicy"]["rules"]
     assert codes["action"] == condition["action"] == "FailJob"
     assert codes["onExitCodes"]["containerName"] == container["name"]
-    assert sorted(codes["onExitCodes"]["values"]) == [2, REQUEUE]
+    assert sorted(codes["onExitCodes"]["values"]) == [2, REQUEUE, UNHEARD]
     assert job["backoffLimit"] == 0 and job["completionMode"] == "Indexed"
     # The actions are words of the definition, which gives them in its description alone.
     allowed = models.JobsetV1alpha2FailurePolicyRule.model_fields["action"].description
@@ -186,7 +186,8 @@ def test_what_is_told_to_stop_begins_again_and_bad_input_ends_it(manifest):
     told = (
         "Container diffpattern for pod default/x-0 failed with exit code {} matching FailJob rule"
     )
-    assert action(told.format(REQUEUE)) == "RestartJobSetAndIgnoreMaxRestarts"
+    for code in (REQUEUE, UNHEARD):
+        assert action(told.format(code)) == "RestartJobSetAndIgnoreMaxRestarts"
     assert action(told.format(2)) == "FailJobSet"
     evicted = "Pod default/x-0 has condition DisruptionTarget matching FailJob rule at index 1"
     assert action(evicted) == "RestartJobSetAndIgnoreMaxRestarts"

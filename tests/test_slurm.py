@@ -139,6 +139,20 @@ def test_each_task_takes_all_gpus_that_it_is_shown(slurm, place):
 
 @pytest.mark.slow
 @needs_slurm
+def test_a_job_that_is_stopped_before_it_listens_is_queued_again(slurm, place):
+    begun = place / "listens-not"
+    task = f"[ ! -e {begun} ] || exit 0; touch {begun}; exec sleep 100"
+    script = place / "checkout" / "launch" / "slurm_job.sh"
+    options = ["--requeue", "--parsable", f"--output={place}/early-%j.log"]
+    number = slurm.call("sbatch", *options, script, "sh", "-c", task).strip()
+    while not begun.exists():
+        time.sleep(0.1)
+    slurm.call("scancel", "--signal=TERM", number)
+    assert slurm.wait(number, "COMPLETED", seconds=60)["Restarts"] == "1"
+
+
+@pytest.mark.slow
+@needs_slurm
 def test_a_job_that_fails_or_is_cancelled_stays_so(slurm, place):
     job = [place / "checkout" / "launch" / "slurm_job.sh"]
     options = ["--requeue", "--parsable", f"--output={place}/ended-%j.log"]
