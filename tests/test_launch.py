@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import launchers
 import pytest
@@ -94,3 +95,19 @@ def test_what_cannot_be_is_told_in_a_sentence(place, arguments, words):
     assert (code, out) == (2, "")
     assert len(error.splitlines()) == 1
     assert words in error
+
+
+def test_the_environment_is_made_with_what_is_asked_for(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    shutil.copytree(launchers.ROOT / "launch", place / "checkout" / "launch")
+    monkeypatch.setenv("EXTRAS", "tpu")
+    monkeypatch.setenv("PYTHON", "python3.11")
+    code, out, error = launchers.launch("local.sh", place, "--config=a b.py", "--dry_run")
+    assert (code, error) == (0, "")
+    checkout = place / "checkout"
+    python = str(checkout / ".venv" / "bin" / "python")
+    assert [shlex.split(line) for line in out.splitlines()] == [
+        ["python3.11", "-m", "venv", str(checkout / ".venv")],
+        [python, "-m", "pip", "install", "--quiet", "--editable", f"{checkout}[tpu]"],
+        ["exec", python, "-m", "diffpattern.main", "--config=a b.py"],
+    ]
