@@ -10,18 +10,10 @@
 # those that were begun go on. One that fails does not stop the rest; the exit code is 1 then.
 # --only takes the combinations of these numbers, --dry_run prints the commands.
 set -euo pipefail
-
-checkout="$(cd "$(dirname "$0")/.." && pwd)"
-python="$checkout/.venv/bin/python"
-
-refuse() {
-    echo "launch/sweep.sh: $1" >&2
-    exit 2
-}
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 jobs=1
 only=""
-dry_run=false
 flags=()
 for flag in "$@"; do
     case "$flag" in
@@ -32,34 +24,17 @@ for flag in "$@"; do
         *) flags+=("$flag") ;;
     esac
 done
-[[ "$jobs" =~ ^[1-9][0-9]*$ ]] || refuse "--jobs is '$jobs'; it must be a positive whole number."
-[[ -z "$only" || "$only" =~ ^[0-9]+(,[0-9]+)*$ ]] || refuse "--only is '$only'; write it as 0,3."
+require_count jobs "$jobs"
 [[ ${#flags[@]} -gt 0 ]] || refuse "--config is missing; it takes a file such as configs/sweep.py."
 
-# What there is to do: a line for each combination with its number, how far it is, and its folder.
-listing=(bash "$checkout/launch/local.sh" "${flags[@]}" --mode=sweep)
-if $dry_run && [[ ! -x "$python" ]]; then
-    "${listing[@]}" --dry_run
-    refuse "the runs can be listed once these commands have made the environment."
-fi
-table="$("${listing[@]}")"
-
-numbers="${only//,/ }"
-[[ -n "$numbers" ]] || numbers="$(awk '$1 ~ /^[0-9]+$/ { print $1 }' <<< "$table")"
-pending=()
-for number in $numbers; do
-    line="$(awk -v number="$number" '$1 ~ /^[0-9]+$/ && $1 == number + 0' <<< "$table")"
-    [[ -n "$line" ]] || refuse "--only is '$only', but there is no combination $number."
-    if [[ "$(awk '{ print $2 }' <<< "$line")" == complete ]]; then
-        echo "[$number] is complete." >&2
-    elif $dry_run; then
-        printf '%q ' "$python" -m diffpattern.main "${flags[@]}" --sweep="$number"
-        echo
-    else
-        pending+=("$number")
-    fi
-done
+find_pending "$only" "${flags[@]}"
 [[ ${#pending[@]} -gt 0 ]] || exit 0
+if $dry_run; then
+    for number in "${pending[@]}"; do
+        run "$python" -m diffpattern.main "${flags[@]}" --sweep="$number"
+    done
+    exit
+fi
 
 # Interrupting this script interrupts the runs too, since xargs and they are in its group.
 failed="$(mktemp)"
@@ -74,6 +49,7 @@ printf '%s\n' "${pending[@]}" | xargs -n 1 -P "$jobs" bash -o pipefail -c '
 ' train "$python" -m diffpattern.main "${flags[@]}"
 
 if [[ -s "$failed" ]]; then
-    echo "Failed: $(sort -n "$failed" | tr '\n' ' ')of ${#pending[@]}; the same command goes on." >&2
+    numbers="$(sort -n "$failed" | tr '\n' ' ')"
+    echo "Failed: ${numbers}of ${#pending[@]}; the same command goes on." >&2
     exit 1
 fi

@@ -1,73 +1,27 @@
 """The launchers, really run: a sweep of tiny runs, two at a time."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
+import launchers
 import pytest
 
 from diffpattern.compare import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_launch")]
 
-ROOT = Path(__file__).parents[1]
-# The second combination fails as it starts, for it has no snapshots for such a window.
-CONFIG = """
-from diffpattern import sweeps
-from diffpattern.configs import pde
-
-def get_config():
-    config = pde.get_config()
-    config.data.shape = (8, 8)
-    config.data.interval = 2.0
-    config.data.end_time = 8.0
-    config.data.train = config.data.test = 2
-    config.data.validation = 1
-    config.model.rda.polynomial.order = 1
-    config.optimiser.derivative_steps = 0
-    config.training.batch = 2
-    config.training.steps = 2
-    return config
-
-def get_sweep():
-    return sweeps.zipped({"seed": [5, 6, 7], "training.window": [1, 99, 2]})
-"""
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A checkout's launchers, with the interpreter of the tests as its environment."""
-    place = tmp_path_factory.mktemp("place")
-    shutil.copytree(ROOT / "launch", place / "checkout" / "launch")
-    python = place / "checkout" / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    # That the package is installed, which takes seconds to find out, need not be asked each time.
-    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    (place / "tiny.py").write_text(CONFIG)
-    return place
+    return launchers.make_place(tmp_path_factory)
 
 
 def launch(place, *arguments):
     """Runs launch/sweep.sh; returns its exit code, stdout and stderr."""
-    done = subprocess.run(
-        ["bash", place / "checkout" / "launch" / "sweep.sh", f"--config={place / 'tiny.py'}"]
-        + [f"--workdirs={place}/runs/one-*", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-            "DIFFPATTERN_DATA": str(place / "data"),
-        },
-    )
-    return done.returncode, done.stdout, done.stderr
+    config = f"--config={place / 'tiny.py'}"
+    return launchers.launch("sweep.sh", place, config, f"--workdirs={place}/runs/one-*", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +95,19 @@ def test_what_cannot_be_is_told_in_a_sentence(place, arguments, words):
     assert (code, out) == (2, "")
     assert len(error.splitlines()) == 1
     assert words in error
+
+
+def test_the_environment_is_made_with_what_is_asked_for(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    shutil.copytree(launchers.ROOT / "launch", place / "checkout" / "launch")
+    monkeypatch.setenv("EXTRAS", "tpu")
+    monkeypatch.setenv("PYTHON", "python3.11")
+    code, out, error = launchers.launch("local.sh", place, "--config=a b.py", "--dry_run")
+    assert (code, error) == (0, "")
+    checkout = place / "checkout"
+    python = str(checkout / ".venv" / "bin" / "python")
+    assert [shlex.split(line) for line in out.splitlines()] == [
+        ["python3.11", "-m", "venv", str(checkout / ".venv")],
+        [python, "-m", "pip", "install", "--quiet", "--editable", f"{checkout}[tpu]"],
+        ["exec", python, "-m", "diffpattern.main", "--config=a b.py"],
+    ]
