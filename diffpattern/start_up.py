@@ -36,8 +36,13 @@ def start_up(config: ConfigDict, virtual: int = 0) -> None:
     elif chosen:
         devices = int(chosen[1])
     else:
-        devices = config.mesh.cpu_devices or virtual_devices(
-            cores, -(-config.training.batch // processes.count())
+        share = lambda count: -(-count // processes.count())
+        blocks = config.mesh.rows * config.mesh.columns
+        # Blocks are asked for, whatever there are of cores.
+        devices = config.mesh.cpu_devices or (
+            virtual_devices(cores, share(config.training.batch))
+            if blocks == 1
+            else share(blocks * max(config.mesh.data, 1))
         )
         jax.config.update("jax_num_cpu_devices", devices)
     # XLA has as many threads as there are cores. A device that waits for the others in a sum holds
