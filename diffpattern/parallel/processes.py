@@ -294,19 +294,28 @@ def end_now(sentence: str, code: int) -> None:
 def end_defective() -> None:
     """Ends all processes after an exception that is being handled, telling it as Python does.
 
-    That of a sum over processes of which one has died is told in a sentence.
+    What comes of the death of another process is told in a sentence.
     """
     error = sys.exception()
-    # JAX tells it as an error of its own, or as a ValueError where it is met while dispatching.
-    kinds = (jax.errors.JaxRuntimeError, ValueError)
-    if isinstance(error, kinds) and any(sign in str(error) for sign in _LOST):
-        reason = str(error).partition("\n")[0].rstrip(".")
+    if any(sign in str(error) for sign in _LOST) or _somebody_is_gone():
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
         end_all(
             f"Another process cannot be reached, and has died or lost its network ({reason}); the "
             "same command with the same --workdir goes on from the last checkpoint.",
             REQUEUE,
         )
     end_all(traceback.format_exc(), 1)
+
+
+def _somebody_is_gone() -> bool:
+    """Whether a process gives no signs of life just now, or the coordinator does not answer."""
+    try:
+        signs = lambda: [_found(f"{_ALIVE}/{process}") for process in range(count())]
+        before = signs()
+        time.sleep(20 * LOOKING)
+        return any(one == other for one, other in zip(before, signs(), strict=True))
+    except (jax.errors.JaxRuntimeError, AttributeError):
+        return True
 
 
 def leave() -> None:
