@@ -4,8 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import time
 
 import many
 import numpy as np
@@ -158,32 +156,3 @@ def test_what_one_process_cannot_work_with_ends_all(automaton, tmp_path):
     errors = "".join(one.errors for one in ended)
     assert errors.count("Another process is training in") == 1
     assert not list(folder.iterdir())
-
-
-def test_processes_whose_companion_is_killed_want_to_be_started_again(automaton, tmp_path):
-    directory, flag, expected = automaton
-    folder = tmp_path / "run"
-    long = "--config.training.steps=1000000"
-    with many.runs(2, flag, f"--workdir={folder}", long) as started:
-        waiting = time.monotonic() + 200
-        while not (folder / "checkpoints" / "4").exists():
-            assert time.monotonic() < waiting and started.processes[0].poll() is None
-            time.sleep(0.2)
-        os.kill(started.processes[1].pid, signal.SIGKILL)
-        started.processes[0].wait(120)
-        first, _ = started.ended()
-    assert first.code == 75
-    assert first.errors.count("the same command with the same --workdir goes on") == 1
-    assert "Traceback" not in first.errors
-    # The lock went with the process that held it.
-    with many.runs(2, flag, f"--workdir={folder}", long) as started:
-        waiting = time.monotonic() + 200
-        lines = folder / "metrics" / "scalars.jsonl"
-        kept = max(losses(folder))
-        while max(losses(folder), default=0) <= kept:
-            assert time.monotonic() < waiting and started.processes[0].poll() is None
-            time.sleep(0.2)
-    for step, row in losses(folder).items():
-        if step in expected:
-            np.testing.assert_allclose(row, expected[step], rtol=1e-5)
-    assert lines.is_file()
