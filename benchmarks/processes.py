@@ -1,11 +1,12 @@
 """How much faster two processes train than one, each with a core of its own.
 
-    python -m benchmarks.processes [--config=configs/nca_gray_scott.py] [--rounds=9] [--json=FILE]
+    python -m benchmarks.processes [--config=configs/nca_gray_scott.py] [--blocks] [--rounds=9]
+        [--json=FILE]
 
 A process on one core and two processes on one core each (`taskset`) prepare the same run and then
 make some of its train steps in turn: one alone, the two together, one alone ... Each round gives
 one ratio of the times for a step, since a machine's speed changes from minute to minute. Losses are
-compared first.
+compared first. The two share out trajectories, or with --blocks each lattice, half to each.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-TARGET = 1.6
+# Of trajectories, and of blocks.
+TARGETS = {False: 1.6, True: 1.5}
 _WORKER = "--worker"
 
 
@@ -31,9 +33,10 @@ class Team:
     Args:
       config: file of the run's config.
       cores: on which they run, one process each.
+      blocks: whether they share out lattices, not trajectories.
     """
 
-    def __init__(self, config: str, cores: Sequence[int]):
+    def __init__(self, config: str, cores: Sequence[int], blocks: bool):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             coordinator = f"localhost:{free.getsockname()[1]}"
@@ -41,7 +44,7 @@ class Team:
         self._workers = [
             subprocess.Popen(
                 ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.processes"]
-                + [_WORKER, coordinator, str(len(cores)), str(number), config],
+                + [_WORKER, coordinator, str(len(cores)), str(number), config, str(int(blocks))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -66,7 +69,7 @@ class Team:
             worker.wait(60)
 
 
-def work(coordinator: str, count: int, number: int, config_file: str) -> None:
+def work(coordinator: str, count: int, number: int, config_file: str, blocks: bool) -> None:
     """One process of a team: makes as many steps as each line that it reads says."""
     # Whatever is told on the way, also by Gloo, must not be taken for an answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
@@ -91,7 +94,7 @@ def work(coordinator: str, count: int, number: int, config_file: str) -> None:
     start_up(config)
     lattices = dataset.of_split(dataset.load(config), "train")
     degrees = problem.whitened_degrees(config)
-    mesh = make_mesh()
+    mesh = make_mesh(1, rows=count) if blocks else make_mesh()
     sought = problem.build(config, data_statistics.summarise(lattices, degrees), mesh.size)
     initial = sought.initialise(config.seed)
     together = prefers_together(config.training.windows)
@@ -112,12 +115,12 @@ def work(coordinator: str, count: int, number: int, config_file: str) -> None:
 
 
 @contextlib.contextmanager
-def teams(config: str) -> Iterator[tuple[Team, Team]]:
+def teams(config: str, blocks: bool) -> Iterator[tuple[Team, Team]]:
     """One process on a core, and two on two."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("Two cores are needed, and this process may run on one.")
-    both = Team(config, cores[:1]), Team(config, cores[:2])
+    both = Team(config, cores[:1], blocks), Team(config, cores[:2], blocks)
     try:
         yield both
     finally:
@@ -129,11 +132,13 @@ def main(arguments: Sequence[str]) -> int:
     """Measures and prints; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
     parser.add_argument("--config", default="configs/nca_gray_scott.py")
+    parser.add_argument("--blocks", action="store_true", help="share out lattices")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=2, help="of each side in a round")
     parser.add_argument("--json", metavar="FILE", help="file for the row")
     flags = parser.parse_args(arguments)
-    with teams(flags.config) as (one, two):
+    target, kind = TARGETS[flags.blocks], "_blocks" if flags.blocks else ""
+    with teams(flags.config, flags.blocks) as (one, two):
         for step in range(2):
             (_, alone), (_, together) = one.make(1), two.make(1)
             if not abs(alone - together) <= 1e-5 * abs(alone):
@@ -143,20 +148,20 @@ def main(arguments: Sequence[str]) -> int:
     ours, theirs = zip(*rounds, strict=True)
     ratios = [other / own for own, other in rounds]
     row = {
-        "name": f"processes_{Path(flags.config).stem}",
+        "name": f"processes_{Path(flags.config).stem}{kind}",
         "ours_seconds": statistics.median(ours),
         "other": "one process on one core",
         "other_seconds": statistics.median(theirs),
         "ratio": statistics.median(ratios),
         "spread": [min(ratios), max(ratios)],
-        "target": TARGET,
+        "target": target,
         "rounds": flags.rounds,
         "what": f"train steps of {flags.config} by two processes on one core each",
     }
     print(
         f"{row['name']}: {row['ours_seconds']:.3f} s a step by two, {row['other_seconds']:.3f} s "
         f"by one; {row['ratio']:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}, "
-        f"{flags.rounds} rounds; target {TARGET})"
+        f"{flags.rounds} rounds; target {target})"
     )
     if flags.json:
         Path(flags.json).write_text(json.dumps([row], indent=2) + "\n")
@@ -165,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [_WORKER]:
-        coordinator, count, number, config = sys.argv[2:]
-        work(coordinator, int(count), int(number), config)
+        coordinator, count, number, config, blocks = sys.argv[2:]
+        work(coordinator, int(count), int(number), config, blocks == "1")
     else:
         sys.exit(main(sys.argv[1:]))
