@@ -2,11 +2,6 @@
 
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
-python -m diffpattern.main --mode=data --config=configs/pde.py
-python -m diffpattern.main --mode=plan --config=configs/pde.py --config.mesh.rows=32
-python -m diffpattern.main --config=configs/sweep.py --sweep=3
-python -m diffpattern.main --mode=compare --workdirs='runs/sweep-*'
-python -m diffpattern.main --config=FILE --coordinator=localhost:12345 --processes=2 --process=0
 """
 
 import os
@@ -36,8 +31,7 @@ from diffpattern.start_up import start_up
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A Python file with a config, such as configs/pde.py; --config.FIELD=VALUE changes a field "
-    "(configs/default.py has all).",
+    "A file such as configs/pde.py; --config.FIELD=VALUE changes a field.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -49,8 +43,7 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval", "data", "plan", "sweep", "compare"],
-    "Train and score, score again, show the data, tell what a step would take on the mesh, list a "
-    "sweep, or compare runs.",
+    "Train, score again, show data, plan a mesh, list a sweep, compare runs.",
 )
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
 _SWEEP = flags.DEFINE_integer(
@@ -59,12 +52,11 @@ _SWEEP = flags.DEFINE_integer(
 _WORKDIRS = flags.DEFINE_string(
     "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
 )
-_OUTPUT = flags.DEFINE_string("output", "compare.html", "The page that compare writes.")
+_OUTPUT = flags.DEFINE_string("output", None, "The page that compare writes, or compare.html.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, where several processes train one run; without it, a Slurm step, a "
-    "TPU or JAX_NUM_PROCESSES tell of others.",
+    "HOST:PORT of the first of several processes that train one run.",
 )
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train one run.")
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
@@ -168,7 +160,7 @@ def _list_sweep() -> None:
 def _compare() -> None:
     if not _WORKDIRS.value:
         raise InputError("--mode=compare needs --workdirs, such as --workdirs='runs/sweep-*'.")
-    compare.compare(_WORKDIRS.value, Path(_OUTPUT.value))
+    compare.compare(_WORKDIRS.value, Path(_OUTPUT.value or "compare.html"))
 
 
 def _config() -> tuple[ConfigDict, str, list[str]]:
