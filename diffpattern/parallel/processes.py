@@ -33,7 +33,7 @@ from diffpattern.errors import MENDABLE, REQUEUE, InputError
 # Seconds: within which all processes have to be there; between two looks at the others; after which
 # a process that gives no sign of life counts as dead; and for which process 0, whose end is the
 # coordinator's, waits for the others to end before it.
-JOINING, LOOKING, SILENCE, ENDING = 300, 0.5, 30, 10
+JOINING, LOOKING, SILENCE, ENDING = 300, 0.5, 20, 10
 # After so many seconds without an answer JAX itself gives a process up, or the coordinator, with a
 # stack trace; more than SILENCE and ENDING together, whose sentence is to come first.
 _HEARTBEATS = 55
