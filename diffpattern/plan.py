@@ -8,12 +8,11 @@ accelerator, `config.plan`. docs/scaling.md has formulas for it.
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import dataset, problem
@@ -21,7 +20,7 @@ from diffpattern.data import statistics, streams
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import Window
 from diffpattern.methods import make_training
-from diffpattern.parallel import counting
+from diffpattern.parallel import counting, placement
 from diffpattern.parallel.counting import Work
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, make_mesh
 from diffpattern.problem import Problem
@@ -201,24 +200,14 @@ def _batch(
 
 def _placed(tree: Any, specs: Any, mesh: Mesh) -> Any:
     """Shapes that say where they lie; `specs` stand for branches of the tree."""
-    is_spec: Callable[[Any], bool] = lambda part: isinstance(part, PartitionSpec)
-
-    def place(spec: PartitionSpec, branch: Any) -> Any:
-        where = NamedSharding(mesh, spec)
-        return jax.tree.map(
-            lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=where), branch
-        )
-
-    return jax.tree.map(place, specs, tree, is_leaf=is_spec)
+    place = lambda one, where: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=where)
+    return placement.by_sharding(place, tree, mesh, specs)
 
 
 def _scaled(number: float, unit: str) -> str:
     """A number with a prefix of the metric system."""
     for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if number >= 10**power:
-            return (
-                f"{number / 10**power:.3g} {prefix}{unit}"
-                if unit == "B"
-                else (f"{number / 10**power:.3g} x 10^{power} {unit}")
-            )
+            scaled = prefix if unit == "B" else f"x 10^{power} "
+            return f"{number / 10**power:.3g} {scaled}{unit}"
     return f"{number:.3g} {unit}"

@@ -4,6 +4,8 @@ Borders of blocks, which is all that most rules ask for, are the business of `pa
 that is not cut, all of these do nothing.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -13,14 +15,6 @@ from diffpattern.grid.geometry import Grid
 def mesh_axes(grid: Grid) -> tuple[str, ...]:
     """The axes of the mesh over which the blocks of a lattice lie."""
     return tuple(cut.mesh_axis for cut in grid.cuts if cut)
-
-
-def number_of_blocks(grid: Grid) -> int:
-    """Into how many blocks the lattice is cut."""
-    blocks = 1
-    for cut in filter(None, grid.cuts):
-        blocks *= cut.blocks
-    return blocks
 
 
 def first_cell(grid: Grid, axis: int) -> Array | int:
@@ -111,4 +105,9 @@ def mean_over_blocks(x: Array, grid: Grid) -> Array:
 
 def all_over_blocks(flag: Array, grid: Grid) -> Array:
     """Whether a flag is up on all blocks."""
-    return sum_over_blocks((~flag).astype(jnp.int32), grid) == 0
+    return on_all(flag, mesh_axes(grid))
+
+
+def on_all(flag: Array, axes: Sequence[str]) -> Array:
+    """Whether a flag is up all over some axes of the mesh."""
+    return lax.psum((~flag).astype(jnp.int32), axes) == 0 if axes else flag

@@ -137,7 +137,7 @@ def _of_step(
 
 def _shape(result: str) -> tuple[int, ...]:
     """Of the first array in the description of a result."""
-    return tuple(int(size) for size in _ARRAY.search(result)[3].split(",") if size)
+    return tuple(_sizes(_ARRAY.search(result)[3]))
 
 
 def _numbers(result: str) -> int:

@@ -93,7 +93,7 @@ def lay_all(tree: Any, mesh: Mesh, layout: Any) -> Any:
     """
     if processes.count() == 1:
         return jax.device_put(tree, _shardings(mesh, layout))
-    return _by_sharding(lay, tree, mesh, layout)
+    return by_sharding(lay, tree, mesh, layout)
 
 
 def lay_share(tree: Any, mesh: Mesh, layout: Any) -> Any:
@@ -114,7 +114,7 @@ def lay_share(tree: Any, mesh: Mesh, layout: Any) -> Any:
         each = len(host) // len(own)
         return lay(host, sharding, own.start * each, (positions - len(own)) * each)
 
-    return _by_sharding(one, tree, mesh, layout)
+    return by_sharding(one, tree, mesh, layout)
 
 
 def _shardings(mesh: Mesh, layout: Any) -> Any:
@@ -122,10 +122,10 @@ def _shardings(mesh: Mesh, layout: Any) -> Any:
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), layout, is_leaf=is_spec)
 
 
-def _by_sharding(
+def by_sharding(
     function: Callable[[Any, NamedSharding], Array], tree: Any, mesh: Mesh, layout: Any
 ) -> Any:
-    """`function` of each array and how it is to lie."""
+    """`function` of each array, or of what stands for one, and how it is to lie."""
     branch = lambda sharding, part: jax.tree.map(lambda host: function(host, sharding), part)
     return jax.tree.map(branch, _shardings(mesh, layout), tree)
 

@@ -29,6 +29,7 @@ from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.grid.cutting import on_all
 from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import no_changes
@@ -386,11 +387,6 @@ def decide(
         "damping": dampings[best],
         "diverged": 1.0 - share,
     }
-
-
-def on_all(flag: Array, axes: Sequence[str]) -> Array:
-    """Whether a flag is up all over some axes of the mesh."""
-    return jax.lax.psum((~flag).astype(jnp.int32), axes) == 0 if axes else flag
 
 
 def gathered(local: Array, axis: str = DATA) -> Array:

@@ -43,13 +43,13 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from diffpattern.data.windows import Window
+from diffpattern.grid.cutting import on_all
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, block_axes, on_mesh, own
 from diffpattern.training.least_squares import (
     TRIED_FACTORS,
     Residuals,
     decide,
     gathered,
-    on_all,
     triangle,
 )
 from diffpattern.training.preconditioning import Rows
