@@ -113,16 +113,22 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert len(without_evaluation) == 4
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit(method, whole, directory, tmp_path, monkeypatch):
+def kill_at(last, monkeypatch):
+    """Interrupts runs as they draw the windows of this step; returns what draws them otherwise."""
     draw = train.draw_batch
 
     def kill(batches, step, mesh):
-        if step == 4:
+        if step == last:
             raise KeyboardInterrupt
         return draw(batches, step, mesh)
 
     monkeypatch.setattr(train, "draw_batch", kill)
+    return draw
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(method, whole, directory, tmp_path, monkeypatch):
+    draw = kill_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(directory, tmp_path, **method)
     monkeypatch.setattr(train, "draw_batch", draw)
@@ -197,14 +203,7 @@ def test_checkpoints_after_some_minutes_change_nothing_else(directory, tmp_path,
     seconds = itertools.count(1000, 10)
     monkeypatch.setattr(train.time, "monotonic", lambda: next(seconds))
     method |= {"training.checkpoint_minutes": 0.1}
-    draw = train.draw_batch
-
-    def kill(batches, step, mesh):
-        if step == 5:
-            raise KeyboardInterrupt
-        return draw(batches, step, mesh)
-
-    monkeypatch.setattr(train, "draw_batch", kill)
+    draw = kill_at(5, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(directory, tmp_path / "stopped", **method)
     assert list(checkpoints(tmp_path / "stopped")) == [2, 3, 4]
