@@ -97,7 +97,7 @@ def work(coordinator: str, count: int, number: int, config_file: str, blocks: bo
     mesh = make_mesh(1, rows=count) if blocks else make_mesh()
     sought = problem.build(config, data_statistics.summarise(lattices, degrees), mesh.size)
     initial = sought.initialise(config.seed)
-    together = prefers_together(config.training.windows)
+    together = prefers_together(config.training.windows, mesh)
     training = make_training(config, sought, initial, mesh, together)
     batches = train.make_batches(config, lattices, mesh)
     state = train.first_state(config, training, initial, batches, mesh)

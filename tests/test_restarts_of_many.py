@@ -75,13 +75,8 @@ def test_what_loses_a_process_ends_within_a_minute_and_says_so(flag, tmp_path, v
         assert time.monotonic() - lost < 60
         started.processes[victim].kill()
         left = started.ended()[1 - victim]
-    if victim == 0 and left.code == -signal.SIGABRT:
-        # The coordinator goes with process 0, and JAX ends the others by itself.
-        assert "coordination service" in left.errors
-    else:
-        assert (number, victim) != (signal.SIGKILL, 0)
-        assert left.code in (REQUEUE, UNAVAILABLE), left.errors
-        (told,) = [line for line in left.errors.splitlines() if line.startswith("diffpattern: ")]
-        assert "the same command with the same --workdir goes on" in told
-        assert "Traceback" not in left.errors
+    assert left.code in (REQUEUE, UNAVAILABLE), left.errors
+    told = [line for line in left.errors.splitlines() if line.startswith("diffpattern: ")]
+    assert told and "the same command with the same --workdir goes on" in told[-1]
+    assert "Traceback" not in left.errors
     assert steps(run)

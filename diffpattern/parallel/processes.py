@@ -11,12 +11,14 @@ then.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import itertools
 import json
 import logging as std_logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -169,6 +171,8 @@ def join(place: Place | None) -> None:
         timer.cancel()
     if count() > 1:
         _Lookout().start()
+        if not is_first():
+            _tell_if_the_coordinator_is_gone()
 
 
 def count() -> int:
@@ -297,7 +301,7 @@ def end_defective() -> None:
     What comes of the death of another process is told in a sentence.
     """
     error = sys.exception()
-    if any(sign in str(error) for sign in _LOST) or _somebody_is_gone():
+    if comes_of_a_loss(error):
         reason = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
         end_all(
             f"Another process cannot be reached, and has died or lost its network ({reason}); the "
@@ -305,6 +309,13 @@ def end_defective() -> None:
             REQUEUE,
         )
     end_all(traceback.format_exc(), 1)
+
+
+def comes_of_a_loss(error: BaseException) -> bool:
+    """Whether an error came up because another process has died or cannot be reached."""
+    if count() == 1:
+        return False
+    return any(sign in str(error) for sign in _LOST) or _somebody_is_gone()
 
 
 def _somebody_is_gone() -> bool:
@@ -335,8 +346,12 @@ class _Lookout(threading.Thread):
         # Of each process that is looked after: its last sign, and when it was seen to be new.
         watched = range(1, count()) if is_first() else [0]
         self._signs = {process: ("", time.monotonic()) for process in watched}
+        # How often the coordinator has answered everything that was asked.
+        self._answers = 0
 
     def run(self) -> None:
+        if not is_first():
+            threading.Thread(target=self._watch_coordinator, daemon=True).start()
         signs = itertools.count()
         while not _LEAVING.wait(LOOKING):
             try:
@@ -347,15 +362,24 @@ class _Lookout(threading.Thread):
                         _LEAVING.wait(ENDING)
                     _end(int(ended))
                 silent = [process for process in self._signs if self._is_silent(process)]
+                self._answers += 1
             except (jax.errors.JaxRuntimeError, AttributeError):
                 # The coordinator is gone, or this process is leaving; JAX sees to the former.
                 continue
             if silent:
-                end_all(
-                    f"Process {silent[0]} has given no sign of life for {SILENCE} s; the same "
-                    "command with the same --workdir goes on from the last checkpoint.",
-                    REQUEUE,
-                )
+                end_all(_silence_of(silent[0]), REQUEUE)
+
+    def _watch_coordinator(self) -> None:
+        """Another thread: this one waits as long as a stopped process 0 leaves it without answer.
+
+        It counts its own looks, so that no time counts for which this process itself was stopped.
+        """
+        answers, unanswered = 0, 0
+        while not _LEAVING.wait(LOOKING):
+            unanswered = unanswered + 1 if answers == self._answers else 0
+            answers = self._answers
+            if unanswered * LOOKING > SILENCE:
+                end_now(_silence_of(0), REQUEUE)
 
     def _is_silent(self, process: int) -> bool:
         before, since = self._signs[process]
@@ -366,6 +390,40 @@ class _Lookout(threading.Thread):
         return now - since > SILENCE
 
 
+def _tell_if_the_coordinator_is_gone() -> None:
+    """Has a sentence told and `REQUEUE` returned where JAX aborts for want of its coordinator.
+
+    It does so in a thread of its own as soon as process 0 dies, and lets nobody have a say but a
+    handler of the signal that `abort` raises. Python's own handlers run in the main thread, which
+    may be waiting for ever; so this one is C's.
+    """
+    host, _, port = distributed.global_state.coordinator_address.rpartition(":")
+
+    def aborted(_: int) -> None:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ENDING).close()
+        except OSError:
+            _say(
+                f"Process 0, at {host}, has died or cannot be reached; the same command with the "
+                "same --workdir goes on from the last checkpoint."
+            )
+            sys.stderr.flush()
+            os._exit(REQUEUE)
+        # Another reason, which has been told; to return is to abort.
+
+    _HANDLERS.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted))
+    ctypes.CDLL(None).signal(signal.SIGABRT, _HANDLERS[-1])
+
+
+def _silence_of(process: int) -> str:
+    return (
+        f"Process {process} has given no sign of life for {SILENCE} s; the same command with the "
+        "same --workdir goes on from the last checkpoint."
+    )
+
+
+# What C may call as long as the process lives.
+_HANDLERS: list[Any] = []
 _GATHERED, _TOLD = itertools.count(), itertools.count()
 _LEAVING = threading.Event()
 

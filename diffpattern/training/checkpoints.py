@@ -292,10 +292,12 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Tells what went wrong in Orbax's threads as one sentence."""
+        """Tells in one sentence what went wrong in Orbax's threads, unless others died."""
         try:
             yield
         except Exception as error:  # a full disk shows as ValueError, OSError or a JAX error
+            if processes.comes_of_a_loss(error):
+                raise
             raise TrainingError(
                 f"A checkpoint could not be written to {self._folder} ({_first_line(error)}); "
                 "the ones before it are kept."
