@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         train.make_batches(config, data, mesh),
     )
     initial = sought.initialise(config.seed)
-    together = prefers_together(config.training.windows, mesh)
+    together = prefers_together(config.training.windows)
     training = make_training(config, sought, initial, mesh, together)
     state = train.first_state(config, training, initial, batches, mesh)
     step = compiled(training.step, mesh)

@@ -104,9 +104,8 @@ def nca_gray_scott(rule: RestoredRule) -> Iterator[Row]:
     config = ConfigDict(rule.config.to_dict())
     config.data.end_time = 2048.0
     (truth,) = dataset.of_split(dataset.load(config), "test")
-    mesh = make_mesh(-1)
-    together = prefers_together(config.training.windows, mesh)
-    predict = make_predictor(rule.problem, truth, mesh, seed=0, together=together)
+    together = prefers_together(config.training.windows)
+    predict = make_predictor(rule.problem, truth, make_mesh(-1), seed=0, together=together)
     prediction = predict(rule.checkpoint.parameters)
     floor = config.evaluation.floor * np.asarray(rule.statistics.fluctuation)
     errors = np.median(scores.nrmse(prediction, truth.values, floor), axis=0)

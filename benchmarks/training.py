@@ -92,8 +92,11 @@ def loss_and_gradient(sought: Problem) -> LossAndGradient:
         update=lambda gradient, _, parameters: (jax.tree.map(jnp.zeros_like, parameters), gradient),
     )
     free = jax.tree.map(lambda x: jnp.full_like(x, -jnp.inf), sought.initialise(0))
-    together = prefers_together("auto", mesh)
-    step = jax.jit(make_gradient_step(window_loss, keeper, free, mesh, seed=0, together=together))
+    step = jax.jit(
+        make_gradient_step(
+            window_loss, keeper, free, mesh, seed=0, together=prefers_together("auto")
+        )
+    )
 
     def function(parameters, windows):
         state = TrainState(jnp.int32(0), parameters, keeper.init(parameters))

@@ -405,7 +405,7 @@ def get_config() -> ConfigDict:
     # channels of a window's start are first fitted to what follows; 0: none.
     training.inner = ConfigDict({"steps": 0, "rate": 0.01})
     # Windows on one device: "together" in one batch, or "apart" one after the other; "auto" takes
-    # them apart on a CPU, whose cache they then fit, but together elsewhere and on blocks.
+    # them apart on a CPU, whose cache they then fit, and together elsewhere.
     training.windows = "auto"
     # Steps between two checkpoints (each scored on the validation data), and two lines of log.
     training.checkpoint_every = 10

@@ -48,7 +48,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
 
     # Its predictions, and what they are worth.
     mesh = widest_mesh(config.mesh.rows, config.mesh.columns, sought.running)
-    together = prefers_together(config.training.windows, mesh)
+    together = prefers_together(config.training.windows)
     predictions = [
         make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
             checkpoint.parameters

@@ -180,9 +180,13 @@ def _starts(
 
 def _run(rule: RestoredRule, starts: Trajectories, fields: ConfigDict) -> Trajectories:
     """The rule's own trajectories; each draws its noise from a key of its own."""
-    mesh = widest_mesh(rule.config.mesh.rows, rule.config.mesh.columns, rule.problem.running)
-    together = prefers_together(rule.config.training.windows, mesh)
-    predict = make_predictor(rule.problem, starts, mesh, seed=fields.seed, together=together)
+    predict = make_predictor(
+        rule.problem,
+        starts,
+        widest_mesh(rule.config.mesh.rows, rule.config.mesh.columns, rule.problem.running),
+        seed=fields.seed,
+        together=prefers_together(rule.config.training.windows),
+    )
     values = predict(rule.checkpoint.parameters)
     finite = np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
     if not finite.all():

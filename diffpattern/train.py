@@ -88,8 +88,7 @@ def train_and_evaluate(
     # A pool is shared out evenly.
     shared = config.training.batch if config.training.starts == "pool" else 0
     sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
-    mesh = make_mesh(*sizes, shared=shared)
-    together = prefers_together(config.training.windows, mesh)
+    mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
     simulated = config.data.name in SYSTEMS
     if simulated:

@@ -52,7 +52,7 @@ class Run:
         self.mesh = make_mesh(devices, *blocks)
         self.batches = train.make_batches(config, lattices, self.mesh)
         self.sought = problem.build(config, summary, self.mesh.size)
-        together = prefers_together(config.training.windows, self.mesh)
+        together = prefers_together(config.training.windows)
         initial = self.sought.initialise(config.seed)
         training = make_training(config, self.sought, initial, self.mesh, together)
         self.step = compiled(training.step, self.mesh)

@@ -94,14 +94,9 @@ def over_windows(function: Callable, together: bool, *arrays):
     return jax.lax.map(lambda items: function(*items), arrays)
 
 
-def prefers_together(choice: str, mesh: Mesh) -> bool:
-    """Whether a device takes its windows in one batch, for "together", "apart" or "auto".
-
-    A CPU has them in its cache if it takes them apart. Not so with blocks: their borders would then
-    come in a message for each window, which takes about as long as one for all of them.
-    """
-    apart = jax.default_backend() == "cpu" and not block_axes(mesh)
-    return choice == "together" or (choice == "auto" and not apart)
+def prefers_together(choice: str) -> bool:
+    """Whether a device takes its windows in one batch, for "together", "apart" or "auto"."""
+    return choice == "together" or (choice == "auto" and jax.default_backend() != "cpu")
 
 
 def compiled(step: Step, mesh: Mesh) -> Step:
