@@ -100,9 +100,10 @@ def work(coordinator: str, count: int, number: int, run: argparse.Namespace) -> 
         config.training.batch = 4
     configuration.check(config)
     start_up(config)
+    # Before the data, for which all wait until the first one has them: devices take everybody.
+    mesh = make_mesh(1, rows=count) if run.blocks else make_mesh()
     lattices = dataset.of_split(dataset.load(config), "train")
     degrees = problem.whitened_degrees(config)
-    mesh = make_mesh(1, rows=count) if run.blocks else make_mesh()
     sought = problem.build(config, data_statistics.summarise(lattices, degrees), mesh.size)
     initial = sought.initialise(config.seed)
     together = prefers_together(config.training.windows)
