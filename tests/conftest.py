@@ -3,14 +3,15 @@
 What XLA has compiled is kept for all tests of a session, and the processes that they start.
 """
 
+import gc
 import os
 import shutil
 import socket
 import tempfile
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
+import compiling
+
+os.environ["XLA_FLAGS"] = compiling.first_flags(devices=8)
 # Both as in `diffpattern.main`: devices that wait for one another must not starve, nor LAPACK spin.
 os.environ["NPROC"] = "32"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -18,6 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest
+
+# Tracing makes objects by the million, nearly all of which live as long as their program.
+gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_configure(config):

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import compiling
+
 ROOT = Path(__file__).parents[1]
 
 # Answers each line of JSON: a list of arguments and a path with the process that runs them, whose
@@ -68,7 +70,7 @@ class Server:
             env=plain
             | {
                 "TF_CPP_MIN_LOG_LEVEL": "3",
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "XLA_FLAGS": compiling.flags(devices),
                 "DIFFPATTERN_DATA": str(folder / "data"),
             },
         )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import compiling
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +56,7 @@ def make_place(factory: pytest.TempPathFactory) -> Path:
 def environment(place: Path) -> Mapping[str, str]:
     """For processes that train, with a device each and data below `place`."""
     return os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "XLA_FLAGS": compiling.flags(1),
         "DIFFPATTERN_DATA": str(place / "data"),
     }
 

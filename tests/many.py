@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import compiling
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -37,7 +39,7 @@ class Started:
         environment |= {
             "JAX_PLATFORMS": "cpu",
             "NPROC": "16",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": compiling.flags(devices),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         }
         with socket.socket() as free:
