@@ -31,7 +31,7 @@ from diffpattern.methods import (
     window_lengths,
 )
 from diffpattern.parallel import processes
-from diffpattern.parallel.mesh import DATA, make_mesh, put
+from diffpattern.parallel.mesh import DATA, held_cells, make_mesh, put
 from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
@@ -261,14 +261,18 @@ def make_batches(
     Args:
       config: of the run.
       lattices: the trajectories to train on, for one size of lattices after the other.
-      mesh: over which windows are spread; of several processes each gets those of its own devices.
+      mesh: over which windows are spread; of several processes each gets those of its own devices,
+        and of lattices that are cut into blocks its own blocks.
       window: length of the windows; None: as the config says.
 
     Raises:
       InputError: windows are to grow, and the data do not suit that.
     """
     share = Share.of(config.training.batch, mesh.shape[DATA], held(mesh, DATA))
-    parts = [_batches_of_size(config, train, share.places, window) for train in lattices]
+    parts = []
+    for train in lattices:
+        own = train.of_cells(held_cells(mesh, train.grid.shape))
+        parts.append(_batches_of_size(config, own, share.places, window))
     return OfEachSize(parts, share)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import hdf5_files
 import many
 import numpy as np
 import pytest
@@ -27,11 +28,15 @@ def get_config():
 
 
 def config_file(directory, fields) -> str:
-    """A config file with some fields changed, whose data are in `directory`/data."""
+    """The flag of a config file with some fields changed."""
     path = directory / "config.py"
-    fields = fields | {"data.directory": str(directory / "data")}
     path.write_text(CONFIG.format(fields=fields))
     return f"--config={path}"
+
+
+def simulated(directory, fields) -> str:
+    """The same for simulated data, which are kept in `directory`/data."""
+    return config_file(directory, fields | {"data.directory": str(directory / "data")})
 
 
 def losses(folder) -> dict[int, tuple[float, ...]]:
@@ -60,7 +65,7 @@ def well(started):
 def automaton(tmp_path_factory):
     """An automaton trained for six steps by one process, with its config's flag and losses."""
     directory = tmp_path_factory.mktemp("automaton")
-    flag = config_file(directory, NCA)
+    flag = simulated(directory, NCA)
     well(many.runs(1, flag, "--config.training.steps=6", f"--workdir={directory}/run", devices=2))
     return directory, flag, losses(directory / "run")
 
@@ -97,7 +102,7 @@ def test_what_one_process_has_begun_four_go_on_with(automaton, tmp_path):
 
 def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
     """Borders, fire masks and the pool of a lattice of which each process has one half."""
-    flag = config_file(tmp_path, NCA | {"data.shape": (16, 16), "mesh.data": 1})
+    flag = simulated(tmp_path, NCA | {"data.shape": (16, 16), "mesh.data": 1})
     two, one = tmp_path / "two", tmp_path / "one"
     well(many.runs(2, flag, f"--workdir={two}", "--config.mesh.rows=2"))
     well(many.runs(1, flag, f"--workdir={one}", "--config.training.steps=6"))
@@ -105,6 +110,24 @@ def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
     (ended,) = well(many.runs(1, flag, f"--workdir={two}", "--config.training.steps=6"))
     assert "Going on from step 4 of 6." in ended.errors
     assert_alike(losses(two), losses(one), 6)
+
+
+def test_each_process_reads_its_own_block_of_what_is_in_files(tmp_path):
+    """Trajectories that stay in a file, on a lattice of which each process has three columns."""
+    place = hdf5_files.numbered(4, 9)
+    species = {"A": np.cos(place / 40), "B": np.cos(place / 23)}
+    path = hdf5_files.the_well(tmp_path / "well.hdf5", species)
+    fields = {
+        "data.name": "the_well", "data.the_well.train": path,
+        "data.the_well.validation_trajectories": 1, "data.the_well.test_trajectories": 1,
+        "training.batch": 3, "training.steps": 4, "training.log_every": 1, "mesh.data": 1,
+        "model.nca.stencils.laplacian": "cross",
+    }  # fmt: skip
+    flag = config_file(tmp_path, tiny_runs.NCA | fields)
+    two, one = tmp_path / "two", tmp_path / "one"
+    well(many.runs(2, flag, f"--workdir={two}", "--config.mesh.columns=2"))
+    well(many.runs(1, flag, f"--workdir={one}"))
+    assert_alike(losses(two), losses(one), 4)
 
 
 def test_two_processes_score_as_one_does(automaton, tmp_path):
@@ -122,7 +145,7 @@ def test_two_processes_score_as_one_does(automaton, tmp_path):
 
 def test_least_squares_finds_the_same_with_several_processes(tmp_path):
     """Three windows, which neither two nor four devices share evenly."""
-    flag = config_file(tmp_path, LEAST_SQUARES | {"mesh.data": -1})
+    flag = simulated(tmp_path, LEAST_SQUARES | {"mesh.data": -1})
     # The several come first, so that one of them simulates the data for all.
     for count in (4, 2, 1):
         well(many.runs(count, flag, f"--workdir={tmp_path}/{count}"))

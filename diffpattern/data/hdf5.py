@@ -33,6 +33,8 @@ _SINGLE = float(np.finfo(np.float32).eps)
 
 # Which part of a file a trajectory is: its number, or the name of its group.
 Item = int | str
+# A stretch of each axis of space, rows first; without any, all cells.
+Cells = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,8 @@ class Layout(Protocol):
           InputError: it lacks something, or has it in a shape that does not fit the rest.
         """
 
-    def read(self, file: h5py.File, item: Item, snapshots: slice) -> np.ndarray:
-        """Some snapshots of a trajectory, [S, *space, C]."""
+    def read(self, file: h5py.File, item: Item, snapshots: slice, cells: Cells = ()) -> np.ndarray:
+        """Some snapshots of some cells of a trajectory, [S, *space, C]."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ class TheWell:
             tuple(range(count)), times, species, _grid(file, coordinates[::-1], boundary), inputs
         )
 
-    def read(self, file: h5py.File, item: Item, snapshots: slice) -> np.ndarray:
+    def read(self, file: h5py.File, item: Item, snapshots: slice, cells: Cells = ()) -> np.ndarray:
         """See `Layout`."""
         species = self.fields or self._all_fields(file)
-        values = np.stack([file[f"t0_fields/{name}"][item, snapshots] for name in species], axis=-1)
+        place = (item, snapshots, *reversed(cells))
+        values = np.stack([file[f"t0_fields/{name}"][place] for name in species], axis=-1)
         return values.transpose(0, *reversed(range(1, values.ndim - 1)), values.ndim - 1)
 
     def _all_fields(self, file: h5py.File) -> tuple[str, ...]:
@@ -182,9 +185,9 @@ class PDEBench:
         boundary = _for_all(self.boundary, len(axes))
         return Content(items, times, tuple(self.species), _grid(file, coordinates, boundary))
 
-    def read(self, file: h5py.File, item: Item, snapshots: slice) -> np.ndarray:
+    def read(self, file: h5py.File, item: Item, snapshots: slice, cells: Cells = ()) -> np.ndarray:
         """See `Layout`."""
-        return file[f"{item}/data"][snapshots]
+        return file[f"{item}/data"][(snapshots, *cells)]
 
 
 @contextlib.contextmanager

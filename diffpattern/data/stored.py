@@ -19,7 +19,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern.data import environment, windows
-from diffpattern.data.hdf5 import Item, Layout, PDEBench, TheWell, opened
+from diffpattern.data.hdf5 import Cells, Item, Layout, PDEBench, TheWell, opened
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
@@ -46,6 +46,7 @@ class StoredTrajectories:
       environment: fields that a rule sees in every trajectory, [*space, E]; None: none.
       every: of the files' snapshots every how many-th counts; `times` are of those.
       sampled: from how many windows statistics are taken.
+      cells: which of the files' lattice is read, a slice along each axis; (): all of it.
     """
 
     layout: Layout
@@ -57,6 +58,7 @@ class StoredTrajectories:
     environment: np.ndarray | None = None
     every: int = 1
     sampled: int = 64
+    cells: Cells = ()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -80,7 +82,8 @@ class StoredTrajectories:
         last = first + count - 1
         part = slice(first * self.every, last * self.every + 1, self.every)
         with opened(path) as file:
-            values = np.ascontiguousarray(self.layout.read(file, item, part), np.float32)
+            values = self.layout.read(file, item, part, self.cells)
+            values = np.ascontiguousarray(values, np.float32)
         finite = np.isfinite(values).reshape(count, -1).all(axis=1)
         if not finite.all():
             time = self.times[first + int(np.argmin(finite))]
@@ -150,6 +153,16 @@ class StoredTrajectories:
             return self
         one = environment.added(self.chosen(np.arange(1)).read(1), names)
         return dataclasses.replace(self, environment=one.environment[0])
+
+    def of_cells(self, cells: Cells) -> "StoredTrajectories":
+        """The trajectories on a part of their whole lattice, of which alone windows are read."""
+        seen = self.environment
+        return dataclasses.replace(
+            self,
+            grid=self.grid.of_cells(cells),
+            environment=None if seen is None else seen[cells],
+            cells=cells,
+        )
 
     def _environment(self, count: int) -> np.ndarray | None:
         """The environment of so many trajectories, [count, *space, E]."""

@@ -5,7 +5,8 @@ the same batches whichever way they are held. Windows in files are read ahead by
 while the step before is computed; where its iterator stands goes into the checkpoint.
 
 Of several processes each knows where all windows of a batch lie, and reads those of its own devices
-(`parallel.placement.Share`).
+(`parallel.placement.Share`); of lattices that are cut into blocks, it is given trajectories of its
+own cells alone (`of_cells`).
 """
 
 import os

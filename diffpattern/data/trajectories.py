@@ -165,6 +165,19 @@ class Trajectories:
             input_times=take(times),
         )
 
+    def of_cells(self, cells: tuple[slice, ...]) -> "Trajectories":
+        """The trajectories on a part of their lattice, a slice along each axis of space."""
+        if (grid := self.grid.of_cells(cells)) == self.grid:
+            return self
+        cut = lambda array: None if array is None else array[(slice(None), *cells)]
+        return dataclasses.replace(
+            self,
+            values=self.values[(slice(None), slice(None), *cells)],
+            grid=grid,
+            mask=cut(self.mask),
+            environment=cut(self.environment),
+        )
+
     def in_units(self, values: np.ndarray) -> np.ndarray:
         """Numbers [..., C] such as `values` as those of the data, in units of their own."""
         return np.asarray(self.offset, np.float32) + np.asarray(self.scale, np.float32) * values

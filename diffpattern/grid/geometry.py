@@ -121,6 +121,11 @@ class Grid:
         )
         return replace(self, shape=shape, cuts=tuple(cuts))
 
+    def of_cells(self, cells: Sequence[slice]) -> "Grid":
+        """A lattice of the size of some cells of this one, a slice along each axis."""
+        stretches = zip(self.shape, cells, strict=True)
+        return replace(self, shape=tuple(len(range(count)[part]) for count, part in stretches))
+
     def widened(self, width: int) -> "Grid":
         """A block with so many cells of its neighbours around it, along the axes that are cut.
 

@@ -140,6 +140,17 @@ def lattices(mesh: Mesh, before: int, space: int) -> PartitionSpec:
     return PartitionSpec(DATA, *(None,) * (before - 1), *across)
 
 
+def held_cells(mesh: Mesh, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Which cells of a lattice this process's devices hold: a slice along each axis of space."""
+
+    def along(cells: int, axis: str) -> slice:
+        own, each = placement.held(mesh, axis), cells // mesh.shape[axis]
+        return slice(own.start * each, own.stop * each)
+
+    cut = [along(*axis) for axis in zip(shape, (ROWS, COLUMNS), strict=False)]
+    return (*cut, *(slice(0, cells) for cells in shape[2:]))
+
+
 def on_mesh(
     local: Callable, mesh: Mesh, in_specs: Any, out_specs: Any, running: str = CHECKED
 ) -> Callable:

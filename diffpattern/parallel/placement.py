@@ -59,27 +59,30 @@ def held(mesh: Mesh, axis: str) -> range:
     return range(own[0], own[-1] + 1)
 
 
-def lay(host: Any, sharding: NamedSharding, before: int = 0, missing: int = 0) -> Array:
-    """An array of which each process has the part that its own devices need.
-
-    Args:
-      host: an array, or a stretch of it along its first axis.
-      sharding: how it lies on the mesh.
-      before: items of the whole that come before the stretch.
-      missing: items of the whole that the stretch has not, before it and after it.
-    """
+def lay(host: Any, sharding: NamedSharding) -> Array:
+    """An array on the mesh of which every process has the whole."""
     if isinstance(host, Array) and not host.is_fully_addressable:
         return jax.device_put(host, sharding)
     host = np.asarray(host)
-    if not missing:
-        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
-    shape = (host.shape[0] + missing, *host.shape[1:])
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _lay_part(host: Any, sharding: NamedSharding) -> Array:
+    """An array on the mesh of which each process has the part that its own devices hold."""
+    host, mesh = np.asarray(host), sharding.mesh
+    shape, before = list(host.shape), [0] * host.ndim
+    for axis, name in enumerate(sharding.spec):
+        if name is not None:
+            own = held(mesh, name)
+            each = host.shape[axis] // len(own)
+            shape[axis], before[axis] = each * mesh.shape[name], each * own.start
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
-        begin, end, _ = index[0].indices(shape[0])
-        return host[(slice(begin - before, end - before), *index[1:])]
+        stretches = (one.indices(size)[:2] for one, size in zip(index, shape, strict=True))
+        moved = zip(stretches, before, strict=True)
+        return host[tuple(slice(begin - first, end - first) for (begin, end), first in moved)]
 
-    return jax.make_array_from_callback(shape, sharding, part)
+    return jax.make_array_from_callback(tuple(shape), sharding, part)
 
 
 def lay_all(tree: Any, mesh: Mesh, layout: Any) -> Any:
@@ -97,24 +100,18 @@ def lay_all(tree: Any, mesh: Mesh, layout: Any) -> Any:
 
 
 def lay_share(tree: Any, mesh: Mesh, layout: Any) -> Any:
-    """Lays arrays on the mesh of which each process has the items of its own devices.
+    """Lays arrays on the mesh of which each process has what its own devices hold.
 
     Args:
-      tree: of arrays, each with the items that `Share.places` names as its first axis, and of these
-        all.
+      tree: of arrays. Along each axis that is spread over an axis of the mesh an array has the
+        stretch from the first to the last position of the process's devices: of a batch the items
+        that `Share.places` names, of a lattice the cells of `mesh.held_cells`.
       mesh: where.
-      layout: as of `lay_all`; the items lie along the mesh axis that each spec names first.
+      layout: as of `lay_all`.
     """
     if processes.count() == 1:
         return jax.device_put(tree, _shardings(mesh, layout))
-
-    def one(host: Any, sharding: NamedSharding) -> Array:
-        axis = sharding.spec[0]
-        own, positions = held(mesh, axis), mesh.shape[axis]
-        each = len(host) // len(own)
-        return lay(host, sharding, own.start * each, (positions - len(own)) * each)
-
-    return by_sharding(one, tree, mesh, layout)
+    return by_sharding(_lay_part, tree, mesh, layout)
 
 
 def _shardings(mesh: Mesh, layout: Any) -> Any:

@@ -1,5 +1,6 @@
 """Batches of windows: the same from files as from memory, and the same again after a stop."""
 
+import dataclasses
 import json
 import os
 import threading
@@ -220,3 +221,32 @@ def test_batches_of_several_sizes_know_their_places_and_weights(tmp_path):
     for part in (first, second):
         np.testing.assert_array_equal(part["weight"], [1.0, 0.0])
         assert len(part["window"].values) == 2
+
+
+CELLS = slice(2, 4), slice(1, 4)
+
+
+@pytest.mark.parametrize("store", [stored_the_well, stored_pdebench])
+def test_of_blocks_only_their_cells_are_read(tmp_path, monkeypatch, store):
+    stored = store(tmp_path).seeing(("coordinates",))
+    part, memory = stored.of_cells(CELLS), stored.read()
+    own = streams.batches(part, sampling()).draw(0)["window"]
+    whole = streams.batches(memory, sampling()).draw(0)["window"]
+    np.testing.assert_array_equal(own.values, whole.values[:, :, 2:4, 1:4])
+    seen = own.forcing.environment
+    np.testing.assert_array_equal(seen, whole.forcing.environment[..., 2:4, 1:4])
+    assert part.snapshots(0, 3, 4).shape == (4, 2, 3, len(stored.species))
+    assert part.bytes == stored.bytes * 6 // 30
+    assert_same(streams.batches(memory.of_cells(CELLS), sampling()).draw(0)["window"], own)
+    pools = [streams.Whole(source, 4).draw(0) for source in (part, memory.of_cells(CELLS))]
+    assert_same(*pools)
+
+
+def test_cells_of_masked_trajectories_keep_their_mask(tmp_path):
+    memory = stored_the_well(tmp_path).read()
+    mask = (np.arange(30).reshape(5, 6) % 4 > 0).astype(np.float32)
+    masked = dataclasses.replace(memory, mask=np.broadcast_to(mask, (N, 5, 6)))
+    part = masked.of_cells(CELLS)
+    np.testing.assert_array_equal(part.mask, masked.mask[:, 2:4, 1:4])
+    np.testing.assert_array_equal(part.values, masked.values[:, :, 2:4, 1:4])
+    assert masked.of_cells((slice(0, 5), slice(0, 6))) is masked

@@ -91,7 +91,7 @@ import jax
 import numpy as np
 from diffpattern.errors import InputError
 from diffpattern.parallel import placement, processes
-from diffpattern.parallel.mesh import DATA, SPREAD, make_mesh, put
+from diffpattern.parallel.mesh import DATA, SPREAD, held_cells, make_mesh, put
 me = processes.number()
 told = {"said": processes.gather(f"I am {me}"), "first": processes.from_first({"a": me})}
 told["cores"] = [processes.cores({0, 1, 2, 3}), processes.cores({2 * me, 2 * me + 1})]
@@ -116,12 +116,15 @@ told["half"] = [device.process_index for device in make_mesh(2).devices.flat]
 told["even"] = make_mesh(-1, shared=6).size
 cut = make_mesh(1, 4)
 told["cut"] = [device.process_index for device in cut.devices.flat]
-told["block"] = list(placement.held(cut, DATA))
 lattices = np.arange(24.0).reshape(3, 8)
 spec = jax.sharding.PartitionSpec(DATA, "rows")
-cells = placement.lay_share({"x": lattices}, cut, {"x": spec})["x"]
+(rows,) = held_cells(cut, (8,))
+told["rows"] = [rows.start, rows.stop]
+cells = placement.lay_share({"x": lattices[:, rows]}, cut, {"x": spec})["x"]
 told["cells"] = [shard.data.shape for shard in cells.addressable_shards]
 told["whole"] = bool((placement.fetch(cells) == lattices).all())
+cut = make_mesh(1, 2, 2)
+told["block"] = [[part.start, part.stop] for part in held_cells(cut, (4, 6, 5))]
 processes.require_same("answer", 42, "ask again")
 try:
     processes.require_same("answer", 42 + me, "ask again")
@@ -151,8 +154,10 @@ def test_processes_agree_and_hold_what_their_devices_need(tmp_path):
         assert "mesh.data is 6" in one["6 0"] and "4 devices" in one["6 0"]
         assert one["half"] == [0, 1]
         assert one["even"] == 2
-        assert one["cut"] == [0, 0, 1, 1] and one["block"] == [0]
+        assert one["cut"] == [0, 0, 1, 1]
+        assert one["rows"] == [4 * number, 4 * number + 4]
         assert one["cells"] == [[3, 2], [3, 2]] and one["whole"]
+        assert one["block"] == [[2 * number, 2 * number + 2], [0, 6], [0, 5]]
         assert one["differs"] == "Process 1 has another answer than process 0; ask again."
 
 
