@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -80,8 +80,8 @@ def config_of(name: str) -> ConfigDict:
     return config
 
 
-def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem, Any]:
-    """The problem of a config and the parameters that it is trained to, without a folder."""
+def learn(config: ConfigDict, data: Trajectories, devices: int) -> Iterator[tuple[Problem, Any]]:
+    """The problem of a config and its parameters after each tenth of training, without a folder."""
     configuration.check(config)
     mesh = make_mesh(devices)
     sought = problem.build(config, summarise([data], problem.whitened_degrees(config)))
@@ -91,23 +91,26 @@ def learn(config: ConfigDict, data: Trajectories, devices: int) -> tuple[Problem
     state = train.first_state(config, training, initial, batches, mesh)
     state = train.fit_derivatives(config, sought, state, [data], mesh, together=False)
     step = compiled(training.step, mesh)
-    for index in range(config.training.steps):
-        state, _ = step(state, train.draw_batch(batches, index, mesh))
-    return sought, jax.device_get(state.parameters)
+    for part in np.array_split(np.arange(config.training.steps), 10):
+        for index in part:
+            state, _ = step(state, train.draw_batch(batches, int(index), mesh))
+        yield sought, jax.device_get(state.parameters)
 
 
-def errors(sought: Problem, parameters: Any, unseen: Trajectories) -> dict[str, float]:
-    """NRMSE at the last time of the worst species, medians over trajectories; and persistence's."""
+def scorer(sought: Problem, unseen: Trajectories) -> Callable[[Any], dict[str, float]]:
+    """What tells the errors of parameters on unseen trajectories.
+
+    They are NRMSE at the last time of the worst species, medians over trajectories, of the "rule"
+    and of "persistence".
+    """
     predict = make_predictor(sought, unseen, make_mesh(1), seed=0, together=False)
     floor = 0.05 * np.asarray(sought.statistics.fluctuation)
 
     def worst(prediction):
         return float(np.median(scores.nrmse(prediction, unseen.values, floor), axis=0)[-1].max())
 
-    return {
-        "rule": worst(predict(parameters)),
-        "persistence": worst(scores.persistence(unseen.values)),
-    }
+    persistence = worst(scores.persistence(unseen.values))
+    return lambda parameters: {"rule": worst(predict(parameters)), "persistence": persistence}
 
 
 def on_a_larger_lattice(sought: Problem, parameters: Any, truth: Trajectories) -> np.ndarray:
@@ -141,8 +144,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{'rule':26}{'NRMSE':>8}{'persistence':>13}{'seconds':>9}")
     for name in [flags.only] if flags.only else NAMES:
         config, data, began = config_of(name), data_of(name), time.monotonic()
-        sought, parameters = learn(config, data["train"], jax.device_count())
-        found = errors(sought, parameters, data["test"])
+        *_, (sought, parameters) = learn(config, data["train"], jax.device_count())
+        found = scorer(sought, data["test"])(parameters)
         spent = time.monotonic() - began
         print(f"{name:26}{found['rule']:8.2g}{found['persistence']:13.2g}{spent:9.1f}", flush=True)
         if flags.picture:

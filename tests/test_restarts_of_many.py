@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 from forked import wait_until
 from stoppable_runs import assert_same_end, rows, steps
-from test_processes import config_file
+from test_processes import simulated
 
 from diffpattern.errors import REQUEUE, UNAVAILABLE
 
@@ -26,7 +26,7 @@ ENDLESS = ["--config.training.steps=1000000", "--config.training.stall_seconds=4
 @pytest.fixture(scope="module")
 def flag(tmp_path_factory):
     """The flag of a config."""
-    return config_file(tmp_path_factory.mktemp("two"), FIELDS)
+    return simulated(tmp_path_factory.mktemp("two"), FIELDS)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ task = functools.cache(learning.data_of)
 @NAMES
 @pytest.mark.slow
 def test_it_learns(name):
-    """Three times better than persistence on unseen starts."""
+    """Three times better than persistence on unseen starts, as soon as it is or at the end."""
     config, data = (
         learning.config_of(name),
         task("conditional" if name == "conditional" else "plain"),
@@ -140,15 +140,19 @@ def test_it_learns(name):
     if config.model.name == "nca":
         # Of 800 in the benchmark. Where stencils are learnt as well, it takes longer.
         config.training.steps = 600 if name == "learnt" else 400
-    sought, parameters = learning.learn(config, data["train"], devices=2)
-    found = learning.errors(sought, parameters, data["test"])
-    assert found["persistence"] > 0.5
-    assert found["rule"] < found["persistence"] / 3
+    score = None
+    for sought, parameters in learning.learn(config, data["train"], devices=2):
+        score = score or learning.scorer(sought, data["test"])
+        found = score(parameters)
+        assert found["persistence"] > 0.5
+        if found["rule"] < found["persistence"] / 3:
+            return
+    pytest.fail(f"{found}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", rules.AUTOMATA)
 def test_an_automaton_that_changes_nothing_is_as_good_as_persistence(name):
     sought, _ = built(name, (16, 16), learning.TASK.interval)
-    found = learning.errors(sought, sought.initialise(0), task("plain")["test"])
+    found = learning.scorer(sought, task("plain")["test"])(sought.initialise(0))
     assert found["rule"] >= 0.99 * found["persistence"]

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,8 @@ def test_domains_of_cahn_hilliard_coarsen_with_the_cube_root_of_time():
     k[0, 0] = np.inf
     times = np.geomspace(400.0, 4000.0, 9)
 
-    @jax.jit
+    # A long way to go, for which XLA's best loops are worth their while.
+    @functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True})
     def advance(x, steps):
         def step(_, x):
             return explicit.step(
