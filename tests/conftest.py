@@ -6,7 +6,6 @@ What XLA has compiled is kept for all tests of a session, and the processes that
 import gc
 import os
 import shutil
-import socket
 import tempfile
 
 import compiling
@@ -18,6 +17,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
+import many
 import pytest
 
 # Tracing makes objects by the million, nearly all of which live as long as their program.
@@ -46,6 +46,4 @@ def quick_compilation():
 @pytest.fixture
 def free_port() -> int:
     """A port of this machine that nobody listens to."""
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
+    return many.free_port()

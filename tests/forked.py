@@ -14,25 +14,25 @@ import compiling
 
 ROOT = Path(__file__).parents[1]
 
-# Answers each line of JSON: a list of arguments and a path with the process that runs them, whose
-# output goes there; a process with its exit code, once it has ended.
+# Answers each line of JSON: an order with the process that carries it out; a process with its exit
+# code, or null while it runs.
 _SERVER = """
-import json, os, runpy, signal, sys
+import json, os, runpy, sys
 # What a run imports while it compiles: every fork has it already.
 import tensorflow, clu.metric_writers
 from diffpattern import evaluate, start_up, train
 for line in sys.stdin:
     order = json.loads(line)
     if isinstance(order, int):
-        print(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]), flush=True)
+        ended, status = os.waitpid(order, os.WNOHANG)
+        print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
         continue
-    arguments, path = order
     child = os.fork()
     if child == 0:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.argv[1:] = arguments
+        for number, name in ((1, "output"), (2, "errors")):
+            os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.environ.update(order["environment"])
+        sys.argv[1:] = order["arguments"]
         try:
             runpy.run_module("diffpattern.main", run_name="__main__", alter_sys=True)
             code = 0
@@ -54,10 +54,9 @@ class Server:
 
     Args:
       folder: for what they print, and for their data.
-      devices: virtual ones of each.
     """
 
-    def __init__(self, folder: Path, devices: int = 1):
+    def __init__(self, folder: Path):
         ours = ("XLA_FLAGS", "NPROC", "OPENBLAS_NUM_THREADS", "TF_CPP_MIN_LOG_LEVEL")
         plain = {name: value for name, value in os.environ.items() if name not in ours}
         self._folder, self._count = folder, 0
@@ -67,20 +66,26 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=plain
-            | {
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "XLA_FLAGS": compiling.flags(devices),
-                "DIFFPATTERN_DATA": str(folder / "data"),
-            },
+            env=plain | {"TF_CPP_MIN_LOG_LEVEL": "3", "DIFFPATTERN_DATA": str(folder / "data")},
         )
 
-    def start(self, *arguments: Any) -> "Forked":
-        """A process with these arguments."""
+    def start(self, *arguments: Any, devices: int = 1, apart: bool = False) -> "Forked":
+        """A process with these arguments and so many devices of its CPU.
+
+        Its stdout and stderr are one text, or two `apart`.
+        """
         self._count += 1
-        path = self._folder / f"output-{self._count}"
-        path.touch()
-        return Forked(self, self.ask([[str(argument) for argument in arguments], str(path)]), path)
+        output = self._folder / f"output-{self._count}"
+        errors = self._folder / f"errors-{self._count}" if apart else output
+        for path in (output, errors):
+            path.touch()
+        order = {
+            "arguments": [str(argument) for argument in arguments],
+            "output": str(output),
+            "errors": str(errors),
+            "environment": {"XLA_FLAGS": compiling.flags(devices)},
+        }
+        return Forked(self, self.ask(order), output, errors)
 
     def run(self, *arguments: Any) -> "Forked":
         """A process that has ended, with exit code 0."""
@@ -88,11 +93,11 @@ class Server:
         assert process.wait() == 0, process.output()
         return process
 
-    def ask(self, order: Any) -> int:
+    def ask(self, order: Any) -> int | None:
         """What the server answers."""
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         """Ends the server, not what it started."""
@@ -101,30 +106,42 @@ class Server:
 
 
 class Forked:
-    """A process of the command line."""
+    """A process of the command line; what it shares with `subprocess.Popen` is as there."""
 
-    def __init__(self, server: Server, number: int, path: Path):
-        self._server, self._number, self._path = server, number, path
-        self._code: int | None = None
+    def __init__(self, server: Server, number: int, output: Path, errors: Path):
+        self._server, self._number = server, number
+        self._output, self._errors = output, errors
+        self.returncode: int | None = None
 
-    def send(self, number: signal.Signals) -> None:
+    def poll(self) -> int | None:
+        """The exit code, negative for the signal that ended it; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._server.ask(self._number)
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        """The exit code, once it has ended."""
+        wait_until(lambda: self.poll() is not None, timeout, self.output)
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
         """Sends a signal; one that has ended takes no notice."""
-        if self._code is None:
+        if self.poll() is None:
             os.kill(self._number, number)
 
     def output(self) -> str:
-        """What it has printed so far."""
-        return self._path.read_text(errors="replace")
+        """What it has printed so far, on stdout if that is apart."""
+        return self._output.read_text(errors="replace")
+
+    def error_output(self) -> str:
+        """What it has printed so far on stderr."""
+        return self._errors.read_text(errors="replace")
 
     def told(self) -> list[str]:
         """The sentences that a person is to read, but for the log."""
-        return [line for line in self.output().splitlines() if line.startswith("diffpattern: ")]
-
-    def wait(self) -> int:
-        """The exit code, negative for the signal that ended it."""
-        if self._code is None:
-            self._code = self._server.ask(self._number)
-        return self._code
+        return [
+            line for line in self.error_output().splitlines() if line.startswith("diffpattern: ")
+        ]
 
     def wait_for(self, pattern: str, seconds: float = 120) -> None:
         """Returns as soon as it has printed what matches."""

@@ -1,7 +1,8 @@
-"""Several real processes, as a user starts them on one machine."""
+"""Several real processes on one machine, which find one another."""
 
-import contextlib
+import atexit
 import dataclasses
+import functools
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import compiling
+from forked import Forked, Server
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,68 +29,69 @@ class Ended:
 
 
 class Started:
-    """Python processes that are to find one another.
+    """Processes that are to find one another; those left at the end of the block are killed."""
 
-    Args:
-      arguments: of Python, for each process; {port} stands for a port that was free.
-      devices: that each process makes of its CPU.
-    """
-
-    def __init__(self, arguments: Sequence[Sequence[str]], devices: int = 1):
-        environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
-        environment |= {
-            "JAX_PLATFORMS": "cpu",
-            "NPROC": "16",
-            "XLA_FLAGS": compiling.flags(devices),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        }
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        self._open = contextlib.ExitStack()
-        file = lambda: self._open.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
-        self._files = [(file(), file()) for _ in arguments]
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, *(word.replace("{port}", str(port)) for word in words)],
-                stdout=output,
-                stderr=errors,
-                env=environment,
-                cwd=ROOT,
-            )
-            for words, (output, errors) in zip(arguments, self._files, strict=True)
-        ]
+    def __init__(self, processes: Sequence["Python | Forked"]):
+        self.processes = processes
 
     def __enter__(self) -> "Started":
         return self
 
     def __exit__(self, *exception: object) -> None:
         for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-        self._open.close()
+            process.send_signal(signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
 
     def ended(self, timeout: float = 300) -> list[Ended]:
         """Waits for all of them."""
-        for process in self.processes:
-            process.wait(timeout)
-        told = []
-        for process, files in zip(self.processes, self._files, strict=True):
-            for file in files:
-                file.seek(0)
-            told.append(Ended(process.returncode, *(file.read() for file in files)))
-        return told
+        return [
+            Ended(process.wait(timeout), process.output(), process.error_output())
+            for process in self.processes
+        ]
+
+
+class Python(subprocess.Popen):
+    """A Python process with a script of a test's own."""
+
+    def __init__(self, arguments: Sequence[str], devices: int):
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "NPROC": "16",
+            "XLA_FLAGS": compiling.flags(devices),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        }
+        self._output, self._errors = (tempfile.NamedTemporaryFile() for _ in range(2))  # noqa: SIM115
+        super().__init__(
+            [sys.executable, *arguments],
+            stdout=self._output,
+            stderr=self._errors,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    def output(self) -> str:
+        """What it has printed so far on stdout."""
+        return Path(self._output.name).read_text()
+
+    def error_output(self) -> str:
+        """What it has printed so far on stderr."""
+        return Path(self._errors.name).read_text()
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
 
 
 def of_script(script: str, count: int, *arguments: Any, devices: int = 1) -> list[Ended]:
     """Runs a script in several processes, which have joined: see `joined` for what they know."""
-    program = f"import many\nmany.joined()\n{script}"
-    words = [
-        ["-c", program, "localhost:{port}", str(count), str(number), *map(str, arguments)]
-        for number in range(count)
-    ]
-    with Started(words, devices) as started:
+    program, coordinator = f"import many\nmany.joined()\n{script}", f"localhost:{free_port()}"
+    words = [coordinator, str(count), *map(str, arguments)]
+    processes = [Python(["-c", program, str(number), *words], devices) for number in range(count)]
+    with Started(processes) as started:
         return started.ended()
 
 
@@ -96,7 +99,7 @@ def joined() -> None:
     """In a process of `of_script`: joins; leaves the script's own arguments in `sys.argv`."""
     from diffpattern.parallel import processes
 
-    _, coordinator, count, number, *rest = sys.argv
+    _, number, coordinator, count, *rest = sys.argv
     sys.argv[1:] = rest
     processes.join(processes.Place(coordinator, int(count), int(number)))
 
@@ -104,16 +107,30 @@ def joined() -> None:
 def runs(count: int, *flags: str, devices: int = 1, of_one: Sequence[str] = ()) -> Started:
     """Starts `diffpattern.main` in several processes, or alone where `count` is 1.
 
+    They are forked off one that has imported it, which saves each the seconds that imports take.
+
     Args:
       count: of the processes.
       flags: of all.
       devices: that each process makes of its CPU.
       of_one: further flags of the last process.
     """
-    joining = ["--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
-    words = []
+    joining = []
+    if count > 1:
+        joining = [f"--coordinator=localhost:{free_port()}", f"--processes={count}"]
+    processes = []
     for number in range(count):
         own = [*joining, f"--process={number}"] if joining else []
         further = of_one if number == count - 1 else ()
-        words.append(["-m", "diffpattern.main", *flags, *own, *further])
-    return Started(words, devices)
+        processes.append(_server().start(*flags, *own, *further, devices=devices, apart=True))
+    return Started(processes)
+
+
+@functools.cache
+def _server() -> Server:
+    """For all runs of the tests in this process."""
+    folder = tempfile.TemporaryDirectory()
+    server = Server(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(server.close)
+    return server

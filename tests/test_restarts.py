@@ -51,7 +51,7 @@ def test_between_two_steps_it_saves_and_goes_on_as_if_it_had_not_been(server, wh
         process = server.start(*AUTOMATON, f"--workdir={run}")
         process.wait_for(r"\] step \d+ of")
         time.sleep(chance.uniform(0, 0.1))
-        process.send(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         assert process.wait() == REQUEUE
         stopped.append(steps(run)[-1])
         assert_told(process, f"after step {stopped[-1]} of {STEPS}", run)
@@ -68,7 +68,7 @@ def test_where_there_is_nothing_to_save_it_ends_at_once(server, whole, tmp_path)
         process = server.start(*AUTOMATON, fresh, f"--workdir={run}")
         process.wait_for(chapter)
         time.sleep(chance.uniform(0, 0.5))
-        process.send(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         assert process.wait() == REQUEUE
         assert time.monotonic() - sent < 30
@@ -106,7 +106,7 @@ def test_killed_at_any_moment_it_loses_one_interval_at_most(server, whole, tmp_p
             )
         else:
             time.sleep(chance.uniform(0, life))
-        process.send(signal.SIGKILL)
+        process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             # It was quicker than its end. Another run is killed from now on.
             assert_same_end(run, whole)
@@ -134,7 +134,7 @@ def test_a_second_run_on_its_folder_is_refused_and_disturbs_nothing(server, tmp_
     run = tmp_path / "run"
     first = server.start(*AUTOMATON, f"--workdir={run}")
     first.wait_for(r"\] step \d+ of")
-    first.send(signal.SIGSTOP)  # so that it is there for as long as the second one takes
+    first.send_signal(signal.SIGSTOP)  # so that it is there for as long as the second one takes
     before = listing(run)
     second = server.start(*AUTOMATON, f"--workdir={run}")
     assert second.wait() == MENDABLE
@@ -142,8 +142,8 @@ def test_a_second_run_on_its_folder_is_refused_and_disturbs_nothing(server, tmp_
     assert "Another process is training in" in told
     assert str(run) in told
     assert listing(run) == before
-    first.send(signal.SIGCONT)
-    first.send(signal.SIGTERM)
+    first.send_signal(signal.SIGCONT)
+    first.send_signal(signal.SIGTERM)
     assert first.wait() in (0, REQUEUE)
 
 
@@ -165,7 +165,7 @@ def test_a_full_disk_ends_it_in_a_sentence_and_spoils_nothing(server, whole, tmp
         run, filling = disk / "run", disk / "filling"
         process = server.start(*AUTOMATON, f"--workdir={run}")
         wait_until(lambda: len(steps(run)) >= 3, tell=process.output)
-        process.send(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         assert process.wait() == REQUEUE
         # Nothing left; a line of log; a checkpoint or two.
         for left in (0, 50_000, 150_000):

@@ -73,7 +73,7 @@ def test_what_loses_a_process_ends_within_a_minute_and_says_so(flag, tmp_path, v
         lost = time.monotonic()
         started.processes[1 - victim].wait(60)
         assert time.monotonic() - lost < 60
-        started.processes[victim].kill()
+        started.processes[victim].send_signal(signal.SIGKILL)
         left = started.ended()[1 - victim]
     assert left.code in (REQUEUE, UNAVAILABLE), left.errors
     told = [line for line in left.errors.splitlines() if line.startswith("diffpattern: ")]

@@ -188,9 +188,9 @@ def test_processes_that_do_not_come_are_not_waited_for_in_vain():
     script = (
         "from diffpattern.parallel import processes\n"
         "processes.JOINING = 2\n"
-        "processes.join(processes.Place('localhost:{port}', 2, 1))\n"
+        f"processes.join(processes.Place('localhost:{many.free_port()}', 2, 1))\n"
     )
-    with many.Started([["-c", script]]) as started:
+    with many.Started([many.Python(["-c", script], devices=1)]) as started:
         (ended,) = started.ended()
     assert ended.code == 2
     assert ended.errors.count("\n") == 1
