@@ -70,7 +70,8 @@ def make(config: ConfigDict) -> Plan:
     summary, trajectories, snapshots = _data(config)
     sought = problem.build(config, summary, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
-    together = prefers_together(config.training.windows)
+    # The devices here are a processor's, but what is planned for are accelerators.
+    together = prefers_together(config.training.windows, "gpu")
     trained = lambda initial: make_training(config, sought, initial, mesh, together)
     training = trained(initial)
     batch = _batch(config, sought, mesh, trajectories, snapshots)

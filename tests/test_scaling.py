@@ -106,14 +106,24 @@ def test_a_plan_says_what_a_step_takes():
     config = tiny.config(**NCA | LARGE)
     config.mesh.update(data=2, rows=2, columns=2)
     made = plan.make(config)
-    # Of two windows on each device, an interval of four steps: forwards, again, and backwards for
-    # the gradient and for the Laplacian.
-    assert made.work.messages == 2 * 4 * 4 * (1 + 1 + 2)
+    # An interval of four steps: forwards, again, and backwards for the gradient and for the
+    # Laplacian; of two windows on each device, whose borders an accelerator sends together.
+    assert made.work.messages == 4 * 4 * (1 + 1 + 2)
     assert made.work.sent == 2 * 4 * 4 * border(8, (128, 128), (2, 2))
     told = plan.describe(made, config)
     assert "Mesh      2 x 2 x 2 (data, rows, columns), 8 devices" in told
     assert "256 x 256 cells, 128 x 128 on each device" in told
     assert f"efficiency {100 * made.efficiency:.1f}%" in told
+
+
+def test_memory_is_that_of_all_windows_of_a_device_unless_they_are_apart():
+    def memory(windows, batch):
+        config = tiny.config(**NCA | LARGE | {"training.windows": windows})
+        config.training.batch, config.mesh.data = batch, 1
+        return plan.make(config).memory
+
+    assert memory("auto", 8) > 3.5 * memory("auto", 2)
+    assert memory("auto", 8) > 1.5 * memory("apart", 8)
 
 
 def test_the_smallest_block_takes_as_long_to_exchange_as_to_compute():
