@@ -66,12 +66,15 @@ def make(config: ConfigDict) -> Plan:
     Raises:
       InputError: the config cannot work on this mesh.
     """
+    config = config.copy_and_resolve_references()
+    if config.training.windows == "auto":
+        # The devices here are a processor's, but what is planned for are accelerators.
+        config.training.windows = "together"
     mesh = make_mesh(max(config.mesh.data, 1), config.mesh.rows, config.mesh.columns)
     summary, trajectories, snapshots = _data(config)
     sought = problem.build(config, summary, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
-    # The devices here are a processor's, but what is planned for are accelerators.
-    together = prefers_together(config.training.windows, "gpu")
+    together = prefers_together(config.training.windows)
     trained = lambda initial: make_training(config, sought, initial, mesh, together)
     training = trained(initial)
     batch = _batch(config, sought, mesh, trajectories, snapshots)

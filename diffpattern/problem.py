@@ -41,6 +41,7 @@ from diffpattern.rollout import (
 )
 from diffpattern.solvers import adaptive, explicit, spectral
 from diffpattern.training import least_squares
+from diffpattern.training.step import prefers_together
 from diffpattern.training.weighting import field_weights
 
 Parameters = Any
@@ -252,7 +253,8 @@ def build(
         )
     if config.model.name == "nca":
         rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
-        parts = _of_automaton(rule, config.model.nca, statistics)
+        together = statistics.grid.is_cut or prefers_together(config.training.windows)
+        parts = _of_automaton(rule, config.model.nca, statistics, together)
     else:
         rule, channels = rules.pde(config.model, statistics), len(statistics.species)
         parts = _of_pde(
@@ -360,8 +362,10 @@ def whitened_degrees(config: ConfigDict) -> tuple[int, ...]:
     return tuple(sorted({1, *rules.orders(config.model)}))
 
 
-def _of_automaton(rule: nn.Module, fields: ConfigDict, statistics: Statistics) -> dict[str, Any]:
-    """What an automaton's problem has."""
+def _of_automaton(
+    rule: nn.Module, fields: ConfigDict, statistics: Statistics, together: bool
+) -> dict[str, Any]:
+    """What an automaton's problem has; `together` as `rollout.Jittered` has it."""
     if fields.start_alive and fields.alive.channel >= len(statistics.species):
         raise InputError(
             "model.nca.start_alive lets hidden channels start from the data's channel "
@@ -374,7 +378,7 @@ def _of_automaton(rule: nn.Module, fields: ConfigDict, statistics: Statistics) -
     )
     trained = steps
     if fields.step_jitter:
-        trained = Jittered(steps, fields.step_jitter, together=statistics.grid.is_cut)
+        trained = Jittered(steps, fields.step_jitter, together)
     return {
         "dynamics": steps,
         "trained": trained,

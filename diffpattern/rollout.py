@@ -156,8 +156,9 @@ class Jittered:
     Attributes:
       steps: what runs; their usual number between two snapshots is the middle of the range.
       jitter: by how many steps there may be more or fewer, each number being as likely.
-      together: whether all windows make as many steps as any may, and those too many for nothing:
-        blocks of a lattice exchange their borders in each step, which no device may leave out.
+      together: whether all windows make as many steps as any may, and those too many for nothing.
+        So must blocks of a lattice, which exchange their borders in each step, and windows in one
+        batch, of which none can leave out what another makes.
 
     Raises:
       InputError: when called, if none might be left.

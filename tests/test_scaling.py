@@ -126,6 +126,15 @@ def test_memory_is_that_of_all_windows_of_a_device_unless_they_are_apart():
     assert memory("auto", 8) > 1.5 * memory("apart", 8)
 
 
+def test_windows_whose_steps_are_drawn_are_planned_together_as_well():
+    """Each makes five, as many as any may: forwards, again, and backwards as above."""
+    config = tiny.config(**NCA | LARGE | {"model.nca.step_jitter": 1})
+    config.mesh.update(data=1, rows=2)
+    made = plan.make(config)
+    assert made.work.messages == 2 * 5 * (1 + 1 + 2)
+    assert config.training.windows == "auto"
+
+
 def test_the_smallest_block_takes_as_long_to_exchange_as_to_compute():
     fields = tiny.config().plan
     work = Work(operations=1e12, sent=1e8, messages=400)

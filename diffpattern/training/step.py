@@ -94,16 +94,13 @@ def over_windows(function: Callable, together: bool, *arrays):
     return jax.lax.map(lambda items: function(*items), arrays)
 
 
-def prefers_together(choice: str, backend: str = "") -> bool:
+def prefers_together(choice: str) -> bool:
     """Whether a device takes its windows in one batch.
 
     Args:
       choice: "together", "apart" or "auto", which is together on accelerators.
-      backend: the kind of device, as JAX calls it; empty: that of this machine.
     """
-    return choice == "together" or (
-        choice == "auto" and (backend or jax.default_backend()) != "cpu"
-    )
+    return choice == "together" or (choice == "auto" and jax.default_backend() != "cpu")
 
 
 def compiled(step: Step, mesh: Mesh) -> Step:

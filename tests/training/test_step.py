@@ -276,9 +276,12 @@ def test_the_fire_mask_is_at_work():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["nadam", "levenberg_marquardt"])
-def test_windows_together_and_apart_train_alike(name):
-    fields = {"nadam": AUTOMATON, "levenberg_marquardt": {}}[name]
+@pytest.mark.parametrize(
+    "fields",
+    [AUTOMATON, AUTOMATON | {"model.nca.step_jitter": 1, "training.starts": "pool"}, {}],
+    ids=["nadam", "jitter", "levenberg_marquardt"],
+)
+def test_windows_together_and_apart_train_alike(fields):
     together, apart = (
         tiny.Run(tiny.config(**SIX | fields | {"training.windows": choice}), tiny.data(), 2).train(
             5
