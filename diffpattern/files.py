@@ -1,14 +1,21 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and locks that keep processes apart."""
 
 import contextlib
+import errno
+import fcntl
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from numpy.typing import ArrayLike
 
 from diffpattern.errors import InputError
+
+# How a file system says that it knows no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
@@ -35,6 +42,36 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
                 os.unlink(beside)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
+    """Lets one process at a time into the block.
+
+    The lock is the kernel's and lies on a file, which stays: it ends with the process, however that
+    ends. Where the file system knows no locks a warning leaves it to the user.
+
+    Args:
+      path: of the file, in a folder that is there.
+      wait: for the process that is in the block.
+
+    Raises:
+      BlockingIOError: another process is in the block, and nobody waits.
+      OSError: the file cannot be written.
+    """
+    # Network file systems lock only what is open for writing.
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logging.warning(
+                "%s cannot be locked, for its file system knows no locks; see to it that no other "
+                "process works there.",
+                path,
+            )
+        yield
 
 
 def npz(**arrays: ArrayLike) -> bytes:

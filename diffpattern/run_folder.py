@@ -10,6 +10,7 @@
     RUN/eval/               scores.json and predictions.npz
     RUN/report.html
     RUN/data.png            what it trains on, if --mode=data was asked for it
+    RUN/training.lock       held by the process that trains here
 
 Files appear complete or not at all: written beside, then renamed. Where several processes train one
 run, the first alone writes them, and all read them: the folder is on a disk that they share.
@@ -18,7 +19,6 @@ run, the first alone writes them, and all read them: the folder is on a disk tha
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import os
 import platform
@@ -39,12 +39,13 @@ from diffpattern import configuration
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
-from diffpattern.files import write_whole
+from diffpattern.files import locked, write_whole
 from diffpattern.parallel import processes
 from diffpattern.training.metrics import read_scalars
 
 # The picture of a run's data, which may be there before the run.
 PREVIEW = "data.png"
+_LOCK = "training.lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +91,13 @@ class RunFolder:
 
     @property
     def is_free(self) -> bool:
-        """Whether it is a folder that holds nothing but, maybe, what `--mode=data` leaves there."""
-        pictures = re.compile(rf"{Path(PREVIEW).stem}(-\d+)?\.png")
+        """Whether it is a folder that holds nothing but, maybe, what does not make it a run's.
+
+        That is what `--mode=data` leaves there, and the lock of a run that began and had to end.
+        """
+        others = re.compile(rf"{Path(PREVIEW).stem}(-\d+)?\.png|{re.escape(_LOCK)}")
         return self.path.is_dir() and all(
-            pictures.fullmatch(entry.name) for entry in self.path.iterdir()
+            others.fullmatch(entry.name) for entry in self.path.iterdir()
         )
 
     def config(self) -> ConfigDict:
@@ -249,11 +253,11 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Makes the folder and lets one process at a time train in it.
 
-        The lock is the kernel's: it ends with the process, however that ends. Of several processes
-        that train together the first holds it for all.
+        Of several processes that train together the first holds the lock for all.
 
         Raises:
-          InputError: another process is there, or the folder cannot be made, or is not shared.
+          InputError: another process is there, or the folder cannot be made, locked, or is not
+            shared.
         """
         if not processes.is_first():
             processes.wait_for_all()
@@ -266,17 +270,20 @@ class RunFolder:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise InputError(f"{self.path} cannot be made: {error.strerror}.") from error
-        try:
-            # Some network file systems know no locks; there the user has to see to it.
-            with contextlib.suppress(OSError):
-                _lock(handle, self.path)
+        with contextlib.ExitStack() as entered:
+            try:
+                entered.enter_context(locked(self.path / _LOCK, wait=False))
+            except BlockingIOError as error:
+                raise InputError(
+                    f"Another process is training in {self.path}; wait for it, or give another "
+                    "--workdir."
+                ) from error
+            except OSError as error:
+                raise InputError(f"{self.path} cannot be locked: {error.strerror}.") from error
             processes.wait_for_all()
             yield
-        finally:
-            os.close(handle)
 
 
 def numbered(name: str, place: int) -> str:
@@ -299,15 +306,6 @@ def new_folder(config_path: str) -> RunFolder:
 def command() -> str:
     """The command line of this process, as it can be typed again."""
     return shlex.join(["python", "-m", "diffpattern.main", *sys.argv[1:]])
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"Another process is training in {path}; wait for it, or give another --workdir."
-        ) from error
 
 
 def _versions() -> dict[str, str | None]:

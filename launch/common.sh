@@ -4,9 +4,12 @@
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$checkout/.venv/bin/python"
 # Exit codes of a run that was told to stop and wants to be started again: once it has saved itself,
-# and where SIGTERM came so early that it did not listen yet.
+# and where SIGTERM came so early that it did not listen yet. That of one in which something did not
+# answer.
 # shellcheck disable=SC2034
-requeue=75 unheard=143
+requeue=75 unheard=143 unavailable=69
+# How many mishaps a run may have, and how many it had.
+max_mishaps=10 mishaps=0
 dry_run=false
 
 refuse() {
@@ -22,6 +25,15 @@ run() {
     else
         "$@"
     fi
+}
+
+# again CODE: whether a run that ended so is to be started again: as often as it takes where it was
+# told to stop, and so many times where something did not answer, a process was killed, or the
+# connection to it was lost (255). Anything else would happen again.
+again() {
+    (($1 == 0)) && return 1
+    (($1 == requeue || $1 == unheard)) && return
+    (($1 == unavailable || $1 > 128)) && ((++mishaps <= max_mishaps))
 }
 
 # require_count NAME VALUE: refuses a flag's value that is not a positive whole number.

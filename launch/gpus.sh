@@ -5,7 +5,7 @@
 #
 # --processes shares the GPUs out among so many processes, or the cores of a machine without any.
 # --workdir is needed, for a run that was told to stop, of which its exit code tells, is started
-# again and goes on there. SIGTERM is handed on to the processes; once they have saved, the exit
+# again and goes on there; up to 10 times also one that stalled, or lost a process. SIGTERM is handed on to the processes; once they have saved, the exit
 # code is 75, so that who sent it can start this command again.
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -90,6 +90,6 @@ with socket.socket() as one:
         exit
     fi
     train
-    if ((code != requeue)) || $stopped; then exit "$code"; fi
+    if $stopped || ! again "$code"; then exit "$code"; fi
     echo "launch/gpus.sh: started again." >&2
 done

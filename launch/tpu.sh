@@ -8,8 +8,9 @@
 #
 # The share, one of Filestore for instance, is mounted on every host as the checkout's folder runs,
 # so --workdir lies below that. A slice that is there is used again. A run that was told to stop, or
-# whose slice was taken away, is started again, on a new slice if need be. --delete gives the slice
-# back in the end.
+# whose slice was taken away, is started again, on a new slice if need be; up to 10 times also one
+# that stalled, lost a process, or to which the connection was lost. --delete gives the slice back in
+# the end, unless the run may still go on there.
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -42,6 +43,8 @@ done
 $dry_run || command -v gcloud > /dev/null || refuse "there is no gcloud here; --dry_run needs none."
 place+=("--zone=$zone")
 tpus=(gcloud compute tpus)
+# What ssh ends with that has lost its connection.
+lost=255
 
 state() {
     "${tpus[@]}" queued-resources describe "$name" "${place[@]}" --format="value(state.state)" \
@@ -88,6 +91,10 @@ sudo apt-get update -qq; sudo apt-get install -y -qq nfs-common python3.11-venv;
 mountpoint -q diffpattern/runs || sudo mount -t nfs $(printf %q "$nfs") diffpattern/runs"
 train="cd diffpattern && EXTRAS=tpu PYTHON=python3.11 DIFFPATTERN_DATA=\$PWD/runs/.data \
 bash launch/local.sh$(printf ' %q' "${flags[@]}")"
+# A run to which the connection is lost may go on; told to stop, it saves itself. The brackets keep
+# the pattern from matching the command that has it.
+stop="pkill -TERM -f '[d]iffpattern.main'; \
+while pgrep -f '[d]iffpattern.main' > /dev/null; do sleep 1; done"
 
 run git -C "$checkout" archive --format=tar.gz --output="$archive" HEAD || exit
 while true; do
@@ -96,12 +103,20 @@ while true; do
         && on_hosts "$prepare" && on_hosts "$train"
     code=$?
     $dry_run && break
-    [[ $code != "$unheard" ]] || code=$requeue
     [[ $code == 0 || $code == 2 ]] && break
-    # A slice that is taken away ends the command too, whatever its exit code; that is soon told.
-    [[ $code == "$requeue" ]] || sleep 60
-    [[ $code == "$requeue" || "$(state)" != ACTIVE ]] || break
+    if [[ $code != "$requeue" && $code != "$unheard" ]]; then
+        # A slice that is taken away ends the command too, whatever its exit code; that is soon told.
+        sleep 60
+        if [[ "$(state)" == ACTIVE ]]; then
+            again "$code" || break
+            on_hosts "$stop" || true
+        fi
+    fi
     echo "launch/tpu.sh: started again." >&2
 done
-if $delete; then give_back; fi
+if $delete && [[ $code == "$lost" ]]; then
+    echo "launch/tpu.sh: the connection is lost, and the run may go on; the slice is kept." >&2
+elif $delete; then
+    give_back
+fi
 exit "$code"

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -67,6 +68,37 @@ def test_what_cannot_be_is_told_in_a_sentence(place, with_gpus, arguments, words
     code, out, error = launchers.launch("gpus.sh", place, *arguments, "--dry_run")
     assert (code, out) == (2, "")
     assert len(error.splitlines()) == 1 and words in error
+
+
+@pytest.mark.parametrize(
+    ("codes", "starts"),
+    [
+        ([0], 1),
+        ([2], 1),
+        ([1], 1),
+        ([75, 143, 0], 3),
+        ([69, 137, 139, 0], 4),
+        ([75] * 11 + [0], 12),
+        ([137] * 12, 11),
+    ],
+    ids=str,
+)
+def test_what_went_wrong_decides_whether_it_is_started_again(tmp_path, codes, starts):
+    """Another program in the place of the interpreter that trains."""
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    shutil.copytree(launchers.ROOT / "launch", tmp_path / "launch")
+    (tmp_path / "codes").write_text("".join(f"{code}\n" for code in codes))
+    python.write_text(
+        f"#!/bin/sh\ncd {tmp_path}\n[ $1 = -c ] && exit\n"
+        "code=$(head -n 1 codes); sed -i 1d codes; exit $code\n"
+    )
+    python.chmod(0o755)
+    script = ["bash", tmp_path / "launch" / "gpus.sh", "--processes=1", "--workdir=x"]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == codes[starts - 1]
+    assert done.stderr.count("started again") == starts - 1
+    assert len((tmp_path / "codes").read_text().split()) == len(codes) - starts
 
 
 @pytest.mark.slow

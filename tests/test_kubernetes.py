@@ -22,9 +22,10 @@ import yaml
 from kubeflow_trainer_api import models
 from kubernetes_validate import utils
 
+from diffpattern.errors import REQUEUE
+
 ROOT = Path(__file__).parents[1]
-# Of a run that was told to stop, and of one that was so before it listened.
-REQUEUE, UNHEARD = 75, 143
+UNHEARD = 143  # of a run that was told to stop before it listened
 FLAGS = ["--image=registry/diffpattern:1", "--claim=runs", "--workdir=runs/Pde_2"]
 KINDS = {
     "gpu": ["--nodes=2", "--gpus=4"],

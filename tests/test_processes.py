@@ -1,8 +1,6 @@
 """Runs of several processes, begun as a user begins them: as good as those of one."""
 
-import fcntl
 import json
-import os
 import shutil
 
 import hdf5_files
@@ -10,6 +8,8 @@ import many
 import numpy as np
 import pytest
 import tiny_runs
+
+from diffpattern.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
@@ -169,12 +169,12 @@ def test_what_one_process_cannot_work_with_ends_all(automaton, tmp_path):
     assert errors.count("Process 1 has another config or workdir than process 0;") == 1
     assert not folder.exists()
     folder.mkdir()
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    with many.runs(2, flag, f"--workdir={folder}") as started:
+    with (
+        RunFolder(folder).alone(),
+        many.runs(2, flag, f"--workdir={folder}") as started,
+    ):
         ended = started.ended()
-    os.close(handle)
     assert [one.code for one in ended] == [2, 2]
     errors = "".join(one.errors for one in ended)
     assert errors.count("Another process is training in") == 1
-    assert not list(folder.iterdir())
+    assert RunFolder(folder).is_free

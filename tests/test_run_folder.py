@@ -192,6 +192,25 @@ def test_one_process_at_a_time_trains_in_a_folder(folder):
         pass
 
 
+def test_a_folder_in_which_training_could_not_begin_is_free(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), folder.alone():
+        raise ZeroDivisionError
+    assert folder.is_free
+    folder.check(tiny.config())
+    (folder.path / "mine").touch()
+    assert not folder.is_free
+
+
+def test_a_folder_that_cannot_be_locked_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "training.lock").mkdir()
+    with (
+        pytest.raises(InputError, match=f"{tmp_path} cannot be locked: Is a directory"),
+        RunFolder(tmp_path).alone(),
+    ):
+        pass
+
+
 def test_a_run_is_complete_once_its_report_tells_of_its_last_step(folder):
     assert not folder.is_complete(3)
     rows = [{"step": step} for step in (1, 2, 3)]

@@ -1,6 +1,7 @@
 """The launcher for Slurm: what it submits, and that submitted to a real Slurm of one node."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -149,6 +150,43 @@ def test_a_job_that_is_stopped_before_it_listens_is_queued_again(slurm, place):
         time.sleep(0.1)
     slurm.call("scancel", "--signal=TERM", number)
     assert slurm.wait(number, "COMPLETED", seconds=60)["Restarts"] == "1"
+
+
+@pytest.mark.slow
+@needs_slurm
+@pytest.mark.parametrize("ending", ["kill -KILL $$", "exit 69"])
+def test_a_job_that_loses_a_task_is_queued_again(slurm, place, ending):
+    """As the other task then ends itself, which wants to be started again."""
+    begun = place / f"begun-{len(ending)}-"
+    task = f"mine={begun}$SLURM_PROCID; [ ! -e $mine ] || exit 0; touch $mine; "
+    task += f"[ $SLURM_PROCID = 1 ] || exit 75; {ending}"
+    script = place / "checkout" / "launch" / "slurm_job.sh"
+    options = ["--requeue", "--parsable", "--ntasks=2", f"--output={place}/lost-%j.log"]
+    number = slurm.call("sbatch", *options, script, "sh", "-c", task).strip()
+    job = slurm.wait(number, "COMPLETED", "FAILED", seconds=60)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "queued"),
+    [
+        (0, "", False), (1, "", False), (2, "", False),
+        (75, "", True), (143, "", True), (75, "99", True),
+        (69, "", True), (137, "9", True), (137, "10", False),
+    ],
+)  # fmt: skip
+def test_what_went_wrong_decides_whether_a_job_is_queued_again(tmp_path, code, restarts, queued):
+    """Other programs in the places of srun and scontrol."""
+    for name, line in (("srun", f"exit {code}"), ("scontrol", f"touch {tmp_path}/queued")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    if restarts:
+        environment["SLURM_RESTART_COUNT"] = restarts
+    script = launchers.ROOT / "launch" / "slurm_job.sh"
+    done = subprocess.run(["bash", script, "true"], capture_output=True, text=True, env=environment)
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "queued").exists() == queued
 
 
 @pytest.mark.slow

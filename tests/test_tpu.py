@@ -129,6 +129,28 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(cloud):
     )
 
 
+@pytest.mark.parametrize("code", ["255", "137", "69"])
+def test_a_mishap_on_a_slice_that_is_there_has_the_run_stopped_and_started_again(cloud, code):
+    ended, verbs, error = asked(cloud, "ACTIVE " * 4, f"{code} 0", "--delete")
+    assert ended == 0, error
+    # The one that is told to stop there may have gone on, and then saves itself.
+    assert verbs == "describe scp ssh train describe ssh describe scp ssh train delete"
+    (stop,) = (
+        line
+        for line in (cloud / "asked").read_text().splitlines()
+        if "pkill -TERM -f '[d]iffpattern.main'" in line
+    )
+    assert "--worker=all" in json.loads(stop)
+
+
+@pytest.mark.parametrize(("code", "kept"), [(255, True), (137, False)])
+def test_after_ten_mishaps_it_ends_and_keeps_a_slice_on_which_a_run_may_go_on(cloud, code, kept):
+    ended, verbs, error = asked(cloud, "ACTIVE " * 22, f"{code} " * 11, "--delete")
+    assert ended == code
+    assert verbs.split().count("train") == 11
+    assert ("delete" not in verbs) == kept == ("the slice is kept" in error)
+
+
 @pytest.mark.parametrize(("code", "states"), [("2", "ACTIVE"), ("1", "ACTIVE ACTIVE")])
 def test_what_fails_is_not_started_again(cloud, code, states):
     ended, verbs, error = asked(cloud, states, code)

@@ -10,7 +10,6 @@ process ends, however it ends, and the next holder clears away what was left hal
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import inspect
 import io
@@ -29,6 +28,7 @@ from absl import logging as absl_logging
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.files import locked
 from diffpattern.parallel import processes
 from diffpattern.systems import SYSTEMS, System
 
@@ -158,7 +158,9 @@ def load(
         with processes.first_goes_first():
             if not folder.exists():
                 require_stable(settings)
-                with _alone(folder.parent):
+                simulation = folder.parent
+                simulation.mkdir(parents=True, exist_ok=True)
+                with locked(simulation.with_name(f"{simulation.name}.lock")):
                     # Another process may have prepared it while this one waited for its turn.
                     if not folder.exists():
                         _prepare(builder_class(settings, directory))
@@ -207,15 +209,6 @@ def _prepare(builder: SimulationBuilder) -> None:
             if not reason:
                 raise
             raise OSError(reason) from error
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time into the block, for one folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager
