@@ -38,6 +38,7 @@ class Plan:
       block: cells along each axis of what a device has of it.
       work: what a device computes, and says to others.
       memory: bytes that it needs.
+      uncounted: what it does that is not in `work`, for a person to read.
       computing, exchanging: seconds for these, as the data sheet has it.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     memory: int
     computing: float
     exchanging: float
+    uncounted: tuple[str, ...] = ()
 
     @property
     def efficiency(self) -> float:
@@ -90,7 +92,8 @@ def make(config: ConfigDict) -> Plan:
     pool = jax.eval_shape(training.start_pool, batch)
     state = dataclasses.replace(state, pool=_placed(pool, layout(pool, mesh), mesh))
     program = compiled(training.step, mesh).lower(state, batch).compile()
-    work, memory = counting.of_compiled(program.as_text()), program.memory_analysis()
+    text, memory = program.as_text(), program.memory_analysis()
+    work = counting.of_compiled(text)
     fields = config.plan
     return Plan(
         dict(mesh.shape),
@@ -103,6 +106,7 @@ def make(config: ConfigDict) -> Plan:
         - memory.alias_size_in_bytes,
         max(work.operations / fields.operations, work.traffic / fields.memory_bandwidth),
         exchanging(work, fields, mesh.size),
+        counting.uncounted(text),
     )
 
 
@@ -145,7 +149,7 @@ def describe(plan: Plan, config: ConfigDict) -> str:
         "",
         "One train step, each device:",
         f"  computes      {_scaled(plan.work.operations, 'operations')}",
-        f"  reads, writes {_scaled(plan.work.traffic, 'B')} for sums of products",
+        f"  reads, writes {_scaled(plan.work.traffic, 'B')} for sums of products and transforms",
         f"  needs         {_scaled(plan.memory, 'B')} of memory, which {fits} the "
         f"{_scaled(fields.memory, 'B')} of plan.memory",
         f"  sends         {_scaled(plan.work.sent, 'B')} to its neighbours in "
@@ -161,8 +165,8 @@ def describe(plan: Plan, config: ConfigDict) -> str:
         lines.append(
             f"Blocks of less than {edge:.0f} cells an axis exchange longer than they compute."
         )
-    if config.optimiser.name == "levenberg_marquardt":
-        lines.append("Loops that end by what they find, as conjugate gradients do, count once.")
+    if plan.uncounted:
+        lines.append(f"Not counted: {'; '.join(plan.uncounted)}.")
     return "\n".join(lines)
 
 

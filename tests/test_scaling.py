@@ -87,6 +87,16 @@ def test_a_step_computes_so_much_for_each_cell(fields, per_cell, low, high):
     assert low < beside < high
 
 
+@pytest.mark.parametrize("slope", [False, True], ids=["step", "gradient"])
+@pytest.mark.parametrize("fields", [NCA | {"model.nca.fire_rate": 1.0}, RDA], ids=["nca", "rda"])
+def test_the_operations_of_a_step_are_those_that_xla_counts(fields, slope):
+    """Of one without chance, whose numbers come out of loops, which XLA counts once."""
+    compiled = program(fields, (64, 64), (1, 1), slope)
+    cost = compiled.cost_analysis()
+    expected = cost["flops"] + cost.get("transcendentals", 0)
+    assert counting.of_compiled(compiled.as_text()).operations == pytest.approx(expected, rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", [NCA, RDA, LEAST_SQUARES], ids=["nca", "rda", "squares"])
 def test_memory_falls_as_one_over_the_devices(fields):
