@@ -1,5 +1,6 @@
 """Runs that are stopped, and what tells that they went on as if they had never been."""
 
+import json
 import re
 from pathlib import Path
 
@@ -43,8 +44,18 @@ def rows(run: Path) -> list[dict[str, float | None]]:
     return [row | {"seconds": 0} for row in read_scalars(run / "metrics" / "scalars.jsonl")]
 
 
+def described_leaves(run: Path, step: int) -> dict[str, dict[str, dict[str, str]]]:
+    """Of each array of a checkpoint, by item and path: its type, shape and digest."""
+    return json.loads((run / "checkpoints" / str(step) / "metadata" / "metadata").read_text())[
+        "leaves"
+    ]
+
+
 def assert_same_end(run: Path, whole: Path, step: int = STEPS) -> None:
-    """Asserts that a run has the last checkpoint of another, bit for bit, and logged the same."""
+    """Asserts that a run has the last checkpoint of another, bit for bit, and logged the same.
+
+    What training needs beside the parameters, optimiser and pool, is compared by its digests.
+    """
     ends = []
     for path in (run, whole):
         with Checkpoints(path / "checkpoints") as checkpoints:
@@ -53,5 +64,8 @@ def assert_same_end(run: Path, whole: Path, step: int = STEPS) -> None:
     for (path, one), (other_path, other) in zip(*leaves, strict=True):
         assert path == other_path
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), path
+    described = [described_leaves(path, step) for path in (run, whole)]
+    assert described[0] == described[1]
+    assert len(described[0]["training_state"]) > 1
     assert rows(run) == rows(whole)
     assert not [path for path in run.rglob(".*") if path.is_file()]

@@ -164,6 +164,38 @@ def assert_those_of_one_device(method, shape, exchange_every=1):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@functools.cache
+def gradients(method, devices, rows, columns):
+    """What one step of gradient descent does, at a rate for which parameters' rounding is small."""
+    rate = 100.0
+    descent = {
+        "optimiser.name": "sgd",
+        "optimiser.optax.learning_rate": rate,
+        "optimiser.optax.schedule": "constant",
+        "optimiser.optax.clip_norm": 0.0,
+    }
+    config = tiny.config(**TRAINING | METHODS[method] | descent)
+    run = tiny.Run(config, tiny.data(**DATA), devices, blocks=(rows, columns))
+    before = jax.tree.map(np.asarray, moved(jax.device_get(run.state.parameters)))
+    run.state = dataclasses.replace(run.state, parameters=put(before, run.mesh))
+    run.train(1)
+    after = jax.device_get(run.state.parameters)
+    return jax.tree.map(lambda new, old: (old - new) / rate, after, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SOME, ids=str)
+@pytest.mark.parametrize("method", ["automaton by Optax", "PDE by Optax"])
+@pytest.mark.usefixtures("quick_compilation")
+def test_gradients_are_those_of_one_device_for_each_array(method, shape):
+    found, expected = gradients(method, *shape), gradients(method, 1, 1, 1)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(expected):
+        largest = np.abs(gradient).max()
+        assert largest > 0, path
+        one = functools.reduce(lambda tree, key: tree[key.key], path, found)
+        np.testing.assert_allclose(one, gradient, rtol=0, atol=1e-4 * largest, err_msg=str(path))
+
+
 @pytest.mark.slow
 def test_sought_starts_are_those_of_one_device():
     """In double precision, since in single the system for the starts gives what rounding makes of
