@@ -73,7 +73,7 @@ class Selection:
             self.significance,
             self.smallest,
         )
-        parameters = restore(np.maximum(new, self.lower))
+        parameters = put(restore(np.maximum(new, self.lower)), self.mesh)
         cost = np.sum(self.triangles(parameters)[:, :, -1].astype(np.float64) ** 2)
         if not cost < _MOST_ABOVE_PROMISE * promised:
             logging.info("Selection at step %d: no term can be left out yet.", step)
@@ -83,9 +83,7 @@ class Selection:
             step, kept.sum(), len(kept), support.sum(),
         )  # fmt: skip
         optimiser = dataclasses.replace(state.optimiser, support=put(jnp.asarray(kept), self.mesh))
-        return dataclasses.replace(
-            state, parameters=put(parameters, self.mesh), optimiser=optimiser
-        )
+        return dataclasses.replace(state, parameters=parameters, optimiser=optimiser)
 
 
 def build(

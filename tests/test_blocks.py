@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from test_rules import KEY, NAMES, built, moved
 
-from diffpattern import findings, problem, train
+from diffpattern import findings, problem, selection, train
 from diffpattern.data.environment import added
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Boundary
 from diffpattern.parallel.mesh import COLUMNS, ROWS, make_mesh, put
 from diffpattern.prediction import make_predictor
 from diffpattern.rollout import rollout
@@ -51,7 +53,8 @@ def test_a_rule_makes_the_same_of_blocks_as_of_the_whole_lattice(name):
     assert np.abs(whole[1] - whole[0]).max() > 1e-2
 
 
-DATA = {"shape": (16, 16), "train": 4}
+# Three tiles of the fire mask (16 x 16 cells), which six and twelve columns do not keep to.
+DATA = {"shape": (16, 48), "train": 4}
 TRAINING = {"training.batch": 8, "training.window": 2}
 NCA = {
     "model.name": "nca",
@@ -110,6 +113,32 @@ FORCED = {
     | {"model.mask": "edge", "optimiser.levenberg_marquardt.damping": 1.0},
     "PDE by a search": RDA | {"optimiser.name": "lbfgs"},
 }
+# Between walls whose values and fluxes change in time.
+CHANGING = {
+    "PDE with winds": OPTAX
+    | {
+        "model.rda.terms": ("split", "diffusion", "advection"),
+        "model.rda.split.hidden": (4,),
+        "model.rda.advection.hidden": (4,),
+        "model.rda.diffusion.laplacian": "fourth_order",
+    },
+    "PDE with winds by Levenberg-Marquardt": {
+        "model.rda.terms": ("polynomial", "advection"),
+        "model.rda.polynomial.order": 1,
+        "model.rda.advection.hidden": (2,),
+        "optimiser.levenberg_marquardt.damping": 1.0,
+    },
+    "automaton with blurred eyes": NCA
+    | {
+        "model.nca.stencils.kernels": ("identity", "gradient", "laplacian", "average"),
+        "model.nca.stencils.kernel_scale": 1.5,
+        "model.nca.stencils.laplacian": "cross",
+    },
+}
+WALLS = (
+    (Boundary("value", (1.0, 0.5), (0.0, 16.0)), Boundary("flux", (0.1, -0.1), (0.0, 16.0))),
+    (Boundary("value", 0.3), "symmetric"),
+)
 
 
 def forced_data():
@@ -124,10 +153,12 @@ def forced_data():
 @functools.cache
 def two_steps(method, devices, rows, columns, exchange_every=1):
     """Metrics of two train steps, and the state after them."""
-    fields = (METHODS | FORCED | SEVERAL)[method]
+    fields = (METHODS | FORCED | CHANGING | SEVERAL)[method]
     config = tiny.config(**TRAINING | fields | {"mesh.exchange_every": exchange_every})
-    walled = method in FORCED or method.endswith("walls")
-    data = forced_data() if walled else tiny.data(**DATA)
+    if method in FORCED or method.endswith("walls"):
+        data = forced_data()
+    else:
+        data = tiny.data(**DATA, **{"boundary": WALLS} if method in CHANGING else {})
     run = tiny.Run(config, data, devices, blocks=(rows, columns))
     # From where all parameters have gradients.
     parameters = put(moved(jax.device_get(run.state.parameters)), run.mesh)
@@ -150,7 +181,7 @@ def test_train_steps_are_those_of_one_device(method, shape):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SOME[:1], ids=str)
-@pytest.mark.parametrize("method", FORCED)
+@pytest.mark.parametrize("method", [*FORCED, *CHANGING])
 @pytest.mark.usefixtures("quick_compilation")
 def test_train_steps_under_what_is_given_are_those_of_one_device(method, shape):
     assert_those_of_one_device(method, shape)
@@ -253,6 +284,47 @@ def test_lattices_of_all_sizes_must_be_divided():
         tiny.Run(tiny.config(**TRAINING | NCA), tiny.data(**DATA), 1, further, blocks=(8, 1))
 
 
+def fitted(order, *shape):
+    """A run with a polynomial, and its state after a start from difference quotients."""
+    fields = "optimiser.levenberg_marquardt.selection"
+    selecting = {f"{fields}.steps": 1, f"{fields}.windows": 4, f"{fields}.smallest": 0.1}
+    start = {"model.rda.polynomial.order": order, "optimiser.derivative_steps": 8}
+    config = tiny.config(**TRAINING | selecting | start)
+    run = tiny.Run(config, tiny.data(**DATA), shape[0], blocks=shape[1:])
+    trajectories = [run.trajectories]
+    return run, train.fit_derivatives(config, run.sought, run.state, trajectories, run.mesh, False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_starts_from_difference_quotients_are_those_of_one_device():
+    found, expected = (
+        ravel_pytree(jax.device_get(fitted(1, *shape)[1].parameters))[0]
+        for shape in ((2, 2, 2), (1, 1, 1))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_terms_that_leave_are_those_that_leave_on_one_device():
+    """From one start: that of a cubic polynomial is one of many that fit the data as well."""
+    one, begun = fitted(3, 1, 1, 1)
+    begun = jax.device_get(begun)
+
+    def selected(*shape):
+        run = tiny.Run(one.config, tiny.data(**DATA), shape[0], blocks=shape[1:])
+        chosen = selection.build(run.config, run.sought, [run.trajectories], run.mesh, False)
+        after = chosen.after(1, put(begun, run.mesh))
+        return jax.device_get((after.parameters, after.optimiser.support))
+
+    (found, left), (expected, support) = selected(2, 2, 2), selected(1, 1, 1)
+    np.testing.assert_array_equal(left, support)
+    assert 0 < support.sum() < support.size
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_what_standard_errors_are_taken_from_is_that_of_one_device():
@@ -299,7 +371,7 @@ SEVERAL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SOME[:1], ids=str)
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 2, 1)], ids=str)
 @pytest.mark.parametrize("method", SEVERAL)
 @pytest.mark.usefixtures("quick_compilation")
 def test_borders_for_several_steps_change_nothing(method, shape):

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -342,6 +343,27 @@ def test_data_are_shown_before_training(diffpattern, tmp_path):
     assert f"Picture: {tmp_path / 'run' / 'data.png'}" in out
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.png"]
     assert "SPY False" in out  # TensorFlow is not needed
+
+
+def test_a_mesh_of_1024_devices_is_planned_as_the_page_says(diffpattern):
+    """The first command of docs/scaling.md prints what stands below it there."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "docs/scaling.md").read_text(), re.M | re.S)
+    command, page = blocks[:2]
+    python, _, module, *flags = shlex.split(command.replace("\\\n", ""))
+    assert (python, module) == ("python", "diffpattern.main")
+    code, out, error = diffpattern(*flags)
+    assert code == 0, error
+    printed, page = out[: out.index("SPY")].split(), page.split()
+    assert len(printed) == len(page)
+    # What is computed and needed is up to the compiler, a little.
+    for word, expected in zip(printed, page, strict=True):
+        if re.search(r"\d\.\d", expected):
+            figures = [float(text.strip("%")) for text in (word, expected)]
+            assert figures[0] == pytest.approx(figures[1], rel=0.05), out
+        else:
+            assert word == expected, out
+    for exact in (page[:6], page[page.index("sends") :][:9]):
+        assert " ".join(exact) in " ".join(printed)
 
 
 def test_a_sweep_is_listed(diffpattern, tmp_path):

@@ -90,14 +90,51 @@ def test_an_automaton_is_trained_by_two_and_goes_on_anywhere(automaton, tmp_path
         assert_alike(losses(folder), expected, 6)
 
 
-def test_what_one_process_has_begun_four_go_on_with(automaton, tmp_path):
+def test_what_four_processes_have_begun_one_goes_on_with(automaton, tmp_path):
     directory, flag, expected = automaton
     folder = tmp_path / "run"
-    well(many.runs(1, flag, f"--workdir={folder}", devices=2))
-    flags = [f"--workdir={folder}", "--config.training.steps=6", "--config.mesh.data=-1"]
-    ended = well(many.runs(4, flag, *flags))
-    assert "Going on from step 4 of 6." in ended[0].errors
+    well(many.runs(4, flag, f"--workdir={folder}", "--config.mesh.data=-1"))
+    assert_alike(losses(folder), expected, 4)
+    flags = [f"--workdir={folder}", "--config.training.steps=6"]
+    (ended,) = well(many.runs(1, flag, *flags, devices=2))
+    assert "Going on from step 4 of 6." in ended.errors
     assert_alike(losses(folder), expected, 6)
+
+
+WRITING = """
+import json, os, sys
+from pathlib import Path
+import tiny_runs
+
+directory, run = map(Path, sys.argv[1:])
+touched = set()
+
+def heard(event, arguments):
+    changed = arguments[:1] if event in ("os.mkdir", "os.remove", "os.truncate") else ()
+    if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        changed = arguments[:1]
+    if event == "os.rename":
+        changed = arguments[:2]
+    for path in changed:
+        if isinstance(path, (str, os.PathLike)) and Path(path).absolute().is_relative_to(run):
+            touched.add(Path(path).absolute().relative_to(run).parts[:1])
+
+sys.addaudithook(heard)
+tiny_runs.run(directory, run, **tiny_runs.POOL)
+print(json.dumps(sorted("".join(parts) for parts in touched)))
+"""
+
+
+def test_only_process_0_writes_what_is_not_a_checkpoint(tmp_path):
+    """Which files and folders of a run each opens to write, makes or renames, as Python tells it.
+
+    Arrays of checkpoints, of which each process has a part, are not written by Python itself.
+    """
+    ended = many.of_script(WRITING, 2, tmp_path / "data", tmp_path / "run")
+    assert [one.code for one in ended] == [0, 0], ended[0].errors + ended[1].errors
+    first, second = (json.loads(one.output.splitlines()[-1]) for one in ended)
+    assert {"run.json", "metrics", "report.html", "eval", "checkpoints"} <= set(first)
+    assert set(second) <= {"checkpoints"}
 
 
 def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
@@ -107,9 +144,14 @@ def test_a_lattice_is_cut_into_blocks_of_two_processes(tmp_path):
     well(many.runs(2, flag, f"--workdir={two}", "--config.mesh.rows=2"))
     well(many.runs(1, flag, f"--workdir={one}", "--config.training.steps=6"))
     assert_alike(losses(two), losses(one), 4)
-    (ended,) = well(many.runs(1, flag, f"--workdir={two}", "--config.training.steps=6"))
-    assert "Going on from step 4 of 6." in ended.errors
-    assert_alike(losses(two), losses(one), 6)
+    # On the whole lattice, and on other blocks.
+    for rows, columns in ((1, 1), (2, 4)):
+        folder = shutil.copytree(two, tmp_path / f"{rows} x {columns}")
+        cut = [f"--config.mesh.rows={rows}", f"--config.mesh.columns={columns}"]
+        flags = [f"--workdir={folder}", "--config.training.steps=6", *cut]
+        (ended,) = well(many.runs(1, flag, *flags, devices=rows * columns))
+        assert "Going on from step 4 of 6." in ended.errors
+        assert_alike(losses(folder), losses(one), 6)
 
 
 def test_each_process_reads_its_own_block_of_what_is_in_files(tmp_path):
@@ -144,8 +186,10 @@ def test_two_processes_score_as_one_does(automaton, tmp_path):
 
 
 def test_least_squares_finds_the_same_with_several_processes(tmp_path):
-    """Three windows, which four devices do not share evenly."""
-    flag = simulated(tmp_path, LEAST_SQUARES | {"mesh.data": -1})
+    """Three windows, which four devices do not share evenly; and which terms leave on the way."""
+    selection = "optimiser.levenberg_marquardt.selection"
+    selecting = {f"{selection}.steps": 2, f"{selection}.windows": 4}
+    flag = simulated(tmp_path, LEAST_SQUARES | selecting | {"mesh.data": -1})
     # The several come first, so that one of them simulates the data for all.
     for count in (4, 1):
         well(many.runs(count, flag, f"--workdir={tmp_path}/{count}"))

@@ -76,6 +76,19 @@ def test_a_step_sends_its_borders(fields, channels, borders, cut):
 
 
 @pytest.mark.parametrize(
+    ("fields", "channels", "kernels"), [(NCA, 8, 2), (RDA, 2, 1)], ids=["nca", "rda"]
+)
+def test_a_gradient_sends_its_borders_once_more_for_each_kernel(fields, channels, kernels):
+    """Nothing is computed again here, where there is one step to go back through."""
+    shape, cut = (64, 96), (2, 4)
+    stages = 1 if fields is NCA else 2
+    work = counting.of_compiled(program(fields, shape, cut, slope=True).as_text())
+    once = border(channels, (32, 24), cut)
+    assert work.sent == stages * (1 + kernels) * once
+    assert work.messages == stages * (1 + kernels) * 4
+
+
+@pytest.mark.parametrize(
     ("fields", "per_cell", "low", "high"),
     [(NCA, 2 * 32 * 32 + 2 * 32 * 8, 300, 500), (RDA, 2 * 2 * (2 * 2 + 2 * 16 + 16 * 2), 50, 150)],
     ids=["nca", "rda"],

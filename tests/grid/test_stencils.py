@@ -9,6 +9,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
+from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import GRADIENT_SCHEMES, LAPLACIANS
 
@@ -522,6 +523,43 @@ def test_every_operator_works_inside_shard_map():
     for name, value in expected.items():
         np.testing.assert_allclose(values[name], value, atol=1e-12, err_msg=name)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cuts", [(2, 4), (8, 1)], ids=str)
+def test_every_operator_on_blocks_is_that_of_the_whole_lattice(cuts):
+    """Between walls that change in time, and in a mask."""
+    inflow = Boundary("flux", (0.4, -0.2, 1.0), (0.0, 1.0, 2.0))
+    walls = (inflow, Boundary("value", (0.0, 1.0), (0.0, 2.0))), ("symmetric", "replicate")
+    grid = Grid((16, 24), 0.5, walls)
+    block = grid.block(dict(zip(("rows", "columns"), cuts, strict=True)))
+    mesh = jax.make_mesh(cuts, ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
+    x = random_lattice(2, 16, 24)
+    mask = np.random.default_rng(1).uniform(size=(16, 24)).round(1)
+
+    def values(grid):
+        def of(x, mask):
+            now = grid.under(Forcing(time=jnp.asarray(1.3), mask=mask))
+            return {name: operator(x, now) for name, operator in OPERATORS.items()}
+
+        return of
+
+    whole = jax.jit(values(grid))(x, mask)
+    specs = PartitionSpec(None, "rows", "columns"), PartitionSpec("rows", "columns")
+    # Gradients have a further axis before those of space.
+    found = jax.jit(
+        jax.shard_map(
+            values(block),
+            mesh=mesh,
+            in_specs=specs,
+            out_specs={
+                name: PartitionSpec(*[None] * (value.ndim - 2), "rows", "columns")
+                for name, value in whole.items()
+            },
+        )
+    )(x, mask)
+    for name, value in whole.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-12, err_msg=name)
 
 
 def test_identity_is_the_lattice_itself():
