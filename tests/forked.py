@@ -59,6 +59,8 @@ class Server:
     def __init__(self, folder: Path):
         ours = ("XLA_FLAGS", "NPROC", "OPENBLAS_NUM_THREADS", "TF_CPP_MIN_LOG_LEVEL")
         plain = {name: value for name, value in os.environ.items() if name not in ours}
+        # They take a few steps each: XLA's optimisations would take longer than the steps.
+        quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._folder, self._count = folder, 0
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
@@ -66,7 +68,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=plain | {"TF_CPP_MIN_LOG_LEVEL": "3", "DIFFPATTERN_DATA": str(folder / "data")},
+            env=plain | quick | {"DIFFPATTERN_DATA": str(folder / "data")},
         )
 
     def start(self, *arguments: Any, devices: int = 1, apart: bool = False) -> "Forked":
