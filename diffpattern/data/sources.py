@@ -32,6 +32,9 @@ from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 
+# What `data.name` is of arrays that a program hands over, and no config names.
+GIVEN = "given"
+
 # Trajectories by split, for lattices of one size after the other; a split may have none of a size.
 Data = tuple[dict[str, Trajectories | StoredTrajectories], ...]
 
