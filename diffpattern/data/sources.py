@@ -89,6 +89,33 @@ def read_images(fields: ConfigDict) -> Data:
     return _finished("data.images", fields, gathered, first.channels, first, time_unit)
 
 
+def last_frame(
+    where: images.Where, fields: ConfigDict, species: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The last frame of an image sequence, prepared as those that a run has seen.
+
+    Args:
+      where: see `images.read`.
+      fields: the section `data.images` of the run.
+      species: the channels of the run.
+
+    Returns:
+      The frame [H, W, C] in the files' units, and its mask [H, W]; None where trajectories have
+      none.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    prepare = _preparation("data.images", fields, select=fields.select)
+    prepared = prepare(_named(images.read(where, fields.axes), fields))
+    if prepared.sequence.channels != species:
+        raise InputError(
+            f"{where} has the channels {', '.join(prepared.sequence.channels)}, but the run has "
+            f"{', '.join(species)}."
+        )
+    return prepared.sequence.frames[-1], prepared.inside if _closed(fields) else None
+
+
 def read_panels(fields: ConfigDict) -> Data:
     """Colonies in a table, those of a split merged into one trajectory.
 
