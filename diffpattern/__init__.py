@@ -1,3 +1,35 @@
-"""Finds the local rule behind a time series of patterns, and lets a person look at it."""
+"""Finds the local rule behind a time series of patterns, and lets a person look at it.
+
+What a notebook needs stands here: `load`, `fit`, `simulate`, `default_config` and `Trajectories`
+(see `diffpattern.api`). It is imported when it is first asked for, so that a program that wants one
+module of the package does not wait for all.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Equation": "report.equations",
+    "Grid": "grid.geometry",
+    "InputError": "errors",
+    "Run": "api",
+    "TrainingError": "errors",
+    "Trajectories": "data.trajectories",
+    "default_config": "api",
+    "fit": "api",
+    "load": "api",
+    "simulate": "api",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -26,7 +26,7 @@ from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
 from diffpattern.data.simulation import MASKS as SIMULATED_MASKS
 from diffpattern.data.simulation import Simulation
 from diffpattern.data.sources import CHOICES as SOURCES_CHOICES
-from diffpattern.data.sources import SOURCES
+from diffpattern.data.sources import GIVEN, SOURCES
 from diffpattern.data.windows import SAMPLINGS
 from diffpattern.errors import InputError
 from diffpattern.grid.fluxes import ADVECTION_SCHEMES
@@ -58,7 +58,7 @@ _READ = (*SOURCES, "run")
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
-    "data.name": (*SYSTEMS, *_READ),
+    "data.name": (*SYSTEMS, *_READ, GIVEN),
     "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
     "data.mask": tuple(SIMULATED_MASKS),
     "model.name": ("rda", "chemotaxis", "nca"),
@@ -512,7 +512,7 @@ def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
     # What a run's rule makes is kept as simulations are.
     for field in sorted(unused - {"system"} - ({"directory"} if data.name == "run" else set())):
         yield f"data.{field}", f"data.name is {data.name!r}, which is read and not simulated"
-    section, fields = f"data.{data.name}", data[data.name]
+    section, fields = f"data.{data.name}", data.get(data.name, {})
     if "mask" in fields and fields.mask not in FOUND_MASKS:
         yield f"{section}.foreground", f"{section}.mask is {fields.mask!r} and not found in images"
     if fields.get("mask") == NO_MASK:
@@ -531,7 +531,7 @@ def _unmasked(data: ConfigDict) -> str:
     section, fields = "data", data
     if data.name in _READ:
         section, fields = f"data.{data.name}", data[data.name]
-    if data.name == "run":
+    if data.name in ("run", GIVEN):
         return ""
     if fields.get("mask", NO_MASK) == NO_MASK:
         return f"{section}.mask is 'none'"

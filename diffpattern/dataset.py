@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from diffpattern import restored
 from diffpattern.data import builders, environment, measurement
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
-from diffpattern.data.sources import SOURCES, Data
+from diffpattern.data.sources import GIVEN, SOURCES, Data
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
@@ -24,14 +24,25 @@ from diffpattern.models.monomials import Whitening
 from diffpattern.systems import SYSTEMS
 
 
-def load(config: ConfigDict) -> Data:
+def load(config: ConfigDict, given: Data | None = None) -> Data:
     """What a config asks for, simulated on first use or read; some to train on may stay in files.
+
+    Args:
+      config: of the run.
+      given: the data themselves, where `data.name` is "given".
 
     Raises:
       InputError: naming the field or file that cannot work.
     """
     name, fields = config.data.name, config.data.environment
-    if name in SOURCES:
+    if name == GIVEN:
+        if given is None:
+            raise InputError(
+                f"data.name is {GIVEN!r}, which stands for arrays handed to diffpattern.fit; take "
+                "a system, or a source of data such as 'images'."
+            )
+        data = given
+    elif name in SOURCES:
         data = SOURCES[name](config.data[name])
     elif name == "run":
         data = restored.rollouts(config, simulate=_simulated)

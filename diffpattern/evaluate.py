@@ -50,7 +50,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     mesh = widest_mesh(config.mesh.rows, config.mesh.columns, sought.running)
     together = prefers_together(config.training.windows)
     predictions = [
-        make_predictor(sought, truth, mesh, seed=config.seed, together=together)(
+        make_predictor(sought, truth, mesh, key=jax.random.key(config.seed), together=together)(
             checkpoint.parameters
         )
         for truth in truths

@@ -21,7 +21,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import compare, configuration, evaluate, plan, preview, sweeps, train
+from diffpattern import compare, configuration, evaluate, plan, predict, preview, sweeps, train
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
@@ -42,17 +42,30 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "data", "plan", "sweep", "compare"],
-    "Train, score again, show data, plan a mesh, list a sweep, compare runs.",
+    ["train", "eval", "predict", "simulate", "data", "plan", "sweep", "compare"],
+    "Train, score again, let a rule run on, run a known PDE, show data, plan a mesh, list a sweep, "
+    "compare runs.",
 )
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
+_STEP = flags.DEFINE_integer("step", None, "Checkpoint to take; without it, the best.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "Where predict begins: a lattice (.npy, .npz), or images whose last frame it is."
+)
+_TIMES = flags.DEFINE_string(
+    "times", None, "FIRST:LAST:STEP of predict's snapshots, the first being that of the input."
+)
+_SEED = flags.DEFINE_integer("seed", None, "Of what is random in predict; without it, the run's.")
 _SWEEP = flags.DEFINE_integer(
     "sweep", None, "Which combination of the config file's get_sweep(), from 0."
 )
 _WORKDIRS = flags.DEFINE_string(
     "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The page that compare writes, or compare.html.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "What predict and simulate write (.npz, .npy, .tif, .ome.tif, or a folder of pictures), and "
+    "compare (else compare.html).",
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -66,6 +79,8 @@ _JOINING = ("coordinator", "processes", "process")
 _TAKEN = {
     "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
     "eval": ("workdir", "step", *_JOINING),
+    "predict": ("workdir", "step", "input", "times", "output", "seed"),
+    "simulate": ("config", "output"),
     "data": ("config", "workdir", "sweep"),
     "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
@@ -82,6 +97,8 @@ def main(argv: Sequence[str]) -> None:
         {
             "train": _train_until_told,
             "eval": _evaluate,
+            "predict": _predict,
+            "simulate": _simulate,
             "data": _show_data,
             "plan": _plan,
             "sweep": _list_sweep,
@@ -202,12 +219,34 @@ def _require_alike(asked: Any) -> None:
 
 def _evaluate() -> None:
     _join()
-    if not _WORKDIR.value:
-        raise InputError("--mode=eval needs --workdir, the folder of a run.")
+    _require("workdir")
     folder = RunFolder(Path(_WORKDIR.value))
     start_up(folder.config())
     _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
+
+
+def _predict() -> None:
+    _require("workdir", "input", "times", "output")
+    times = predict.times_of(_TIMES.value)
+    folder = Path(_WORKDIR.value)
+    start_up(RunFolder(folder).config())
+    told = predict.predict(
+        folder, _INPUT.value, times, Path(_OUTPUT.value), step=_STEP.value, seed=_SEED.value
+    )
+    print(told)
+
+
+def _simulate() -> None:
+    _require("output")
+    print(predict.simulated(_prepared()[0], Path(_OUTPUT.value)))
+
+
+def _require(*names: str) -> None:
+    """Refuses a command line that lacks a flag which the mode needs."""
+    for name in names:
+        if not flags.FLAGS[name].value:
+            raise InputError(f"--mode={_MODE.value} needs --{name}: {flags.FLAGS[name].help}")
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:

@@ -28,7 +28,13 @@ Parameters = Any
 
 
 def make_predictor(
-    problem: Problem, truth: Trajectories, mesh: Mesh, *, seed: int, together: bool
+    problem: Problem,
+    truth: Trajectories,
+    mesh: Mesh,
+    *,
+    key: jax.Array,
+    together: bool,
+    times: np.ndarray | None = None,
 ) -> Callable[[Parameters], np.ndarray]:
     """A function from parameters to predictions [N, T, *space, C] of all trajectories.
 
@@ -36,14 +42,16 @@ def make_predictor(
       problem: whose rule predicts.
       truth: the trajectories; their first snapshots are the starts.
       mesh: over whose "data" axis they lie.
-      seed: of what is random in the rule; trajectory n draws from the n-th key folded from it.
+      key: of what is random in the rule; trajectory n draws from the n-th key folded from it.
       together: see `training.step.over_windows`.
+      times: of the predictions, [T], the first that of the starts; None: those of the truth.
     """
+    times = truth.times if times is None else times
 
     def predict(parameters, item, index):
         start, forcing = item
-        key = jax.random.fold_in(jax.random.key(seed), index)
-        return problem.predict(parameters, start, truth.times, key, forcing)
+        own_key = jax.random.fold_in(key, index)
+        return problem.predict(parameters, start, times, own_key, forcing)
 
     problem, space = problem.cut(mesh), truth.grid.ndim
     forcing = truth.forcing(np.arange(len(truth.values)))

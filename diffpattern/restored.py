@@ -184,7 +184,7 @@ def _run(rule: RestoredRule, starts: Trajectories, fields: ConfigDict) -> Trajec
         rule.problem,
         starts,
         widest_mesh(rule.config.mesh.rows, rule.config.mesh.columns, rule.problem.running),
-        seed=fields.seed,
+        key=jax.random.key(fields.seed),
         together=prefers_together(rule.config.training.windows),
     )
     values = predict(rule.checkpoint.parameters)

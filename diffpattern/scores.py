@@ -185,11 +185,11 @@ def patterns(
       levels: for some species the value above which a cell counts as covered.
 
     Returns:
-      "wavelength": by species, {"truth": [T], "rule": [T]}, the dominant wavelength (see
-        `spectra.dominant_wavelength`), medians over trajectories; null where a pattern is flat.
+      {"wavelength": by species, {"truth": [T], "rule": [T]}, the dominant wavelength (see
+      `spectra.dominant_wavelength`), medians over trajectories; null where a pattern is flat.
       "covered": by species of `levels`, {"level", "truth", "rule"}, the share of cells likewise.
       "drift": by species, {"truth", "rule"}: how far the sum over cells moves from that of the
-        start, at most, over the sum of absolute values there; the largest of all trajectories.
+      start, at most, over the sum of absolute values there; the largest of all trajectories}
     """
     both = {"truth": [np.asarray(truth.values) for truth in truths], "rule": predictions}
 

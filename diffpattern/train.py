@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from diffpattern import configuration, dataset, evaluate, problem, scores, selection
 from diffpattern.data import continuation, statistics, streams
 from diffpattern.data.simulation import SPLITS
+from diffpattern.data.sources import Data
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.streams import Batches, OfEachSize, Sampling
 from diffpattern.data.trajectories import Trajectories, digest
@@ -57,6 +58,7 @@ def train_and_evaluate(
     config: ConfigDict,
     folder: RunFolder,
     *,
+    data: Data | None = None,
     config_path: str = "",
     sweep: Mapping[str, Any] | None = None,
     interruption: Interruption | None = None,
@@ -68,6 +70,7 @@ def train_and_evaluate(
     Args:
       config: of the run.
       folder: new or empty, or that of a run.
+      data: what to train on, where the config's `data.name` is "given".
       config_path: the file that the config comes from, for the record.
       sweep: the combination of a sweep that it has, likewise: its "number" and "fields".
       interruption: what listens to SIGTERM; None: nothing does.
@@ -96,7 +99,7 @@ def train_and_evaluate(
     folder.check(config)
 
     # The data; the rule, and how it is trained.
-    data = dataset.load(config)
+    data = dataset.load(config, data)
     train, validation, test = (dataset.of_split(data, split) for split in SPLITS)
     digests = dict(zip(SPLITS, map(digest, (train, validation, test)), strict=True))
     seen = [streams.sample(one) for one in train]
@@ -324,7 +327,7 @@ def make_validation(
     """A function from parameters to the validation score: the NRMSE averaged over times and
     species, of the median trajectory; lower is better."""
     predictors = [
-        make_predictor(sought, truth, mesh, seed=config.seed, together=together)
+        make_predictor(sought, truth, mesh, key=jax.random.key(config.seed), together=together)
         for truth in lattices
     ]
     floor = config.evaluation.floor * np.asarray(sought.statistics.fluctuation)

@@ -256,9 +256,9 @@ def test_sought_starts_are_those_of_one_device():
 def test_predictions_of_blocks_are_those_of_the_whole_lattice():
     config, truth = tiny.config(**TRAINING | NCA), tiny.data(**DATA)
     run = tiny.Run(config, truth, 1)
-    parameters = moved(jax.device_get(run.state.parameters))
+    parameters, key = moved(jax.device_get(run.state.parameters)), jax.random.key(1)
     found, expected = (
-        make_predictor(run.sought, truth, make_mesh(*shape), seed=1, together=False)(parameters)
+        make_predictor(run.sought, truth, make_mesh(*shape), key=key, together=False)(parameters)
         for shape in ((2, 2, 2), (1, 1, 1))
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

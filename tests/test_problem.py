@@ -268,8 +268,9 @@ def test_every_solver_predicts_the_same_on_one_and_eight_devices(solver):
     sought, data = under(solver), tiny.data()
     parameters = moved(sought.initialise(0))
     meshes = [make_mesh(1)] if sought.running == ALONE else [make_mesh(1), make_mesh(8)]
+    key = jax.random.key(0)
     predictions = [
-        make_predictor(sought, data, mesh, seed=0, together=False)(parameters) for mesh in meshes
+        make_predictor(sought, data, mesh, key=key, together=False)(parameters) for mesh in meshes
     ]
     for prediction in predictions:
         assert np.isfinite(prediction).all()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,30 +154,34 @@ class Simulation:
         return fields | {"system": {"name": self.system.name, **fields["system"]}}
 
 
-def simulate(settings: Simulation) -> dict[str, Trajectories]:
+def simulate(settings: Simulation, splits: Sequence[str] = SPLITS) -> dict[str, Trajectories]:
     """Runs the simulation.
 
     Splits and trajectories have random keys of their own, folded from the seed: more trajectories
     in one split change no other.
 
+    Args:
+      settings: which simulation.
+      splits: which of its trajectories.
+
     Returns:
-      Trajectories by the name of their split, one for each of `SPLITS`.
+      Trajectories by the name of their split.
 
     Raises:
       InputError: dt is beyond the solver's limit of stability, or the numbers have overflowed.
     """
     require_stable(settings)
-    values, masks = jax.device_get(_run(settings))
+    values, masks = jax.device_get(_run(settings, tuple(splits)))
     if not np.isfinite(values).all():
         raise InputError(
             f"data.dt is {settings.dt:g}, at which the simulation overflows; take a smaller one."
         )
-    ends = np.cumsum([getattr(settings, split) for split in SPLITS])
+    ends = np.cumsum([getattr(settings, split) for split in splits])
     parts = np.split(values, ends[:-1])
     parts_of_masks = np.split(masks, ends[:-1]) if settings.mask != "none" else [None] * len(parts)
     return {
         split: Trajectories(part, settings.times, settings.system.species, settings.grid, mask=mask)
-        for split, part, mask in zip(SPLITS, parts, parts_of_masks, strict=True)
+        for split, part, mask in zip(splits, parts, parts_of_masks, strict=True)
     }
 
 
@@ -215,9 +220,9 @@ def _require_modes(grid: Grid, solver: str, mask: str) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _run(settings: Simulation) -> tuple[Array, Array | None]:
-    """The snapshots of all trajectories, split after split, [N, T, *space, C]; their masks."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(settings: Simulation, splits: tuple[str, ...]) -> tuple[Array, Array | None]:
+    """The snapshots of some splits' trajectories, [N, T, *space, C], and their masks."""
     system, grid = settings.system, settings.fine_grid
     dynamics = _dynamics(settings)
 
@@ -243,9 +248,9 @@ def _run(settings: Simulation) -> tuple[Array, Array | None]:
         return jnp.moveaxis(snapshots, 1, -1), mask
 
     identities = [
-        (split, number)
-        for split, name in enumerate(SPLITS)
-        for number in range(getattr(settings, name))
+        (SPLITS.index(split), number)
+        for split in splits
+        for number in range(getattr(settings, split))
     ]
     one_by_one = jax.default_backend() == "cpu"
     return jax.lax.map(

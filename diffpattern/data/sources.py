@@ -32,6 +32,9 @@ from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 
+# What `data.name` is of arrays that a program hands over, and no config names.
+GIVEN = "given"
+
 # Trajectories by split, for lattices of one size after the other; a split may have none of a size.
 Data = tuple[dict[str, Trajectories | StoredTrajectories], ...]
 
@@ -84,6 +87,33 @@ def read_images(fields: ConfigDict) -> Data:
     ]
     time_unit = "" if fields.interval or fields.times else first.time_unit
     return _finished("data.images", fields, gathered, first.channels, first, time_unit)
+
+
+def last_frame(
+    where: images.Where, fields: ConfigDict, species: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The last frame of an image sequence, prepared as those that a run has seen.
+
+    Args:
+      where: see `images.read`.
+      fields: the section `data.images` of the run.
+      species: the channels of the run.
+
+    Returns:
+      The frame [H, W, C] in the files' units, and its mask [H, W]; None where trajectories have
+      none.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    prepare = _preparation("data.images", fields, select=fields.select)
+    prepared = prepare(_named(images.read(where, fields.axes), fields))
+    if prepared.sequence.channels != species:
+        raise InputError(
+            f"{where} has the channels {', '.join(prepared.sequence.channels)}, but the run has "
+            f"{', '.join(species)}."
+        )
+    return prepared.sequence.frames[-1], prepared.inside if _closed(fields) else None
 
 
 def read_panels(fields: ConfigDict) -> Data:

@@ -193,17 +193,8 @@ class Trajectories:
         intervals = np.diff(self.times)
         if len(intervals) == 0 or np.allclose(intervals, intervals[0], rtol=1e-6):
             return self
-        span = self.times[-1] - self.times[0]
-        for count in range(len(intervals), _MOST_INTERVALS + 1):
-            place = (self.times - self.times[0]) * (count / span)
-            if np.allclose(place, np.round(place), rtol=0, atol=1e-4):
-                break
-        else:
-            raise InputError(
-                f"The times {self.times.tolist()} are no multiples of one interval, of which "
-                f"there would be {_MOST_INTERVALS} or fewer; round them."
-            )
-        place = np.round(place).astype(int)
+        interval, place = common_interval(self.times)
+        count = place[-1]
         known = np.ones((*self.values.shape[:2], len(self.species)), np.float32)
         known = known if self.known is None else self.known
 
@@ -212,7 +203,7 @@ class Trajectories:
             longer[:, place] = array
             return longer
 
-        times = self.times[0] + span / count * np.arange(count + 1)
+        times = self.times[0] + interval * np.arange(count + 1)
         return dataclasses.replace(
             self, values=spread(self.values), times=times, known=spread(known)
         )
@@ -282,6 +273,29 @@ class Trajectories:
             return cls(content["values"], content["times"], species, grid, **given)
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error
+
+
+def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
+    """The longest interval of which all times are multiples, counted from the first.
+
+    Args:
+      times: [T], two or more, increasing.
+
+    Returns:
+      The interval, and each time in units of it, [T] whole numbers.
+
+    Raises:
+      InputError: there would be more than 1000 of them up to the last time.
+    """
+    span = float(times[-1] - times[0])
+    for count in range(len(times) - 1, _MOST_INTERVALS + 1):
+        place = (times - times[0]) * (count / span)
+        if np.allclose(place, np.round(place), rtol=0, atol=1e-4):
+            return span / count, np.round(place).astype(int)
+    raise InputError(
+        f"The times {times.tolist()} are no multiples of one interval, of which there would be "
+        f"{_MOST_INTERVALS} or fewer; round them."
+    )
 
 
 def digest(lattices: Sequence[Trajectories]) -> str:

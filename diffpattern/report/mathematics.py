@@ -37,12 +37,20 @@ def time(value: float) -> str:
 
 
 def coefficient(entry: Mapping[str, Any]) -> str:
-    """A coefficient to the first digit of its standard error; to four digits where it has none."""
+    """A coefficient, to the digits that `digits` gives it."""
+    return number(entry["coefficient"], digits(entry))
+
+
+def digits(entry: Mapping[str, Any]) -> int:
+    """How many digits a coefficient deserves: up to the first one of its standard error.
+
+    At most 7, as many as a float32 has; 4 where there is no error to go by.
+    """
     value, error = entry["coefficient"], entry.get("standard_error")
     if not error or not math.isfinite(error) or not value or not math.isfinite(value):
-        return number(value)
-    digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 1
-    return number(value, min(max(digits, 1), 7))
+        return 4
+    known = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 1
+    return min(max(known, 1), 7)
 
 
 def standard_error(entry: Mapping[str, Any]) -> str:

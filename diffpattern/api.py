@@ -1,0 +1,339 @@
+"""What a notebook uses: load a run, let its rule run on, simulate a known PDE, fit arrays.
+
+    import diffpattern
+
+    data = diffpattern.simulate("gray_scott", (64, 64), range(0, 1025, 16), count=8)
+    run = diffpattern.fit(data, diffpattern.default_config())
+    print(run.equation())
+    later = run.rollout(data.values[0, -1], range(1024, 2049, 16))
+
+The numbers are those of the commands, bit for bit where shapes and devices are the same.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffpattern import restored, train
+from diffpattern.configs import default
+from diffpattern.data import environment
+from diffpattern.data.simulation import SPLITS, Simulation
+from diffpattern.data.simulation import simulate as simulate_all
+from diffpattern.data.sources import GIVEN
+from diffpattern.data.statistics import Statistics
+from diffpattern.data.trajectories import Trajectories, common_interval
+from diffpattern.data.windows import from_beginning
+from diffpattern.errors import InputError
+from diffpattern.parallel.mesh import widest_mesh
+from diffpattern.prediction import make_predictor
+from diffpattern.report.equations import Equation
+from diffpattern.restored import RestoredRule
+from diffpattern.run_folder import RunFolder, new_folder
+from diffpattern.systems import system_named
+from diffpattern.training.step import prefers_together
+
+PathLike = str | os.PathLike
+
+# What `simulate` takes besides the parameters of a system.
+_OF_SIMULATIONS = ("spacing", "boundary", "laplacian", "solver", "dt", "refinement", "mask")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained rule, and what its run's folder knows of it.
+
+    Attributes:
+      folder: of the run.
+      restored: the rule as it was trained.
+    """
+
+    folder: RunFolder
+    restored: RestoredRule
+
+    @property
+    def config(self) -> ConfigDict:
+        """The config of the run."""
+        return self.restored.config
+
+    @property
+    def rule(self) -> nn.Module:
+        """The linen module, on lattices species first.
+
+        A PDE's `rule.apply({"params": run.params}, x)` is dx/dt [C, *space] of x [C, *space]; an
+        automaton's `rule.apply({"params": run.params}, x, key)` the lattice one step later.
+        """
+        return self.restored.problem.rule
+
+    @property
+    def params(self) -> Any:
+        """The parameters of the checkpoint, a pytree."""
+        return self.restored.checkpoint.parameters
+
+    @property
+    def step(self) -> int:
+        """The training step that the parameters are of."""
+        return self.restored.checkpoint.step
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Names of the channels that are data."""
+        return self.statistics.species
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the rule knows of its training data."""
+        return self.restored.statistics
+
+    @property
+    def test(self) -> tuple[Trajectories, ...]:
+        """The trajectories that training never saw, for one size of lattices after the other."""
+        return self.restored.truth
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """What is in `eval/scores.json`.
+
+        Raises:
+          InputError: the run has not been scored yet.
+        """
+        path = self.folder.scores
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not there yet; --mode=eval --workdir={self.folder.path} scores the run."
+            )
+        return json.loads(path.read_text())
+
+    def equation(self) -> Equation:
+        """The rule as an equation: printed it is text, `.latex` is LaTeX.
+
+        Raises:
+          InputError: no formula writes out the rule, or the run has not been scored yet.
+        """
+        scores = self.scores
+        if not scores["diffusion"] and not scores["equation"]:
+            raise InputError(
+                f"The rule of {self.folder.path} is a network throughout, which no formula writes "
+                "out; run.rule is the module and run.params are its numbers."
+            )
+        errors = scores["diffusion_standard_error"]
+        diffusion = {
+            name: {"coefficient": value, "standard_error": errors.get(name)}
+            for name, value in scores["diffusion"].items()
+        }
+        written = ("polynomial", "diffusion")
+        others = [term for term in self.config.model.rda.terms if term not in written]
+        return Equation(self.species, diffusion, scores["equation"], tuple(others))
+
+    def rollout(
+        self,
+        x0: Any,
+        times: Sequence[float],
+        *,
+        key: jax.Array | None = None,
+        mask: Any = None,
+        inputs: Any = None,
+    ) -> np.ndarray:
+        """What the rule makes of a lattice, or of several, of any size.
+
+        Args:
+          x0: a lattice of the species [*space, C], or B of them [B, *space, C], in the data's
+            units.
+          times: of the snapshots, [T], increasing; the first is that of x0.
+          key: of what is random in the rule, `jax.random.key(...)`; None: the key with which the
+            run was scored. The n-th lattice draws from the n-th key folded from it.
+          mask: where there is anything, 1 inside and 0 outside, [*space] or [B, *space]; None:
+            everywhere.
+          inputs: numbers that all cells are told, [I] or [B, I], for a rule that was told some.
+
+        Returns:
+          [T, *space, C], or [B, T, *space, C], in the data's units; the first snapshot is x0.
+
+        Raises:
+          InputError: an argument has not the shape or the values that the rule needs, or a step of
+            the rule does not divide the time between two snapshots.
+        """
+        statistics, config = self.statistics, self.config
+        axes, channels = statistics.grid.ndim, len(self.species)
+        x0 = np.asarray(x0, np.float32)
+        if x0.ndim not in (axes + 1, axes + 2) or x0.shape[-1] != channels:
+            raise InputError(
+                f"x0 has the shape {x0.shape}, but must have {axes} axes of space and one of the "
+                f"{channels} species {', '.join(self.species)} behind them, and for several "
+                "lattices one before."
+            )
+        single = x0.ndim == axes + 1
+        times = np.asarray(times, np.float64)
+        if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+            raise InputError(
+                "times must be two or more, each later than the one before; the first is that of "
+                "x0."
+            )
+        starts = self._starts(x0[None] if single else x0, times[0], mask, inputs)
+        sought = self.restored.problem
+        predict = make_predictor(
+            sought,
+            starts,
+            widest_mesh(config.mesh.rows, config.mesh.columns, sought.running),
+            key=jax.random.key(config.seed) if key is None else key,
+            together=prefers_together(config.training.windows),
+            times=times,
+        )
+        with jax.default_matmul_precision(config.matmul_precision):
+            predicted = starts.in_units(predict(self.params))
+        return predicted[0] if single else predicted
+
+    def _starts(self, lattices: np.ndarray, time: float, mask: Any, inputs: Any) -> Trajectories:
+        """Trajectories of one snapshot each, with all that acts on them."""
+        statistics, count = self.statistics, len(lattices)
+        if (inputs is None) != (statistics.inputs == 0):
+            told = f"is told {statistics.inputs} numbers" if statistics.inputs else "is told none"
+            raise InputError(f"inputs do not suit the rule, which {told}.")
+        grid = statistics.on(lattices.shape[1:-1]).grid
+
+        def of_each(array: Any, axes: int) -> np.ndarray | None:
+            if array is None:
+                return None
+            array = np.asarray(array, np.float32)
+            return np.broadcast_to(array, (count, *array.shape[array.ndim - axes :]))
+
+        offset = np.asarray(statistics.offset or (0.0,), np.float32)
+        scale = np.asarray(statistics.scale or (1.0,), np.float32)
+        starts = Trajectories(
+            ((lattices - offset) / scale)[:, None],
+            np.array([time]),
+            statistics.species,
+            grid,
+            mask=of_each(mask, grid.ndim),
+            inputs=of_each(inputs, 1),
+            offset=statistics.offset,
+            scale=statistics.scale,
+            length_unit=statistics.length_unit,
+            time_unit=statistics.time_unit,
+        )
+        return environment.added(starts, self.config.data.environment)
+
+
+def load(run: PathLike, step: int | None = None) -> Run:
+    """A trained rule out of the folder of its run, whatever machine it was trained on.
+
+    Args:
+      run: the folder.
+      step: of the checkpoint; None: the best by its validation score.
+
+    Raises:
+      InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
+    """
+    folder = RunFolder(Path(run).expanduser())
+    return Run(folder, restored.restore(folder, step))
+
+
+def simulate(
+    system: str,
+    shape: Sequence[int] | int,
+    times: Sequence[float],
+    *,
+    count: int = 1,
+    seed: int = 0,
+    **parameters: Any,
+) -> Trajectories:
+    """Trajectories of a known PDE, from random starts of its own.
+
+    Args:
+      system: its name, one of `diffpattern.systems.SYSTEMS`, such as "gray_scott".
+      shape: cells along each axis.
+      times: of the snapshots, [T], in units of time, 0 or more; starts are at 0.
+      count: how many trajectories.
+      seed: of the starts.
+      parameters: of the system (`feed`, `diffusion_a` ...), and of the simulation: spacing,
+        boundary, laplacian, solver, dt, refinement, mask. What is not given is as the system
+        recommends.
+
+    Returns:
+      `values` [count, T, *space, C], `times`, `species` and `grid`.
+
+    Raises:
+      InputError: there is no such system or parameter, or the simulation cannot work.
+    """
+    kind = system_named(system)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in parameters:
+        if name not in (*known, *_OF_SIMULATIONS):
+            raise InputError(
+                f"{name} is no parameter of {system}, which has {', '.join(known)}, nor of its "
+                f"simulation: {', '.join(_OF_SIMULATIONS)}."
+            )
+    times = np.asarray(times, np.float64)
+    if times.ndim != 1 or not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
+        raise InputError("times must be 0 or more, and each later than the one before.")
+    instants = np.unique([0.0, *times])
+    interval, places = common_interval(instants) if len(instants) > 1 else (None, np.zeros(1, int))
+    changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
+    try:
+        made_of = kind(**{name: parameters[name] for name in known if name in parameters})
+        settings = Simulation.recommended(
+            made_of,
+            shape=(shape,) if isinstance(shape, int) else tuple(shape),
+            interval=interval or made_of.recommended.interval,
+            end_time=float(instants[-1]) or made_of.recommended.interval,
+            train=count,
+            seed=seed,
+            **changes,
+        )
+        made = simulate_all(settings, SPLITS[:1])[SPLITS[0]]
+    except InputError as error:
+        # The simulation names fields of a config.
+        told = str(error).replace("data.train", "count").replace("data.", "")
+        raise InputError(told) from error
+    wanted = places[np.isin(instants, times)]
+    return dataclasses.replace(made, values=made.values[:, wanted], times=times)
+
+
+def fit(
+    data: Trajectories | Mapping[str, Trajectories],
+    config: ConfigDict | None = None,
+    workdir: PathLike | None = None,
+) -> Run:
+    """Trains the rule that a config asks for on arrays in memory.
+
+    Args:
+      data: to train on; or {"train", "validation", "test": trajectories}, of which those that are
+        missing are the training data.
+      config: None: `default_config()`. Its `data.name` counts for nothing here.
+      workdir: the run's folder, where training begins or goes on; None: runs/given-<time>.
+
+    Returns:
+      The run, scored and reported on as by the command.
+
+    Raises:
+      InputError: the config, the data or the folder cannot be used.
+      TrainingError: the loss is not finite more often than allowed.
+    """
+    splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
+    if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
+        raise InputError(
+            f"data have the splits {', '.join(map(repr, splits))}, but need 'train', and may have "
+            "'validation' and 'test'."
+        )
+    of_training = splits[SPLITS[0]]
+    for split in SPLITS[1:]:
+        splits[split] = from_beginning(splits.get(split, of_training))
+    config = (default_config() if config is None else config).copy_and_resolve_references()
+    config.data.name = GIVEN
+    folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
+    with jax.default_matmul_precision(config.matmul_precision):
+        train.train_and_evaluate(config, folder, data=(splits,))
+    return load(folder.path)
+
+
+def default_config() -> ConfigDict:
+    """A config to start from, with every field; configs/default.py explains each."""
+    return default.get_config()

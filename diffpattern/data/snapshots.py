@@ -1,0 +1,221 @@
+"""Writing snapshots: arrays, TIFF and OME-TIFF, pictures. What `images` reads back.
+
+A file, or a folder of pictures, appears complete or not at all.
+"""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from diffpattern.errors import InputError
+from diffpattern.files import npz, write_whole
+
+# Channels of a picture, by their number.
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_PICTURE_LEVELS = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """Lattices of some trajectories over time, in the data's units.
+
+    Attributes:
+      values: [N, T, *space, C].
+      times: [T].
+      species: names of the channels.
+      spacing: distance between cells along each axis.
+      length_unit, time_unit: names, or empty.
+    """
+
+    values: np.ndarray
+    times: np.ndarray
+    species: tuple[str, ...]
+    spacing: tuple[float, ...]
+    length_unit: str = ""
+    time_unit: str = ""
+
+
+def check_path(path: Path) -> None:
+    """Refuses a path whose suffix says no known format, or at which pictures lie already.
+
+    Raises:
+      InputError: naming the path and the formats.
+    """
+    if _format(path) not in _WRITERS:
+        raise InputError(
+            f"--output={path} has a suffix of no known format; take one of .npz, .npy, .tif, "
+            ".ome.tif, or a folder's name without any for pictures (PNG)."
+        )
+    if not _format(path) and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(
+            f"--output={path} is there already; pictures go into a new or an empty folder."
+        )
+
+
+def write(path: Path, snapshots: Snapshots) -> str:
+    """Writes snapshots in the format that the path's suffix names.
+
+    Args:
+      path: ends in .npz (values, times, species), .npy (values), .tif (frames in float32), .ome.tif
+        (the same with units and names), or has no suffix: a folder for pictures, one for each
+        snapshot, in colours where the channels are those of a picture, else for each species.
+
+    Returns:
+      What was written, in a sentence.
+
+    Raises:
+      InputError: the format cannot hold these lattices, or the path cannot be written.
+    """
+    check_path(path)
+    return _WRITERS[_format(path)](path, snapshots)
+
+
+def _format(path: Path) -> str:
+    name = path.name.lower()
+    ome = next((suffix for suffix in (".ome.tif", ".ome.tiff") if name.endswith(suffix)), None)
+    return ".ome.tif" if ome else path.suffix.lower().replace(".tiff", ".tif")
+
+
+def _write_npz(path: Path, snapshots: Snapshots) -> str:
+    species = np.array(snapshots.species)
+    write_whole(path, npz(values=snapshots.values, times=snapshots.times, species=species))
+    return _of_arrays(path, snapshots)
+
+
+def _write_npy(path: Path, snapshots: Snapshots) -> str:
+    content = io.BytesIO()
+    np.save(content, snapshots.values)
+    write_whole(path, content.getvalue())
+    return _of_arrays(path, snapshots)
+
+
+def _of_arrays(path: Path, snapshots: Snapshots) -> str:
+    shape = " x ".join(map(str, snapshots.values.shape))
+    return f"{path}: {shape} (trajectories, times, space, species {', '.join(snapshots.species)})"
+
+
+def _write_tiff(path: Path, snapshots: Snapshots) -> str:
+    return _written_tiff(path, snapshots, {})
+
+
+def _write_ome(path: Path, snapshots: Snapshots) -> str:
+    known: dict[str, object] = {"Channel": {"Name": list(snapshots.species)}}
+    # Lengths without a name are no micrometres, which is what OME would take them for.
+    unit = snapshots.length_unit or "pixel"
+    for letter, size in zip("YX", snapshots.spacing, strict=True):
+        known |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": unit}
+    steps = np.diff(snapshots.times)
+    if len(steps) and np.allclose(steps, steps[0]):
+        known |= {"TimeIncrement": float(steps[0]), "TimeIncrementUnit": snapshots.time_unit or "s"}
+    return _written_tiff(path, snapshots, known)
+
+
+def _written_tiff(path: Path, snapshots: Snapshots, known: dict[str, object]) -> str:
+    _require_planes(path, snapshots)
+    paths = _numbered(path, len(snapshots.values))
+    for one, trajectory in zip(paths, snapshots.values, strict=True):
+        content, frames = io.BytesIO(), np.moveaxis(trajectory, -1, 1)
+        tifffile.imwrite(
+            content,
+            np.ascontiguousarray(frames, np.float32),
+            ome=bool(known),
+            photometric="minisblack",
+            metadata={"axes": "TCYX"} | known,
+        )
+        write_whole(one, content.getvalue())
+    return f"{', '.join(map(str, paths))}: {len(snapshots.times)} frames"
+
+
+def _write_pictures(path: Path, snapshots: Snapshots) -> str:
+    _require_planes(path, snapshots)
+    values = snapshots.values
+    coloured = values.shape[-1] in _MODES
+    # Fractions of full brightness as they are; anything else from its lowest to its highest value.
+    low = np.zeros(values.shape[-1])
+    high = np.ones(values.shape[-1])
+    if not coloured or np.nanmin(values) < -0.05 or np.nanmax(values) > 1.05:
+        coloured = False
+        low, high = (find(values, axis=(0, 1, 2, 3)) for find in (np.nanmin, np.nanmax))
+    share = (values - low) / np.where(high > low, high - low, 1.0)
+    pixels = np.nan_to_num(np.clip(share, 0, 1) * _PICTURE_LEVELS).round().astype(np.uint8)
+    if coloured and values.shape[-1] == 4:
+        pixels[..., :3] = _without_transparency(values)
+    parts = (
+        {"": pixels}
+        if coloured
+        else {f"-{name}": pixels[..., [at]] for at, name in enumerate(snapshots.species)}
+    )
+
+    def draw(folder: Path) -> None:
+        for number, trajectory in enumerate(pixels):
+            which = f"{number:03d}-" if len(pixels) > 1 else ""
+            for moment in range(len(trajectory)):
+                for name, part in parts.items():
+                    picture = part[number, moment]
+                    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+                    image.save(folder / f"{which}{moment:04d}{name}.png")
+
+    _folder_whole(path, draw)
+    told = f"{path}: {len(snapshots.values) * len(snapshots.times) * len(parts)} pictures"
+    if coloured:
+        return told
+    scales = "; ".join(
+        f"{name} from {least:.4g} (black) to {most:.4g} (white)"
+        for name, least, most in zip(snapshots.species, low, high, strict=True)
+    )
+    return f"{told}, {scales}"
+
+
+def _without_transparency(values: np.ndarray) -> np.ndarray:
+    """Colours [..., 3] of a picture whose colours were multiplied by its alpha, the fourth."""
+    alpha = values[..., 3:]
+    colours = np.divide(values[..., :3], alpha, out=np.zeros_like(values[..., :3]), where=alpha > 0)
+    return np.nan_to_num(np.clip(colours, 0, 1) * _PICTURE_LEVELS).round().astype(np.uint8)
+
+
+def _folder_whole(path: Path, draw: Callable[[Path], None]) -> None:
+    """Fills a folder beside its place and renames it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            draw(beside)
+            beside.chmod(0o755)
+            os.replace(beside, path)  # onto nothing, or an empty folder
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _require_planes(path: Path, snapshots: Snapshots) -> None:
+    if snapshots.values.ndim != 5:
+        raise InputError(
+            f"--output={path} is for lattices of two axes, but these have "
+            f"{snapshots.values.ndim - 3}; take .npz or .npy."
+        )
+
+
+def _numbered(path: Path, count: int) -> Sequence[Path]:
+    """A file for each trajectory: the path itself for one, with a number before its suffix else."""
+    if count == 1:
+        return [path]
+    stem, dot, suffixes = path.name.partition(".")
+    return [path.with_name(f"{stem}-{number:03d}{dot}{suffixes}") for number in range(count)]
+
+
+_WRITERS: dict[str, Callable[[Path, Snapshots], str]] = {
+    ".npz": _write_npz,
+    ".npy": _write_npy,
+    ".tif": _write_tiff,
+    ".ome.tif": _write_ome,
+    "": _write_pictures,
+}

@@ -1,0 +1,148 @@
+"""Snapshots for a user: a rule's from a start of their own, and those of a known PDE."""
+
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffpattern import api, dataset
+from diffpattern.data import sources
+from diffpattern.data.snapshots import Snapshots, check_path, write
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+from diffpattern.systems import SYSTEMS
+
+
+def predict(
+    folder: Path,
+    start: str,
+    times: np.ndarray,
+    output: Path,
+    *,
+    step: int | None = None,
+    seed: int | None = None,
+) -> str:
+    """Lets the rule of a run go on from a lattice that somebody gives, and writes what it makes.
+
+    Args:
+      folder: of the run.
+      start: a file: .npy or .npz with a lattice [*space, C] or several [B, *space, C] in the data's
+        units; or, for a run on images, a picture, a stack or a folder of them, whose last frame is
+        the start and is prepared as the run's own data were.
+      times: of the snapshots, [T]; the first is that of the start.
+      output: where they go, see `data.snapshots.write`.
+      step: of the checkpoint; None: the best.
+      seed: of what is random in the rule; None: that of the run.
+
+    Returns:
+      What was written, in a sentence.
+
+    Raises:
+      InputError: naming the file or flag that cannot be used.
+    """
+    check_path(output)
+    run = api.load(folder, step)
+    x0, mask = _read(start, run)
+    key = None if seed is None else jax.random.key(seed)
+    try:
+        values = run.rollout(x0, times, key=key, mask=mask)
+    except InputError as error:
+        raise InputError(str(error).replace("x0 has", f"--input={start} has")) from error
+    if values.ndim == run.statistics.grid.ndim + 2:
+        values = values[None]
+    return write(output, _snapshots(values, times, run.test[0]))
+
+
+def simulated(config: ConfigDict, output: Path) -> str:
+    """Runs the known PDE of a checked config and writes its trajectories to train on.
+
+    Args:
+      config: whose section data says which, see `dataset.simulation`.
+      output: where they go, see `data.snapshots.write`.
+
+    Returns:
+      What was written, in a sentence.
+
+    Raises:
+      InputError: the config's data are not simulated or cannot be, or the path cannot be written.
+    """
+    check_path(output)
+    if config.data.name not in SYSTEMS:
+        raise InputError(
+            f"data.name is {config.data.name!r}, but --mode=simulate takes a system: "
+            f"{', '.join(SYSTEMS)}."
+        )
+    if config.data.further_shapes:
+        raise InputError("data.further_shapes asks for lattices of several sizes; leave it empty.")
+    (data,) = dataset.load(config)
+    made = data["train"]
+    return write(output, _snapshots(made.values, made.times, made))
+
+
+def times_of(written: str) -> np.ndarray:
+    """Times as a flag has them: FIRST:LAST:STEP, both ends included, or a list with commas.
+
+    Raises:
+      InputError: it is neither, or the times do not increase.
+    """
+    try:
+        if ":" in written:
+            first, last, step = map(float, written.split(":"))
+            count = round((last - first) / step)
+            if abs(first + count * step - last) > 1e-6 * abs(step):
+                raise InputError(
+                    f"--times={written} has a step that does not lead from the first time to the "
+                    "last; take one that divides the time between them."
+                )
+            times = first + step * np.arange(count + 1)
+        else:
+            times = np.array([float(part) for part in written.split(",")])
+    except (ValueError, ZeroDivisionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"--times is {written!r}, but must be FIRST:LAST:STEP, such as 0:1024:16, or times "
+            "with commas between them."
+        ) from error
+    if len(times) < 2 or not (np.diff(times) > 0).all():
+        raise InputError(
+            f"--times is {written!r}, but needs two times or more, each later than the one before."
+        )
+    return times
+
+
+def _read(start: str, run: api.Run) -> tuple[np.ndarray, np.ndarray | None]:
+    """One lattice or several in the data's units, and the mask that comes with a picture."""
+    path = Path(start).expanduser()
+    if path.suffix.lower() not in (".npy", ".npz"):
+        if run.config.data.name != "images":
+            raise InputError(
+                f"--input={start} is for runs on images, but this one's data.name is "
+                f"{run.config.data.name!r}; give a lattice as .npy or .npz."
+            )
+        return sources.last_frame(start, run.config.data.images, run.species)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            if "values" not in loaded:
+                raise InputError(
+                    f"--input={start} has {', '.join(loaded.files) or 'nothing'}, but needs an "
+                    "array called values: a lattice, or several."
+                )
+            values = loaded["values"]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--input={start} cannot be read ({error}).") from error
+    # Of trajectories [N, T, *space, C], as this package writes them, the last snapshots.
+    return values[:, -1] if values.ndim == run.statistics.grid.ndim + 3 else values, None
+
+
+def _snapshots(values: np.ndarray, times: np.ndarray, like: Trajectories) -> Snapshots:
+    return Snapshots(
+        values, times, like.species, like.grid.spacing, like.length_unit, like.time_unit
+    )

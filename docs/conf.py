@@ -1,0 +1,59 @@
+"""How Sphinx makes a site of these pages: `sphinx-build -W docs site`, without network.
+
+Pages are Markdown (MyST). The reference comes from the docstrings, which are plain text in
+sections, with equations indented: `_as_restructured` makes of them what Sphinx reads.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import diffpattern
+
+project = "diffpattern"
+release = diffpattern.__version__
+copyright = "the diffpattern authors"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["site"]
+html_theme = "furo"
+html_title = "diffpattern"
+html_static_path = []
+# A link within these pages that leads nowhere is an error, headings included.
+myst_heading_anchors = 3
+nitpicky = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Source", "Related"]
+default_role = "code"
+
+_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Source|Related|Example)s?:\s*$")
+
+
+def _as_restructured(app, what, name, obj, options, lines):
+    """Indented equations become literal blocks, and stars stars."""
+    made, literal, in_section = [], False, False
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and indent == 0:
+            literal, in_section = False, bool(_SECTION.match(line))
+        elif line.strip() and not literal and not in_section and indent >= 4:
+            if number and not lines[number - 1].strip():
+                made += ["::", ""]
+                literal = True
+        made.append(line if literal else re.sub(r"(?<!`)([*|])", r"\\\1", line))
+    lines[:] = made
+
+
+def setup(app):
+    """Before napoleon sees them."""
+    app.connect("autodoc-process-docstring", _as_restructured, priority=100)

@@ -1,0 +1,168 @@
+"""A notebook's numbers are those of the commands."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny
+import tiny_runs
+
+import diffpattern
+from diffpattern import dataset
+from diffpattern.api import fit, load, simulate
+from diffpattern.data.trajectories import Trajectories
+from diffpattern.errors import InputError
+from diffpattern.run_folder import RunFolder
+
+pytestmark = pytest.mark.xdist_group("test_api")
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of a PDE's and of an automaton's run, and of the data that both have seen."""
+    place = tmp_path_factory.mktemp("place")
+    tiny_runs.run(place / "data", place / "pde", **tiny_runs.LEAST_SQUARES)
+    tiny_runs.run(place / "data", place / "nca", **tiny_runs.NCA)
+    return place
+
+
+@slow
+@pytest.mark.parametrize("name", ["pde", "nca"])
+def test_a_rollout_has_the_numbers_of_the_evaluation(runs, name):
+    run = load(runs / name)
+    with np.load(RunFolder(runs / name).predictions) as kept:
+        rolled = run.rollout(run.test[0].values[:, 0], run.test[0].times)
+        np.testing.assert_array_equal(rolled, kept["values"])
+        assert run.species == tuple(kept["species"])
+    assert run.step == run.scores["step"]
+    assert run.config.model.name == {"pde": "rda"}.get(name, name)
+
+
+@slow
+def test_a_lattice_may_have_any_size_and_come_alone_or_with_others(runs):
+    run = load(runs / "pde")
+    lattices = np.random.default_rng(0).uniform(0.2, 0.8, (3, 12, 20, 2)).astype(np.float32)
+    several = run.rollout(lattices, [2.0, 4.0, 5.0, 9.0])
+    alone = run.rollout(lattices[1], [2.0, 4.0, 5.0, 9.0])
+    assert several.shape == (3, 4, 12, 20, 2) and alone.shape == (4, 12, 20, 2)
+    np.testing.assert_array_equal(alone[0], lattices[1])
+    np.testing.assert_allclose(several[1], alone, rtol=1e-5, atol=1e-6)
+    assert np.abs(alone[1] - alone[0]).max() > 1e-3
+    # In between the rule goes on as if nobody had looked.
+    np.testing.assert_allclose(run.rollout(lattices[1], [2.0, 9.0])[-1], alone[-1], atol=1e-6)
+
+
+@slow
+def test_chance_is_the_keys(runs):
+    run, times = load(runs / "nca"), [0.0, 2.0, 4.0]
+    start = run.test[0].values[0, 0]
+    once, again = (run.rollout(start, times, key=jax.random.key(5)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert np.abs(once - run.rollout(start, times, key=jax.random.key(6))).max() > 0
+
+
+@slow
+def test_what_does_not_suit_the_rule_is_refused(runs):
+    run = load(runs / "pde")
+    lattice = run.test[0].values[0, 0]
+    for arguments, told in (
+        ((lattice[..., :1], [0.0, 2.0]), r"x0 has the shape \(8, 8, 1\), .* A, B"),
+        ((lattice, [0.0]), "times must be two or more"),
+        ((lattice, [2.0, 0.0]), "each later than the one before"),
+        ((lattice, [0.0, 0.3]), "do not divide the 0.3 between"),
+        ((lattice * np.nan, [0.0, 2.0]), "must be finite"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run.rollout(*arguments)
+    with pytest.raises(InputError, match="inputs do not suit the rule, which is told none"):
+        run.rollout(lattice, [0.0, 2.0], inputs=[1.0])
+    with pytest.raises(InputError, match="not the folder of a run"):
+        load(runs)
+
+
+@slow
+def test_an_equation_has_the_numbers_of_the_scores(runs):
+    run = load(runs / "pde")
+    lines = str(run.equation()).splitlines()
+    assert [line[:8] for line in lines] == ["dA/dt = ", "dB/dt = "]
+    diffusion, error = (run.scores[name]["A"] for name in ("diffusion", "diffusion_standard_error"))
+    assert lines[0].split()[3:5] == ["lap", "A"]
+    assert float(lines[0].split()[2]) == pytest.approx(diffusion, abs=error)
+    assert len(lines[0].split("lap A")[1].replace(" - ", " + ").split(" + ")) == 4  # 1, A, B
+    latex = run.equation().latex
+    assert latex.startswith("\\begin{aligned}\n\\partial_t A &=") and "\\nabla^2 B" in latex
+    with pytest.raises(InputError, match="network throughout"):
+        load(runs / "nca").equation()
+
+
+@slow
+def test_arrays_in_memory_are_fitted_as_data_of_a_config_are(runs, tmp_path):
+    fields = tiny_runs.FIELDS | tiny_runs.LEAST_SQUARES
+    config = tiny.config(**{k: v for k, v in fields.items() if not k.startswith("data.")})
+    made = tiny.config(**fields | {"data.directory": str(runs / "data")})
+    (data,) = dataset.load(made)
+    run = fit(data, config, tmp_path / "run")
+    expected = load(runs / "pde")
+    for ours, theirs in zip(
+        jax.tree.leaves(run.params), jax.tree.leaves(expected.params), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert run.scores["nrmse"] == expected.scores["nrmse"]
+    # The run's folder needs none of this process's arrays.
+    assert load(tmp_path / "run").config.data.name == "given"
+    with pytest.raises(InputError, match="have the splits 'test', but need 'train'"):
+        fit({"test": data["test"]}, config)
+    with pytest.raises(InputError, match=r"data\.name is 'given', which stands for arrays"):
+        dataset.load(run.config)
+
+
+def test_a_simulation_has_the_numbers_of_a_config_that_asks_for_it(tmp_path):
+    config = tiny.config(**{"data.directory": str(tmp_path), "data.laplacian": "oono_puri"})
+    (data,) = dataset.load(config)
+    expected = data["train"]
+    made = simulate(
+        "gray_scott",
+        config.data.shape,
+        expected.times[[0, 2]],
+        count=len(expected.values),
+        dt=config.data.dt,
+    )
+    np.testing.assert_array_equal(made.values, expected.values[:, [0, 2]])
+    np.testing.assert_array_equal(made.times, expected.times[[0, 2]])
+    assert made.grid == expected.grid and made.species == expected.species
+    other = simulate("gray_scott", config.data.shape, [expected.times[2]], dt=1.0, alpha=0.05)
+    assert other.values.shape == (1, 1, *config.data.shape, 2)
+    assert np.abs(other.values[0, 0] - made.values[0, 1]).max() > 1e-4
+
+
+def test_a_simulation_that_cannot_be_is_refused_in_the_words_of_its_caller():
+    for arguments, changes, told in (
+        (("gray_scot", 8, [0.0, 1.0]), {}, "system is 'gray_scot', but must be one of"),
+        (("gray_scott", 8, [0.0, 1.0]), {"fed": 1}, "fed is no parameter of gray_scott, .* alpha"),
+        (("gray_scott", 8, [0.0, 1.0]), {"alpha": -1}, "alpha is -1, but must be"),
+        (("gray_scott", 8, [1.0, 0.0]), {}, "each later than the one before"),
+        (("gray_scott", 8, [0.0, 16.0]), {"dt": 100.0}, "interval is 16, but .* multiple of dt"),
+        (("gray_scott", 8, [0.0, 1.0]), {"count": 0}, "count is 0, but must be a whole number"),
+    ):
+        with pytest.raises(InputError, match=told) as refused:
+            simulate(*arguments, **changes)
+        assert "data." not in str(refused.value)
+
+
+def test_the_package_offers_what_it_lists_and_imports_it_when_asked():
+    for name in diffpattern.__all__:
+        assert getattr(diffpattern, name).__name__ == name
+        assert name in dir(diffpattern)
+    assert diffpattern.Trajectories is Trajectories
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = diffpattern.fitt
+    script = (
+        "import sys, diffpattern\n"
+        "assert 'jax' not in sys.modules\n"
+        "diffpattern.load\n"
+        "assert not {'tensorflow', 'tensorboard'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
