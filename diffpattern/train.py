@@ -201,7 +201,8 @@ def train_and_evaluate(
     # What came of it, once everything is written.
     processes.wait_for_all()
     result = evaluate.evaluate(folder)
-    add_scalars(folder.metrics, last, summaries.of_test(result))
+    if final := summaries.of_test(result):
+        add_scalars(folder.metrics, result["step"], final)
     return result
 
 

@@ -165,7 +165,7 @@ def add_scalars(folder: Path, step: int, values: Mapping[str, float]) -> None:
     Raises:
       TrainingError: they cannot be written.
     """
-    if values and processes.is_first():
+    if processes.is_first():
         with EventFiles(folder) as events:
             events.write(step, values)
 
