@@ -413,6 +413,9 @@ def get_config() -> ConfigDict:
     training.log_every = 1
     # Minutes after which a line of log comes with a checkpoint in between, not scored; 0: never.
     training.checkpoint_minutes = 0.0
+    # Of so many scored checkpoints one comes with histograms and pictures for TensorBoard, as the
+    # last step does, which has an animation too (docs/tensorboard.md); 0: none.
+    training.pictures_every = 1
     # A step that takes so many times the median, and more than so many seconds, ends the run, since
     # something does not answer. 0: steps may take as long as they like.
     training.stall_factor = 10.0

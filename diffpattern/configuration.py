@@ -44,7 +44,8 @@ from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
-    "training.checkpoint_minutes", "training.stall_factor", "training.stall_seconds",
+    "training.checkpoint_minutes", "training.pictures_every",
+    "training.stall_factor", "training.stall_seconds",
     "optimiser.optax.skip_nonfinite", "mesh", "plan", "evaluation.threshold", "evaluation.windows",
     "evaluation.covered", "data.directory",
     "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
@@ -120,7 +121,8 @@ _NOT_NEGATIVE = (
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "plan.latency", "crop", "noise", "frozen_steps",
-    "damage", "reset", "advance", "checkpoint_minutes", "stall_factor",
+    "damage", "reset", "advance", "checkpoint_minutes", "pictures_every",
+    "stall_factor",
     "refresh_every", "replace_worst", "training.inner.steps", "weight_decay", "average_decay",
     "optimiser.optax.pruning.sparsity", "optimiser.optax.pruning.first_step",
     *(f"loss.{name}" for name in LOSSES),

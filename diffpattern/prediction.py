@@ -1,6 +1,6 @@
 """What is computed of each trajectory or window by itself, spread over the mesh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -46,12 +46,69 @@ def make_predictor(
       together: see `training.step.over_windows`.
       times: of the predictions, [T], the first that of the starts; None: those of the truth.
     """
+    species = len(truth.species)
+    of_species = lambda states: states[..., :species]
+    return _of_states(problem, truth, mesh, of_species, key=key, together=together, times=times)
+
+
+def make_revealing_predictor(
+    problem: Problem,
+    truth: Trajectories,
+    mesh: Mesh,
+    revealed: Sequence[int],
+    *,
+    key: jax.Array,
+    together: bool,
+) -> Callable[[Parameters], tuple[np.ndarray, np.ndarray | None]]:
+    """A function from parameters to predictions, and to hidden channels that came with them.
+
+    Args:
+      problem, truth, mesh, key, together: as of `make_predictor`.
+      revealed: the indices of R times at which hidden channels are told.
+
+    Returns:
+      A function of the parameters: the predictions [N, T, *space, C], and the hidden channels of
+      the first trajectory [R, *space, H]; None where the rule has none.
+    """
+    species, where = len(truth.species), np.asarray(revealed)
+    if problem.channels == species:
+        predict = make_predictor(problem, truth, mesh, key=key, together=together)
+        return lambda parameters: (predict(parameters), None)
+    both = _of_states(
+        problem,
+        truth,
+        mesh,
+        lambda states: (states[..., :species], states[where][..., species:]),
+        # Nothing that is not shown has to leave the devices.
+        keep=lambda results: (results[0], results[1][:1]),
+        key=key,
+        together=together,
+    )
+
+    def of_first(predictions: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return predictions, hidden[0]
+
+    return lambda parameters: of_first(*both(parameters))
+
+
+def _of_states(
+    problem: Problem,
+    truth: Trajectories,
+    mesh: Mesh,
+    read: Callable[[jax.Array], Any],
+    *,
+    keep: Callable[[Any], Any] = lambda results: results,
+    key: jax.Array,
+    together: bool,
+    times: np.ndarray | None = None,
+) -> Callable[[Parameters], Any]:
+    """What is read off the rollouts [T, *space, channels] of all trajectories; see `spread`."""
     times = truth.times if times is None else times
 
     def predict(parameters, item, index):
         start, forcing = item
         own_key = jax.random.fold_in(key, index)
-        return problem.predict(parameters, start, times, own_key, forcing)
+        return read(problem.states(parameters, start, times, own_key, forcing))
 
     problem, space = problem.cut(mesh), truth.grid.ndim
     forcing = truth.forcing(np.arange(len(truth.values)))
@@ -61,29 +118,32 @@ def make_predictor(
         mesh,
         (lattices(mesh, 1, space), layout_of_forcing(forcing, space, mesh)),
         lattices(mesh, 2, space),
+        keep=keep,
         together=together,
         running=problem.running,
     )
 
 
 def spread(
-    function: Callable[..., jax.Array],
+    function: Callable[..., Any],
     items: Any,
     mesh: Mesh,
     layout: Any = SPREAD,
     result: PartitionSpec = SPREAD,
     *,
+    keep: Callable[[Any], Any] = lambda results: results,
     together: bool,
     running: str,
-) -> Callable[[Parameters], np.ndarray]:
+) -> Callable[[Parameters], Any]:
     """`function` of every item.
 
     Args:
-      function: (parameters, item, its index) -> an array.
+      function: (parameters, item, its index) -> an array, or a pytree of them.
       items: a pytree of arrays [N, ...].
       mesh: over whose "data" axis the items are spread.
       layout: how their arrays lie on it, where they are lattices that may be cut.
       result: how the results do.
+      keep: what to fetch, out of the results [N, ...] on the devices.
       together: see `training.step.over_windows`.
       running: see `parallel.mesh.on_mesh`.
 
@@ -103,6 +163,11 @@ def spread(
         one = lambda item, index: function(parameters, item, index)
         return over_windows(one, together, batch["item"], batch["index"])
 
-    on_devices = jax.jit(on_mesh(local, mesh, (EVERYWHERE, specs), result, running))
-    fetched = lambda parameters: placement.fetch(on_devices(put(parameters, mesh), batch))
-    return lambda parameters: fetched(parameters)[:count]
+    spread_out = on_mesh(local, mesh, (EVERYWHERE, specs), result, running)
+    on_devices = jax.jit(lambda parameters, batch: keep(spread_out(parameters, batch)))
+
+    def of_all(parameters: Parameters) -> Any:
+        results = on_devices(put(parameters, mesh), batch)
+        return jax.tree.map(lambda array: placement.fetch(array)[:count], results)
+
+    return of_all

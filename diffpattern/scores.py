@@ -90,6 +90,23 @@ def overall(errors: ArrayLike) -> float:
     return float(np.nanmean(median))
 
 
+def by_time(errors: ArrayLike) -> NDArray[np.float64]:
+    """What `overall` averages over times: of the NRMSE [N, T, C] one number for each time, [T].
+
+    NaN where nothing of the truth was seen.
+    """
+    median, _, _ = _over_trajectories(np.asarray(errors))
+    return _mean_of_seen(median, (1,))
+
+
+def by_trajectory(errors: ArrayLike) -> NDArray[np.float64]:
+    """Of the NRMSE [N, T, C] the mean over channels and all times but the first, [N].
+
+    NaN where nothing of the truth was seen.
+    """
+    return _mean_of_seen(np.asarray(errors)[:, 1:], (1, 2))
+
+
 def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float | None:
     """First time at which an error exceeds the threshold; None if it never does.
 
@@ -294,6 +311,13 @@ def _over_trajectories(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
         return tuple(reduce(values, axis=0) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
+
+
+def _mean_of_seen(errors: NDArray, axes: tuple[int, ...]) -> NDArray:
+    """The mean over some axes of what is not NaN."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")
+        return np.nanmean(errors, axis=axes)
 
 
 def _json_safe(values: ArrayLike) -> Any:

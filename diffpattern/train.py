@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, dataset, evaluate, problem, scores, selection
+from diffpattern import configuration, dataset, evaluate, problem, selection, summaries
 from diffpattern.data import continuation, statistics, streams
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.sources import Data
@@ -34,14 +34,13 @@ from diffpattern.methods import (
 from diffpattern.parallel import processes
 from diffpattern.parallel.mesh import DATA, held_cells, make_mesh, put
 from diffpattern.parallel.placement import Share, held, lay_share
-from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
 from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
-from diffpattern.training.metrics import Averages, Progress, Writer
+from diffpattern.training.metrics import Averages, Progress, Writer, add_scalars
 from diffpattern.training.saving import Saving
 from diffpattern.training.stalls import Stalls
 from diffpattern.training.step import (
@@ -52,6 +51,7 @@ from diffpattern.training.step import (
     prefers_together,
     put_state,
 )
+from diffpattern.validation import make_validation
 
 
 def train_and_evaluate(
@@ -137,7 +137,8 @@ def train_and_evaluate(
         # The loop.
         first, last = int(state.step), config.training.steps
         if first < last:
-            validate = make_validation(config, sought, validation, mesh, together)
+            revealed = summaries.revealed(validation[0])
+            validate = make_validation(config, sought, validation, revealed, mesh, together)
             lengths = window_lengths(config)
             # Compiled once for each length that windows have.
             step_over = functools.cache(lambda length: compiled(training.step_over(length), mesh))
@@ -146,7 +147,9 @@ def train_and_evaluate(
             if restored:
                 averages.restore(restored.metadata.get("averages", []))
             fields = config.training
-            saving = Saving(fields.checkpoint_every, fields.checkpoint_minutes, last)
+            saving = Saving(
+                fields.checkpoint_every, fields.checkpoint_minutes, last, fields.pictures_every
+            )
             with (
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
                 Progress(first, last) as progress,
@@ -173,9 +176,13 @@ def train_and_evaluate(
                         row |= training.schedule(step)
                         if scores_it:
                             watch.settle()
-                            score = validate(averaging.evaluated_parameters(state))
-                            row["validation"] = score
+                            evaluated = averaging.evaluated_parameters(state)
+                            validated = validate(evaluated)
+                            score = validated.score
+                            row |= summaries.curves(validated)
                         writer.write(step, row | {"seconds": time.monotonic() - began})
+                        if saving.is_shown(step):
+                            summaries.show(writer, step, evaluated, validated, step == last)
                         progress.tell(step, row)
                         saves = saves or saving.is_time()
                     if saves:
@@ -196,7 +203,10 @@ def train_and_evaluate(
 
     # What came of it, once everything is written.
     processes.wait_for_all()
-    return evaluate.evaluate(folder)
+    result = evaluate.evaluate(folder)
+    if final := summaries.of_test(result):
+        add_scalars(folder.metrics, result["step"], final)
+    return result
 
 
 def first_state(
@@ -315,28 +325,6 @@ def draw_batch(batches: OfEachSize, step: int, mesh: Mesh) -> Batch:
     """The windows of a step, on the mesh."""
     batch = batches.draw(step)
     return lay_share(batch, mesh, layout(batch, mesh))
-
-
-def make_validation(
-    config: ConfigDict,
-    sought: Problem,
-    lattices: Sequence[Trajectories],
-    mesh: Mesh,
-    together: bool,
-) -> Callable[[Any], float]:
-    """A function from parameters to the validation score: the NRMSE averaged over times and
-    species, of the median trajectory; lower is better."""
-    predictors = [
-        make_predictor(sought, truth, mesh, key=jax.random.key(config.seed), together=together)
-        for truth in lattices
-    ]
-    floor = config.evaluation.floor * np.asarray(sought.statistics.fluctuation)
-
-    def validate(parameters) -> float:
-        predictions = [predict(parameters) for predict in predictors]
-        return scores.overall(scores.errors_of_all(predictions, lattices, floor))
-
-    return validate
 
 
 def save(

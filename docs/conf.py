@@ -46,10 +46,11 @@ def _as_restructured(app, what, name, obj, options, lines):
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent == 0:
             literal, in_section = False, bool(_SECTION.match(line))
-        elif line.strip() and not literal and not in_section and indent >= 4:
-            if number and not lines[number - 1].strip():
-                made += ["::", ""]
-                literal = True
+        elif (
+            indent >= 4 and not (literal or in_section) and number and not lines[number - 1].strip()
+        ):
+            made += ["::", ""]
+            literal = True
         made.append(line if literal else re.sub(r"(?<!`)([*|])", r"\\\1", line))
     lines[:] = made
 

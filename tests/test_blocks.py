@@ -17,7 +17,7 @@ from diffpattern.data.environment import added
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Boundary
 from diffpattern.parallel.mesh import COLUMNS, ROWS, make_mesh, put
-from diffpattern.prediction import make_predictor
+from diffpattern.prediction import make_predictor, make_revealing_predictor
 from diffpattern.rollout import rollout
 
 TIMES = np.array([0.0, 2.0])
@@ -256,13 +256,19 @@ def test_sought_starts_are_those_of_one_device():
 def test_predictions_of_blocks_are_those_of_the_whole_lattice():
     config, truth = tiny.config(**TRAINING | NCA), tiny.data(**DATA)
     run = tiny.Run(config, truth, 1)
-    parameters, key = moved(jax.device_get(run.state.parameters)), jax.random.key(1)
-    found, expected = (
-        make_predictor(run.sought, truth, make_mesh(*shape), key=key, together=False)(parameters)
-        for shape in ((2, 2, 2), (1, 1, 1))
-    )
+    parameters = moved(jax.device_get(run.state.parameters))
+    revealed, options = [0, 2], {"key": jax.random.key(1), "together": False}
+    of = lambda *shape: make_revealing_predictor(
+        run.sought, truth, make_mesh(*shape), revealed, **options
+    )(parameters)
+    (found, hidden), (expected, expected_hidden) = of(2, 2, 2), of(1, 1, 1)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert found.shape == truth.values.shape
+    np.testing.assert_allclose(hidden, expected_hidden, rtol=0, atol=1e-5)
+    assert hidden.shape == (2, *truth.grid.shape, run.sought.channels - 2)
+    assert (hidden[0] != hidden[1]).any()
+    plain = make_predictor(run.sought, truth, make_mesh(), **options)(parameters)
+    np.testing.assert_allclose(plain, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("field", ["crop", "shift", "turn"])

@@ -118,8 +118,9 @@ def test_it_predicts_the_same_on_one_and_eight_devices_and_when_restored(name, t
         template = jax.eval_shape(lambda: sought.initialise(0))
         restored = checkpoints.restore(template).parameters
     jax.tree.map(np.testing.assert_array_equal, restored, parameters)
+    key = jax.random.key(0)
     one, eight = (
-        make_predictor(sought, data, make_mesh(devices), seed=0, together=False)(restored)
+        make_predictor(sought, data, make_mesh(devices), key=key, together=False)(restored)
         for devices in (1, 8)
     )
     np.testing.assert_allclose(one, eight, rtol=1e-5, atol=1e-6)

@@ -135,13 +135,13 @@ def test_a_rule_runs_on_lattices_of_every_size(changes):
         lambda leaf: leaf + 0.01 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape),
         sought.initialise(0),
     )
-    there = problem.build(config, summary.on(OTHER))
+    there, key = problem.build(config, summary.on(OTHER)), jax.random.key(0)
     found, expected = (
-        make_predictor(one, other, make_mesh(1), seed=0, together=False)(parameters)
+        make_predictor(one, other, make_mesh(1), key=key, together=False)(parameters)
         for one in (sought, there)
     )
     np.testing.assert_array_equal(found, expected)
-    again = make_predictor(sought, other, make_mesh(1), seed=0, together=False)(parameters)
+    again = make_predictor(sought, other, make_mesh(1), key=key, together=False)(parameters)
     np.testing.assert_array_equal(again, expected)
     assert np.abs(found[:, -1] - found[:, 0]).max() > 1e-4
 

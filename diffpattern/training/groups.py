@@ -4,10 +4,13 @@
 "network/hidden_0/bias" one array of that. Where several names fit an array, the longest holds.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import optax
+from jax import Array
 
 from diffpattern.errors import InputError
 
@@ -18,6 +21,28 @@ def paths(parameters: PyTree) -> PyTree:
     """The path of each array, such as "network/hidden_0/kernel", in its place."""
     name = lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/")
     return jax.tree_util.tree_map_with_path(name, parameters)
+
+
+def by_path(tree: PyTree) -> dict[str, Any]:
+    """The arrays by their paths, as `paths` has them."""
+    return dict(zip(jax.tree.leaves(paths(tree)), jax.tree.leaves(tree), strict=True))
+
+
+def layer_norms(tree: PyTree, name: str) -> dict[str, Array]:
+    """The Euclidean norm over the arrays of each layer.
+
+    A layer is what paths name up to their last component: "network/hidden_0" is one, with the
+    arrays "kernel" and "bias".
+
+    Args:
+      tree: arrays, like the parameters.
+      name: of what they are, which the layer's name is put behind: "gradient_norm" makes it
+        "gradient_norm/network/hidden_0".
+    """
+    layers = defaultdict(list)
+    for path, leaf in by_path(tree).items():
+        layers[path.rpartition("/")[0] or path].append(leaf)
+    return {f"{name}/{layer}": optax.global_norm(leaves) for layer, leaves in layers.items()}
 
 
 def spread_out(

@@ -373,20 +373,22 @@ def decide(
     accepted = costs[best] < before
     following = jnp.where(accepted, dampings[best], damping * RAISE_ON_REJECTION)
     following = jnp.clip(following, SMALLEST_DAMPING, LARGEST_DAMPING)
+    moved_to = jnp.where(accepted, trials[best], flat)
     new = dataclasses.replace(
         state,
         step=state.step + 1,
-        parameters=unravel(jnp.where(accepted, trials[best], flat)),
+        parameters=unravel(moved_to),
         optimiser=dataclasses.replace(state.optimiser, damping=following),
     )
     # Means over the windows that did not diverge: not a number where none is left.
-    return new, {
+    metrics = {
         "loss": before / share,
         "trial_loss": costs[best] / share,
         "accepted": accepted.astype(jnp.float32),
         "damping": dampings[best],
         "diverged": 1.0 - share,
     }
+    return new, metrics | groups.layer_norms(unravel(moved_to - flat), "step_norm")
 
 
 def gathered(local: Array, axis: str = DATA) -> Array:

@@ -1,18 +1,14 @@
 """What a run tells while it trains: event files, a log of scalars, its progress, and when it fails.
 
-Of several processes that train together the first tells.
-
-CLU writes the event files for TensorBoard. Its writers import TensorFlow, which takes seconds, so
-a thread of their own does that while the first step compiles, and writes from then on.
+Of several processes that train together the first tells. Names of scalars are paths: what stands
+under a group, as in "gradient_norm/output", TensorBoard shows together and the terminal leaves out.
 """
 
 import contextlib
 import json
 import math
-import queue
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,10 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.parallel import processes
+from diffpattern.training.events import EventFiles
 
 Metrics = Mapping[str, jax.Array]
 
@@ -117,9 +115,8 @@ class Writer(contextlib.AbstractContextManager):
     """
 
     def __init__(self, folder: Path, scalars: Path, step: int, config: Mapping[str, Any]):
-        self._folder, self._scalars, self._config = folder, scalars, config
-        self._failure: Exception | None = None
-        self._thread: threading.Thread | None = None
+        self._scalars = scalars
+        self._events: EventFiles | None = None
         if not processes.is_first():
             return
         try:
@@ -130,9 +127,7 @@ class Writer(contextlib.AbstractContextManager):
             beside.replace(scalars)
         except OSError as error:
             raise InputError(f"{scalars} cannot be written: {error.strerror}.") from error
-        self._rows: queue.SimpleQueue = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_events, daemon=True)
-        self._thread.start()
+        self._events = EventFiles(folder, config)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step; event files follow as soon as TensorFlow is there.
@@ -140,9 +135,9 @@ class Writer(contextlib.AbstractContextManager):
         Raises:
           TrainingError: these, or event files before, could not be written.
         """
-        if self._thread is None:
+        if self._events is None:
             return
-        self._tell_failure()
+        self._events.write(step, values)
         # JSON has no word for what is not finite.
         plain = {key: value if math.isfinite(value) else None for key, value in values.items()}
         try:
@@ -150,51 +145,29 @@ class Writer(contextlib.AbstractContextManager):
                 file.write(json.dumps({"step": step} | plain) + "\n")
         except OSError as error:
             raise TrainingError(f"{self._scalars} cannot be written: {error.strerror}.") from error
-        self._rows.put((step, dict(values)))
 
-    def close(self) -> None:
-        """Waits until everything is on disk.
+    def show(
+        self, step: int, histograms: Mapping[str, ArrayLike], pictures: Mapping[str, bytes]
+    ) -> None:
+        """Adds to the event files what is no scalar; see `events.EventFiles.write`."""
+        if self._events is not None:
+            self._events.write(step, histograms=histograms, pictures=pictures)
 
-        Raises:
-          TrainingError: event files could not be written.
-        """
-        if self._thread is None:
-            return
-        self._rows.put(None)
-        self._thread.join()
-        self._tell_failure()
+    def __exit__(self, *exception: object) -> None:
+        """Waits until everything is on disk; TrainingError if event files could not be written."""
+        if self._events is not None:
+            self._events.__exit__(*exception)
 
-    def __exit__(self, kind: object, *exception: object) -> None:
-        try:
-            self.close()
-        except TrainingError:
-            if kind is None:  # else that is what the user has to hear of
-                raise
 
-    def _tell_failure(self) -> None:
-        if self._failure is not None:
-            reason = str(self._failure).strip().partition("\n")[0].rstrip(".")
-            raise TrainingError(
-                f"Event files cannot be written to {self._folder} ({reason})."
-            ) from self._failure
+def add_scalars(folder: Path, step: int, values: Mapping[str, float]) -> None:
+    """Adds scalars to the event files in a folder, and to nothing else.
 
-    def _write_events(self) -> None:
-        """The thread: all that touches TensorFlow."""
-        try:
-            import tensorflow as tf
-
-            # It only writes files here; left alone it would take all of an accelerator's memory.
-            for kind in ("GPU", "TPU"):
-                tf.config.set_visible_devices([], kind)
-            from clu import metric_writers
-
-            events = metric_writers.SummaryWriter(str(self._folder))
-            events.write_hparams(dict(self._config))
-            while (row := self._rows.get()) is not None:
-                events.write_scalars(*row)
-            events.close()
-        except Exception as error:
-            self._failure = error
+    Raises:
+      TrainingError: they cannot be written.
+    """
+    if processes.is_first():
+        with EventFiles(folder) as events:
+            events.write(step, values)
 
 
 def read_scalars(path: Path) -> list[dict[str, float | None]]:
@@ -243,7 +216,8 @@ class Progress(contextlib.AbstractContextManager):
             self._bar.set_postfix_str(tell(first), refresh=False)
             self._bar.update(step - self._bar.n)
             return
-        text = tell([*first, *(name for name in values if name not in first)])
+        rest = (name for name in values if name not in first and "/" not in name)
+        text = tell([*first, *rest])
         if self._first_told is None:
             pace = f"{now - self._start:.1f} s with compilation"
             logging.info("step %d of %d  %s  %s", step, self._last, text, pace)

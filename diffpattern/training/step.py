@@ -30,6 +30,7 @@ from diffpattern.parallel.mesh import (
     own,
     put,
 )
+from diffpattern.training import groups
 from diffpattern.training.pool import Pool, Slots
 
 Parameters = Any
@@ -210,6 +211,7 @@ def make_gradient_step(
         parameters = optax.apply_updates(state.parameters, updates)
         parameters = jax.tree.map(jnp.maximum, parameters, lower)
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+        metrics |= groups.layer_norms(gradient, "gradient_norm")
         return TrainState(state.step + 1, parameters, optimiser_state, slots), metrics
 
     return step

@@ -38,6 +38,17 @@ def test_a_name_is_made_of_whole_components_from_the_first_on(name):
     assert "diffusion/coefficient" in message and "network/hidden_0/bias" in message
 
 
+def test_norms_are_of_layers():
+    layer = lambda scale: {"kernel": scale * np.ones((2, 3)), "bias": scale * np.ones(3)}
+    tree = {"diffusion": np.array([-3.0, 4.0]), "network": {"a": layer(1.0), "b": layer(-2.0)}}
+    norms = groups.layer_norms(tree, "norm")
+    assert {name: float(norm) for name, norm in norms.items()} == {
+        "norm/diffusion": 5.0,
+        "norm/network/a": 3.0,
+        "norm/network/b": 6.0,
+    }
+
+
 def test_factors_are_read():
     found = groups.factors(("network/out=2", "diffusion=1e-1"), field="f", example="a=1")
     assert found == {"network/out": 2.0, "diffusion": 0.1}

@@ -213,6 +213,8 @@ def test_a_linear_fit_is_solved_in_a_step_on_any_mesh(mode, devices):
     np.testing.assert_allclose(metrics["trial_loss"], last, rtol=1e-5)
     assert metrics["accepted"] == 1 and metrics["diverged"] == pytest.approx(0, abs=1e-6)
     assert state.step == 1
+    moved = np.subtract(found[1:], START["slope"])
+    assert metrics["step_norm/slope"] == pytest.approx(np.linalg.norm(moved), rel=1e-5)
 
 
 def test_windows_of_several_sizes_are_fitted_in_one_step():

@@ -5,30 +5,16 @@ import json
 import sys
 import time
 
+import event_files
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import logging
+from PIL import Image
 
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.training import metrics
 from diffpattern.training.metrics import Averages, Progress, Watch, Writer, read_scalars
-
-
-def events(folder):
-    """Scalars out of the event files, {tag: [(step, value), ...]}, and the tags of other things."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util.tensor_util import make_ndarray
-
-    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    accumulator.Reload()
-    tags = accumulator.Tags()["tensors"]
-    found = {
-        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events]
-        for tag in tags
-        if not tag.startswith("_") and (events := accumulator.Tensors(tag))
-    }
-    return found, set(tags) - set(found)
 
 
 def write(folder, first, rows, config=None):
@@ -61,16 +47,25 @@ def test_averages_go_on_from_a_state_bit_for_bit():
     assert resumed.state() == []
 
 
-@pytest.mark.slow
-def test_scalars_and_hyperparameters_are_read_by_tensorboard(tmp_path):
-    # So short that TensorFlow cannot be there before the end.
-    rows = {1: {"loss": 4.0}, 2: {"loss": 2.0, "validation": 0.5}}
-    write(tmp_path, 0, rows, {"seed": 3, "data.name": "gray_scott", "fast": True})
-    found, others = events(tmp_path)
-    assert found["loss"] == [(1, 4.0), (2, 2.0)]
-    assert found["validation"] == [(2, 0.5)]
-    assert any("hparams" in tag for tag in others)
-    assert read_scalars(tmp_path / "scalars.jsonl") == [
+def test_scalars_are_in_both_files_and_pictures_in_the_event_files(tmp_path):
+    path = tmp_path / "scalars.jsonl"
+    picture = io.BytesIO()
+    Image.new("L", (3, 2)).save(picture, "PNG")
+    with Writer(tmp_path, path, 0, {"seed": 3}) as writer:
+        writer.write(1, {"loss": 4.0})
+        writer.write(2, {"loss": 2.0, "validation": 0.5})
+        writer.show(2, {"weights": np.ones(3)}, {"lattice": picture.getvalue()})
+    metrics.add_scalars(tmp_path, 2, {"test/A": 0.25})
+    found = event_files.read(tmp_path)
+    assert found["scalars"] == {
+        "loss": [(1, 4.0), (2, 2.0)],
+        "validation": [(2, 0.5)],
+        "test/A": [(2, 0.25)],
+    }
+    assert set(found["histograms"]) == {"weights"}
+    assert found["images"]["lattice"] == [(2, (3, 2, picture.getvalue()))]
+    assert len(found["hparams"]) == 1
+    assert read_scalars(path) == [
         {"step": 1, "loss": 4.0},
         {"step": 2, "loss": 2.0, "validation": 0.5},
     ]
@@ -182,7 +177,7 @@ def lines(monkeypatch):
 def test_lines_of_log_tell_pace_and_time_left(clock, lines):
     with Progress(10, 110) as progress:
         clock.now = 107.5
-        progress.tell(11, {"accepted": 1.0, "loss": 0.25})
+        progress.tell(11, {"accepted": 1.0, "step_norm/output": 0.5, "loss": 0.25})
         for step in range(12, 110):
             clock.now += 1.0
             progress.tell(step, {"loss": 0.25})

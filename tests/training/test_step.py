@@ -117,6 +117,8 @@ def test_a_step_follows_the_gradient_of_the_mean_over_the_windows(devices, runni
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.global_norm(gradient), rtol=1e-5)
     for name, value in state.parameters.items():
+        norm = metrics[f"gradient_norm/{name}"]
+        np.testing.assert_allclose(norm, np.linalg.norm(gradient[name]), rtol=1e-5)
         np.testing.assert_allclose(value, PARAMETERS[name] - gradient[name], rtol=1e-5)
 
 
