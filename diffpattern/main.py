@@ -21,7 +21,17 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import compare, configuration, evaluate, plan, predict, preview, sweeps, train
+from diffpattern import (
+    check,
+    compare,
+    configuration,
+    evaluate,
+    plan,
+    predict,
+    preview,
+    sweeps,
+    train,
+)
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
@@ -42,9 +52,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "predict", "simulate", "data", "plan", "sweep", "compare"],
-    "Train, score again, let a rule run on, run a known PDE, show data, plan a mesh, list a sweep, "
-    "compare runs.",
+    ["train", "eval", "predict", "simulate", "data", "check", "plan", "sweep", "compare"],
+    "Train, score again, let a rule run on, run a known PDE, show data, try a step, plan a mesh, "
+    "list a sweep, compare runs.",
 )
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to take; without it, the best.")
 _INPUT = flags.DEFINE_string(
@@ -82,6 +92,7 @@ _TAKEN = {
     "predict": ("workdir", "step", "input", "times", "output", "seed"),
     "simulate": ("config", "output"),
     "data": ("config", "workdir", "sweep"),
+    "check": ("config", "sweep"),
     "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
     "compare": ("workdirs", "output"),
@@ -100,6 +111,7 @@ def main(argv: Sequence[str]) -> None:
             "predict": _predict,
             "simulate": _simulate,
             "data": _show_data,
+            "check": _check,
             "plan": _plan,
             "sweep": _list_sweep,
             "compare": _compare,
@@ -162,6 +174,10 @@ def _train(interruption: Interruption) -> None:
 
 def _show_data() -> None:
     preview.show(_prepared()[0], Path(_WORKDIR.value or "."))
+
+
+def _check() -> None:
+    print(check.check(_prepared()[0]))
 
 
 def _plan() -> None:

@@ -92,7 +92,7 @@ def make(config: ConfigDict) -> Plan:
     pool = jax.eval_shape(training.start_pool, batch)
     state = dataclasses.replace(state, pool=_placed(pool, layout(pool, mesh), mesh))
     program = compiled(training.step, mesh).lower(state, batch).compile()
-    text, memory = program.as_text(), program.memory_analysis()
+    text = program.as_text()
     work = counting.of_compiled(text)
     fields = config.plan
     return Plan(
@@ -100,13 +100,21 @@ def make(config: ConfigDict) -> Plan:
         summary.grid.shape,
         sought.cut(mesh).statistics.grid.shape,
         work,
-        memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
+        memory(program),
         max(work.operations / fields.operations, work.traffic / fields.memory_bandwidth),
         exchanging(work, fields, mesh.size),
         counting.uncounted(text),
+    )
+
+
+def memory(program: jax.stages.Compiled) -> int:
+    """Bytes that each device needs to run a compiled program."""
+    found = program.memory_analysis()
+    return (
+        found.argument_size_in_bytes
+        + found.temp_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
     )
 
 
@@ -148,13 +156,13 @@ def describe(plan: Plan, config: ConfigDict) -> str:
         f"Lattice   {by(plan.lattice)} cells, {by(plan.block)} on each device",
         "",
         "One train step, each device:",
-        f"  computes      {_scaled(plan.work.operations, 'operations')}",
-        f"  reads, writes {_scaled(plan.work.traffic, 'B')} for sums of products and transforms",
-        f"  needs         {_scaled(plan.memory, 'B')} of memory, which {fits} the "
-        f"{_scaled(fields.memory, 'B')} of plan.memory",
-        f"  sends         {_scaled(plan.work.sent, 'B')} to its neighbours in "
+        f"  computes      {scaled(plan.work.operations, 'operations')}",
+        f"  reads, writes {scaled(plan.work.traffic, 'B')} for sums of products and transforms",
+        f"  needs         {scaled(plan.memory, 'B')} of memory, which {fits} the "
+        f"{scaled(fields.memory, 'B')} of plan.memory",
+        f"  sends         {scaled(plan.work.sent, 'B')} to its neighbours in "
         f"{plan.work.messages:.0f} messages",
-        f"  sums up       {_scaled(plan.work.summed, 'B')} with all others in "
+        f"  sums up       {scaled(plan.work.summed, 'B')} with all others in "
         f"{plan.work.sums:.0f} sums",
         "",
         f"By the data sheet in plan.*: {plan.computing:.3g} s computing, "
@@ -212,7 +220,7 @@ def _placed(tree: Any, specs: Any, mesh: Mesh) -> Any:
     return placement.by_sharding(place, tree, mesh, specs)
 
 
-def _scaled(number: float, unit: str) -> str:
+def scaled(number: float, unit: str) -> str:
     """A number with a prefix of the metric system."""
     for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if number >= 10**power:

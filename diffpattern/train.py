@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,32 +86,10 @@ def train_and_evaluate(
     began = time.monotonic()
     interruption = interruption or Interruption()
 
-    # What cannot work is refused before anything is simulated or written.
-    configuration.check(config)
-    # A pool is shared out evenly.
-    shared = config.training.batch if config.training.starts == "pool" else 0
-    sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
-    mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
-    degrees = problem.whitened_degrees(config)
-    simulated = config.data.name in SYSTEMS
-    if simulated:
-        rehearse(config, *dataset.expected(config, degrees), mesh)
-    folder.check(config)
-
     # The data; the rule, and how it is trained.
-    data = dataset.load(config, data)
-    train, validation, test = (dataset.of_split(data, split) for split in SPLITS)
-    digests = dict(zip(SPLITS, map(digest, (train, validation, test)), strict=True))
-    seen = [streams.sample(one) for one in train]
-    summary = statistics.summarise(seen, degrees)
-    if not simulated:
-        rehearse(config, train[0].times, summary, mesh)
-    batches = make_batches(config, train, mesh)
-    remedy = "give data.directory, or the files named in the config, on a disk that all share"
-    processes.require_same("data", [digests, summary.to_json()], remedy)
-    sought = problem.build(config, summary, mesh.size)
-    initial = sought.initialise(config.seed)
-    training = make_training(config, sought, initial, mesh, together)
+    run = set_up(config, data, refuse=folder.check)
+    mesh, together, train, validation = run.mesh, run.together, run.train, run.validation
+    batches, sought, initial, training = run.batches, run.sought, run.initial, run.training
 
     with folder.alone(), Checkpoints(folder.checkpoints) as checkpoints:
         # Again, since another process may have begun a run here while this one made its data.
@@ -131,8 +109,8 @@ def train_and_evaluate(
             logging.info("Rule:\n%s", parameter_overview.get_parameter_overview(initial))
             state = fit_derivatives(config, sought, state, train, mesh, together)
 
-        folder.record(config, config_path, digests, sweep)
-        folder.keep_data(test, summary)
+        folder.record(config, config_path, run.digests, sweep)
+        folder.keep_data(run.test, sought.statistics)
 
         # The loop.
         first, last = int(state.step), config.training.steps
@@ -207,6 +185,77 @@ def train_and_evaluate(
     if final := summaries.of_test(result):
         add_scalars(folder.metrics, result["step"], final)
     return result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SetUp:
+    """A run that could begin.
+
+    Attributes:
+      mesh: that it is trained on.
+      together: see `training.step.over_windows`.
+      train, validation, test: its data, for one size of lattices after the other.
+      digests: of the data of each split.
+      batches: what gives its train steps their windows.
+      sought: the rule.
+      initial: its first parameters.
+      training: how it is trained.
+    """
+
+    mesh: Mesh
+    together: bool
+    train: Sequence[Trajectories | StoredTrajectories]
+    validation: Sequence[Trajectories]
+    test: Sequence[Trajectories]
+    digests: Mapping[str, str]
+    batches: OfEachSize
+    sought: Problem
+    initial: Any
+    training: Training
+
+
+def set_up(
+    config: ConfigDict,
+    data: Data | None = None,
+    refuse: Callable[[ConfigDict], None] = lambda config: None,
+) -> SetUp:
+    """Gets the data of a config, builds its rule, and writes nothing.
+
+    Args:
+      config: of the run.
+      data: see `train_and_evaluate`.
+      refuse: called with the config before anything is simulated or read.
+
+    Raises:
+      InputError: the config or the data cannot be used.
+    """
+    # What cannot work is refused before anything is simulated.
+    configuration.check(config)
+    # A pool is shared out evenly.
+    shared = config.training.batch if config.training.starts == "pool" else 0
+    sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
+    mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
+    degrees = problem.whitened_degrees(config)
+    simulated = config.data.name in SYSTEMS
+    if simulated:
+        rehearse(config, *dataset.expected(config, degrees), mesh)
+    refuse(config)
+    data = dataset.load(config, data)
+    train, validation, test = (dataset.of_split(data, split) for split in SPLITS)
+    digests = dict(zip(SPLITS, map(digest, (train, validation, test)), strict=True))
+    seen = [streams.sample(one) for one in train]
+    summary = statistics.summarise(seen, degrees)
+    if not simulated:
+        rehearse(config, train[0].times, summary, mesh)
+    batches = make_batches(config, train, mesh)
+    remedy = "give data.directory, or the files named in the config, on a disk that all share"
+    processes.require_same("data", [digests, summary.to_json()], remedy)
+    sought = problem.build(config, summary, mesh.size)
+    initial = sought.initialise(config.seed)
+    training = make_training(config, sought, initial, mesh, together)
+    return SetUp(
+        mesh, together, train, validation, test, digests, batches, sought, initial, training
+    )
 
 
 def first_state(

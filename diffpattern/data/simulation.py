@@ -194,7 +194,7 @@ def require_stable(settings: Simulation) -> None:
     """
     jax.eval_shape(lambda: settings.system.start(jax.random.key(0), settings.grid))
     try:
-        eigenvalue = _largest_eigenvalue(settings.fine_grid, settings.laplacian)
+        eigenvalue = largest_eigenvalue(settings.fine_grid, settings.laplacian)
     except InputError as error:
         raise InputError(f"data.laplacian does not suit data.spacing: {error}") from error
     if settings.solver in spectral.NAMES:
@@ -282,7 +282,7 @@ def _dynamics(settings: Simulation) -> Stepped:
 
 
 @functools.cache
-def _largest_eigenvalue(grid: Grid, stencil: str) -> float:
+def largest_eigenvalue(grid: Grid, stencil: str) -> float:
     """The largest eigenvalue of the stencil's -Laplacian: of the waves that it damps fastest.
 
     Read off the Fourier transform of its response to one raised cell. Twelve cells hold the
