@@ -26,11 +26,12 @@ from diffpattern.validation import Validation
 # How many trajectories and times have a curve of their own; at how many times pictures are, and how
 # many frames an animation has, so that they take a fraction of a second.
 TRAJECTORIES, TIMES = 16, 8
-MOMENTS, FRAMES = 6, 32
+MOMENTS, FRAMES = 5, 32
 
 # Pixels: the least of a pane's longer side, and what lies between panes.
 _PANE, _GAP = 112, 6
-_BAR = 10  # of a colour bar's width
+# The width of a colour bar, and the size of letters, which a card shows at a third or half of that.
+_BAR, _LETTERS = 14, 19
 
 
 def show(writer: Writer, step: int, parameters: Any, validation: Validation, is_last: bool) -> None:
@@ -38,14 +39,6 @@ def show(writer: Writer, step: int, parameters: Any, validation: Validation, is_
     if processes.is_first():
         films = animation(validation) if is_last else {}
         writer.show(step, histograms(parameters), pictures(validation) | films)
-
-
-class Row(NamedTuple):
-    """Panes beside one another: a label, their colour scale, and their lattices [rows, columns]."""
-
-    label: str
-    scale: Scale
-    panes: Sequence[NDArray]
 
 
 def curves(validation: Validation) -> dict[str, float]:
@@ -150,38 +143,51 @@ def _moments(times: NDArray) -> list[str]:
     return [f"t = {time:.6g}" for time in times]
 
 
+class Row(NamedTuple):
+    """Panes beside one another: a label, their colour scale, and their lattices [rows, columns]."""
+
+    label: str
+    scale: Scale
+    panes: Sequence[NDArray]
+
+
 def sheet(headings: Sequence[str], rows: Sequence[Row]) -> bytes:
     """Rows of panes of one size as a PNG, under headings; each row ends with its colour scale."""
-    font = ImageFont.load_default(size=13)
+    font = ImageFont.load_default(size=_LETTERS)
     height, width = rows[0].panes[0].shape
     factor = max(1, math.ceil(_PANE / max(height, width)))
     height, width = factor * height, factor * width
     ends = [_ends(row.scale) for row in rows]
     longest = lambda texts: math.ceil(max(map(font.getlength, texts)))
     left = longest(row.label for row in rows) + 2 * _GAP
-    top = 20 + _GAP
-    bars = left + len(headings) * (width + _GAP)
+    top = _LETTERS + 2 * _GAP
+    # From one pane to the next; letters have to find room too.
+    across = max(width, longest(headings)) + _GAP
+    down = max(height, 3 * _LETTERS) + _GAP
+    bars = left + len(headings) * across
     right = bars + _BAR + 2 * _GAP
     size = (
         right + longest(end for pair in ends for end in pair) + _GAP,
-        top + len(rows) * (height + _GAP),
+        top + len(rows) * down,
     )
     # Palette entries, as the report's pictures are made of: a third of the bytes of colours.
     panes, letters = np.full(size[::-1], images.GROUND, np.uint8), Image.new("L", size)
     draw = ImageDraw.Draw(letters)
     for column, heading in enumerate(headings):
-        middle = left + column * (width + _GAP) + width / 2
+        middle = left + column * across + (across - _GAP) / 2
         draw.text((middle, top - _GAP), heading, 255, font, anchor="ms")
     for index, (row, (high, low)) in enumerate(zip(rows, ends, strict=True)):
-        upper = top + index * (height + _GAP)
-        draw.text((left - _GAP, upper + height / 2), row.label, 255, font, anchor="rm")
+        upper, lower = top + index * down, top + (index + 1) * down - _GAP
+        draw.text((left - _GAP, (upper + lower) / 2), row.label, 255, font, anchor="rm")
         for column, pane in enumerate(row.panes):
             cells = row.scale.indices(pane).repeat(factor, axis=0).repeat(factor, axis=1)
-            panes[upper:, left + column * (width + _GAP) :][:height, :width] = cells
-        shades = np.linspace(row.scale.high, row.scale.low, height)[:, None]
-        panes[upper:, bars + _GAP :][:height, :_BAR] = row.scale.indices(shades)
+            y = upper + (lower - upper - height) // 2
+            x = left + column * across + (across - _GAP - width) // 2
+            panes[y : y + height, x : x + width] = cells
+        shades = np.linspace(row.scale.high, row.scale.low, lower - upper)[:, None]
+        panes[upper:lower, bars + _GAP : bars + _GAP + _BAR] = row.scale.indices(shades)
         draw.text((right, upper), high, 255, font, anchor="la")
-        draw.text((right, upper + height), low, 255, font, anchor="ld")
+        draw.text((right, lower), low, 255, font, anchor="ld")
     inked = np.asarray(letters) / 255
     shades = np.rint(images.GROUND + inked * (images.TEXT - images.GROUND)).astype(np.uint8)
     picture = Image.fromarray(np.where(inked > 0, shades, panes))

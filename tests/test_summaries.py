@@ -104,7 +104,7 @@ def test_a_sheet_shows_each_cell_in_its_colour_and_each_lattice_in_its_place():
     assert first[1] == third[1] < second[1] == fourth[1]
 
 
-@pytest.mark.parametrize("shape", [(20,), (6, 8), (4, 5, 6)], ids=len)
+@pytest.mark.parametrize("shape", [(20,), (6, 8), (4, 90), (90, 4), (4, 5, 6)], ids=str)
 def test_pictures_are_of_lattices_of_any_dimension(shape):
     one = validation(shape)
     pictures, film = summaries.pictures(one), summaries.animation(one)
