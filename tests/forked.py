@@ -21,6 +21,7 @@ import json, os, runpy, sys
 # What a run imports while it compiles: every fork has it already.
 import tensorflow, clu.metric_writers
 from diffpattern import evaluate, start_up, train
+from tests import hindered
 for line in sys.stdin:
     order = json.loads(line)
     if isinstance(order, int):
@@ -33,6 +34,7 @@ for line in sys.stdin:
             os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         os.environ.update(order["environment"])
         sys.argv[1:] = order["arguments"]
+        hindered.hinder(**order["hindered"])
         try:
             runpy.run_module("diffpattern.main", run_name="__main__", alter_sys=True)
             code = 0
@@ -71,10 +73,13 @@ class Server:
             env=plain | quick | {"DIFFPATTERN_DATA": str(folder / "data")},
         )
 
-    def start(self, *arguments: Any, devices: int = 1, apart: bool = False) -> "Forked":
+    def start(
+        self, *arguments: Any, devices: int = 1, apart: bool = False, **hindered: Any
+    ) -> "Forked":
         """A process with these arguments and so many devices of its CPU.
 
-        Its stdout and stderr are one text, or two `apart`.
+        Its stdout and stderr are one text, or two `apart`. It is hindered as `hindered.hinder` has
+        it.
         """
         self._count += 1
         output = self._folder / f"output-{self._count}"
@@ -86,6 +91,7 @@ class Server:
             "output": str(output),
             "errors": str(errors),
             "environment": {"XLA_FLAGS": compiling.flags(devices)},
+            "hindered": hindered,
         }
         return Forked(self, self.ask(order), output, errors)
 
@@ -103,8 +109,8 @@ class Server:
 
     def close(self) -> None:
         """Ends the server, not what it started."""
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.kill()  # it would take seconds to tidy up after all that it has imported
+        self._process.communicate()
 
 
 class Forked:

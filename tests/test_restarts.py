@@ -2,10 +2,8 @@
 
 import contextlib
 import random
-import re
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
@@ -148,52 +146,48 @@ def test_a_second_run_on_its_folder_is_refused_and_disturbs_nothing(server, tmp_
 
 
 @contextlib.contextmanager
-def mounted(*arguments):
-    """A file system of its own, where that is allowed; `arguments` of mount, the last one where."""
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
+def read_only(folder):
+    """Takes away everybody's permission to write, for the while."""
+    paths = [folder, *folder.rglob("*")]
+    modes = [path.stat().st_mode for path in paths]
+    for path, mode in zip(paths, modes, strict=True):
+        path.chmod(mode & ~0o222)
     try:
-        yield arguments[-1]
+        yield
     finally:
-        subprocess.run(["umount", "--lazy", str(arguments[-1])], check=True)
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+
+
+def assert_ended_by_the_disk(process, run):
+    assert process.wait() == MENDABLE, process.output()
+    (told,) = process.told()
+    assert told.endswith(".")
+    assert str(run) in told
+    assert "Traceback" not in process.output()
+    return told
 
 
 def test_a_full_disk_ends_it_in_a_sentence_and_spoils_nothing(server, whole, tmp_path):
-    (tmp_path / "disk").mkdir()
-    with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", tmp_path / "disk") as disk:
-        run, filling = disk / "run", disk / "filling"
-        process = server.start(*AUTOMATON, f"--workdir={run}")
-        wait_until(lambda: len(steps(run)) >= 3, tell=process.output)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == REQUEUE
-        # Nothing left; a line of log; a checkpoint or two.
-        for left in (0, 50_000, 150_000):
-            kept = newest(run)
-            filling.write_bytes(bytes(max(shutil.disk_usage(disk).free - left, 0)))
-            process = server.start(*AUTOMATON, f"--workdir={run}")
-            assert process.wait() == MENDABLE, process.output()
-            (told,) = process.told()
-            assert told.endswith(".")
-            assert str(run) in told
-            assert "Traceback" not in process.output()
-            with Checkpoints(run / "checkpoints") as checkpoints:
-                assert checkpoints.latest >= kept
-                for step in checkpoints.steps():
-                    assert checkpoints.restore(step=step).step == step
-            filling.unlink()
-        server.run(*AUTOMATON, f"--workdir={run}")
-        assert_same_end(run, whole)
+    """There is room for three checkpoints and for lines of log; then for nothing at all; for one
+    checkpoint, and not for the next line of log; for what is small, and for no checkpoint."""
+    run, kept = tmp_path / "run", 0
+    for checkpoints, left in ((3, 20_000), (0, 20), (1, 60), (0, 20_000)):
+        process = server.start(*AUTOMATON, f"--workdir={run}", full_after=checkpoints, left=left)
+        assert "No space left on device" in assert_ended_by_the_disk(process, run)
+        with Checkpoints(run / "checkpoints") as found:
+            assert found.latest == kept + checkpoints * CHECKPOINT_EVERY
+            for step in found.steps():
+                assert found.restore(step=step).step == step
+            kept = found.latest
+    server.run(*AUTOMATON, f"--workdir={run}")
+    assert_same_end(run, whole)
 
 
 def test_a_folder_that_is_read_only_is_refused_and_left_alone(server, whole, tmp_path):
-    run, place = tmp_path / "run", tmp_path / "place"
+    run, longer = tmp_path / "run", f"--config.training.steps={STEPS + CHECKPOINT_EVERY}"
     shutil.copytree(whole, run)
-    place.mkdir()
-    longer = f"--config.training.steps={STEPS + CHECKPOINT_EVERY}"
-    with mounted("--bind", "-o", "ro", run, place):
-        process = server.start(*AUTOMATON, longer, f"--workdir={place}")
-        assert process.wait() == MENDABLE
-        (told,) = process.told()
-        assert re.search(rf"{place}.* cannot be written", told)
+    with read_only(run):
+        process = server.start(*AUTOMATON, longer, f"--workdir={run}", unprivileged=True)
+        assert "cannot be written" in assert_ended_by_the_disk(process, run)
     assert_same_end(run, whole)

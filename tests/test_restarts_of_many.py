@@ -62,21 +62,42 @@ def test_all_save_and_stop_whichever_is_told_and_go_on_bit_for_bit(flag, whole, 
     assert_same_end(run, whole, STEPS)
 
 
-@pytest.mark.parametrize("victim", [1, 0])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_what_loses_a_process_ends_within_a_minute_and_says_so(flag, tmp_path, victim, number):
-    run = tmp_path / "run"
-    with many.runs(2, flag, f"--workdir={run}", *ENDLESS) as started:
-        wait_for_row(started, run, 4)
-        wait_until(lambda: steps(run))
-        started.processes[victim].send_signal(number)
-        lost = time.monotonic()
-        started.processes[1 - victim].wait(60)
-        assert time.monotonic() - lost < 60
-        started.processes[victim].send_signal(signal.SIGKILL)
-        left = started.ended()[1 - victim]
+def assert_ends_soon_without(started, victim):
+    """Of the process that is left: within a minute, in a sentence that says how to go on."""
+    lost = time.monotonic()
+    started.processes[1 - victim].wait(60)
+    assert time.monotonic() - lost < 60
+    started.processes[victim].send_signal(signal.SIGKILL)
+    left = started.ended()[1 - victim]
     assert left.code in (REQUEUE, UNAVAILABLE), left.errors
     told = [line for line in left.errors.splitlines() if line.startswith("diffpattern: ")]
     assert told and "the same command with the same --workdir goes on" in told[-1]
     assert "Traceback" not in left.errors
+
+
+def test_whichever_is_killed_the_other_ends_and_both_go_on_bit_for_bit(flag, whole, tmp_path):
+    run = tmp_path / "run"
+    for victim in (1, 0):
+        with many.runs(2, flag, f"--workdir={run}") as started:
+            wait_for_row(started, run, len(rows(run)) + 2)
+            wait_until(lambda: steps(run))
+            started.processes[victim].send_signal(signal.SIGKILL)
+            assert_ends_soon_without(started, victim)
+        assert 0 < steps(run)[-1] < STEPS
+    stopped = steps(run)[-1]
+    with many.runs(2, flag, f"--workdir={run}") as started:
+        ended = started.ended()
+    assert [one.code for one in ended] == [0, 0]
+    assert f"Going on from step {stopped} of {STEPS}." in ended[0].errors
+    assert_same_end(run, whole, STEPS)
+
+
+@pytest.mark.parametrize("victim", [1, 0])
+def test_what_loses_a_process_that_hangs_ends_within_a_minute_and_says_so(flag, tmp_path, victim):
+    run = tmp_path / "run"
+    with many.runs(2, flag, f"--workdir={run}", *ENDLESS) as started:
+        wait_for_row(started, run, 4)
+        wait_until(lambda: steps(run))
+        started.processes[victim].send_signal(signal.SIGSTOP)
+        assert_ends_soon_without(started, victim)
     assert steps(run)

@@ -1,6 +1,7 @@
 """The formulas of docs/scaling.md, against what XLA makes of steps on blocks."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from diffpattern.data import statistics
 from diffpattern.grid.geometry import Grid
 from diffpattern.parallel import counting
 from diffpattern.parallel.counting import Work
-from diffpattern.parallel.mesh import COLUMNS, ROWS, block_axes, make_mesh
+from diffpattern.parallel.mesh import COLUMNS, DATA, ROWS, block_axes, make_mesh
 
 KEY = jax.random.key(0)
 LARGE = {"data.shape": (256, 256), "data.end_time": 64.0, "training.batch": 4}
@@ -41,8 +42,11 @@ def border(channels, block, cut, width=1):
     return 4 * channels * width * (2 * columns * (by_rows > 1) + 2 * tall * (by_columns > 1))
 
 
-def program(fields, shape, cut, slope=False):
-    """The compiled program of one step of a rule on a lattice of this shape, or of its gradient."""
+def program(fields, shape, cut, slope=False, squares=False):
+    """The compiled program of one step of a rule on a lattice of this shape, or of its gradient.
+
+    Or, for least `squares`, that of a step of the state and its sensitivities.
+    """
     data, config = tiny.data(train=1), tiny.config(**fields)
     summary = statistics.summarise([data], problem.whitened_degrees(config))
     summary = dataclasses.replace(summary, grid=Grid(shape), sizes=(shape,))
@@ -50,8 +54,10 @@ def program(fields, shape, cut, slope=False):
     on_blocks = sought.cut(mesh)
     across = [name if name in block_axes(mesh) else None for name in (ROWS, COLUMNS)]
     spec = PartitionSpec(None, *across)
+    parameters = jax.eval_shape(lambda: sought.initialise(0))
+    dynamics = on_blocks.with_sensitivities if squares else on_blocks.dynamics
     step = jax.shard_map(
-        lambda parameters, x: on_blocks.dynamics.step(parameters, x, KEY, data.forcing(0)),
+        lambda parameters, x: dynamics.step(parameters, x, KEY, data.forcing(0)),
         mesh=mesh,
         in_specs=(PartitionSpec(), spec),
         out_specs=spec,
@@ -59,20 +65,51 @@ def program(fields, shape, cut, slope=False):
     function = step
     if slope:
         function = jax.grad(lambda parameters, x: jnp.sum(step(parameters, x) ** 2), (0, 1))
-    x = jax.ShapeDtypeStruct((sought.channels, *shape), jnp.float32)
-    parameters = jax.eval_shape(lambda: sought.initialise(0))
+    lattices = lambda count: jax.ShapeDtypeStruct((count, *shape), jnp.float32)
+    x = lattices(sought.channels)
+    if squares:
+        x = x, (lattices(size_of(parameters)),) * sought.channels
     return jax.jit(function).lower(parameters, x).compile()
 
 
-@pytest.mark.parametrize("cut", [(2, 4), (8, 1), (1, 2)], ids=str)
+def size_of(parameters):
+    """How many parameters there are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(parameters))
+
+
+SHAPE, CUT, BLOCK = (64, 96), (2, 4), (32, 24)
+
+
+@pytest.mark.parametrize("cut", [CUT, (8, 1), (1, 2)], ids=str)
 @pytest.mark.parametrize(("fields", "channels", "borders"), [(NCA, 8, 1), (RDA, 2, 2)])
 def test_a_step_sends_its_borders(fields, channels, borders, cut):
     """One border for a step of an automaton, one for each stage of Heun's method."""
-    shape = (64, 96)
-    work = counting.of_compiled(program(fields, shape, cut).as_text())
-    block = tuple(cells // parts for cells, parts in zip(shape, cut, strict=True))
+    work = counting.of_compiled(program(fields, SHAPE, cut).as_text())
+    block = tuple(cells // parts for cells, parts in zip(SHAPE, cut, strict=True))
     assert work.sent == borders * border(channels, block, cut)
     assert work.messages == borders * 2 * sum(parts > 1 for parts in cut)
+
+
+def test_a_step_that_sees_farther_sends_more():
+    """A border of two cells for the Laplacian of fourth order; one for each pooled scale, of the
+    channels that are seen at that scale."""
+    wide = RDA | {"model.rda.diffusion.laplacian": "fourth_order"}
+    pooled = {"model.nca.perception": "multi_scale", "model.nca.multi_scale.scales": (1, 2)}
+    for fields, sent in (
+        (wide, 2 * border(2, BLOCK, CUT, width=2)),
+        (NCA | pooled, border(4, BLOCK, CUT) + border(4, (16, 12), CUT)),
+    ):
+        work = counting.of_compiled(program(fields, SHAPE, CUT).as_text())
+        assert (work.sent, work.messages) == (sent, 2 * 4)
+
+
+@pytest.mark.parametrize("fields", [LEAST_SQUARES, {"solver.name": "euler"}], ids=["net", "euler"])
+def test_sensitivities_send_borders_of_their_own(fields):
+    """Those of all parameters lie in one message for each channel, beside that of the state."""
+    stages, parameters = (2, 24) if fields is LEAST_SQUARES else (1, 22)
+    work = counting.of_compiled(program(fields, SHAPE, CUT, squares=True).as_text())
+    assert work.sent == stages * (parameters + 1) * border(2, BLOCK, CUT)
+    assert work.messages == stages * (2 + 1) * 4
 
 
 @pytest.mark.parametrize(
@@ -80,10 +117,9 @@ def test_a_step_sends_its_borders(fields, channels, borders, cut):
 )
 def test_a_gradient_sends_its_borders_once_more_for_each_kernel(fields, channels, kernels):
     """Nothing is computed again here, where there is one step to go back through."""
-    shape, cut = (64, 96), (2, 4)
     stages = 1 if fields is NCA else 2
-    work = counting.of_compiled(program(fields, shape, cut, slope=True).as_text())
-    once = border(channels, (32, 24), cut)
+    work = counting.of_compiled(program(fields, SHAPE, CUT, slope=True).as_text())
+    once = border(channels, BLOCK, CUT)
     assert work.sent == stages * (1 + kernels) * once
     assert work.messages == stages * (1 + kernels) * 4
 
@@ -110,19 +146,50 @@ def test_the_operations_of_a_step_are_those_that_xla_counts(fields, slope):
     assert counting.of_compiled(compiled.as_text()).operations == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fields", [NCA, RDA, LEAST_SQUARES], ids=["nca", "rda", "squares"])
-def test_memory_falls_as_one_over_the_devices(fields):
-    def memory(rows, columns):
-        config = tiny.config(**fields | LARGE)
-        config.mesh.update(data=1, rows=rows, columns=columns)
-        made = plan.make(config)
-        assert made.block == (256 // rows, 256 // columns)
-        return made.memory * rows * columns
+# Of a train step over one interval of `LARGE`: parameters, channels, stages of all steps, and for
+# each of them how many borders of a channel are sent, and in how many messages those of a window.
+# Gradients: forwards, again, and backwards for each kernel. Least squares: the state, and for each
+# channel its sensitivities; and the five trials.
+TAKEN = {
+    "nca": (NCA, 1320, 8, 4, 8 * (1 + 1 + 2), 4 * (1 + 1 + 2)),
+    "rda": (RDA, 84, 2, 32, 2 * (1 + 1 + 1), 4 * (1 + 1 + 1)),
+    "squares": (LEAST_SQUARES, 24, 2, 32, 2 * (1 + 24 + 5), 4 * (1 + 2 + 5)),
+}
 
-    whole = memory(1, 1)
-    for rows, columns in ((2, 1), (2, 2), (2, 4)):
-        assert memory(rows, columns) == pytest.approx(whole, rel=0.15)
+
+def summed(method, parameters, windows, mesh):
+    """Bytes that go into sums; a mesh's axes of one device have nobody to add to."""
+    data, *blocks = (count if count > 1 else 0 for count in mesh)
+    # The loss of each window, over the blocks; of all, and their weights.
+    losses = 4 * windows * any(blocks) + 4 * bool(data)
+    if method != "squares":
+        return 4 * parameters * any((data, *blocks)) + losses + 4 * bool(data)
+    triangles = 4 * (parameters + 1) ** 2 * windows * (data + sum(blocks))
+    # Who diverged, of how many windows, and of what weight; the losses of all trials.
+    return triangles + 5 * losses + 4 * windows * any(blocks) + 8 * bool(data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", TAKEN)
+def test_what_a_train_step_sends_sums_up_and_keeps(method):
+    """Memory falls as one over the devices."""
+    fields, parameters, channels, stages, borders, messages = TAKEN[method]
+
+    def planned(*mesh):
+        config = tiny.config(**fields | LARGE)
+        config.mesh.update(dict(zip((DATA, ROWS, COLUMNS), mesh, strict=True)))
+        made = plan.make(config)
+        data, *cut = mesh
+        assert made.block == tuple(256 // blocks for blocks in cut)
+        windows, work = 4 // data, made.work
+        assert work.sent == windows * stages * borders * border(1, made.block, cut)
+        assert work.messages == stages * messages * sum(blocks > 1 for blocks in cut) / 2
+        assert work.summed == summed(method, parameters, windows, mesh)
+        return made.memory * math.prod(mesh)
+
+    whole = planned(1, 1, 1)
+    for mesh in ((2, 1, 2), (1, 2, 4)):
+        assert planned(*mesh) == pytest.approx(whole, rel=0.15)
 
 
 def test_a_plan_says_what_a_step_takes():
@@ -145,8 +212,9 @@ def test_memory_is_that_of_all_windows_of_a_device_unless_they_are_apart():
         config.training.batch, config.mesh.data = batch, 1
         return plan.make(config).memory
 
-    assert memory("auto", 8) > 3.5 * memory("auto", 2)
-    assert memory("auto", 8) > 1.5 * memory("apart", 8)
+    together = memory("auto", 8)
+    assert together > 3.5 * memory("auto", 2)
+    assert together > 1.5 * memory("apart", 8)
 
 
 def test_windows_whose_steps_are_drawn_are_planned_together_as_well():

@@ -38,6 +38,8 @@ _WINDOW = re.compile(r"window=\{([^}]*)\}")
 _LENGTHS = re.compile(r"fft_type=(\w+), fft_length=\{([\d,]+)\}")
 _SORTED_ALONG = re.compile(r"dimensions=\{(\d+)\}")
 _TARGET = re.compile(r'custom_call_target="([^"]+)"')
+# Sums over an axis of the mesh that has one device: every group of those that sum up is of one.
+_ALONE = re.compile(r"replica_groups=(?:\{(?:\{\d+\},?)+\}|\[\d+,1\]<=)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _of_step(
     if kind.startswith("collective-permute"):
         return Work(sent=exchanged, messages=1)
     if kind.startswith(("all-", "reduce-scatter")):
-        return Work(summed=exchanged, sums=1)
+        return Work() if _ALONE.search(step.line) else Work(summed=exchanged, sums=1)
     count = _numbers(step.result)
     operands = [beside[name].result for name in step.operands if name in beside]
     if kind == "dot":

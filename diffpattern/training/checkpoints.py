@@ -26,7 +26,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -53,6 +55,8 @@ PyTree = Any
 # Of each item, of each leaf by its path, of each region: what it adds to the leaf's digest.
 Parts = dict[str, dict[str, dict[str, int]]]
 Scores = dict[int, float | None]
+# How TensorStore's errors end, after all that was on the way: what the kernel said.
+_KERNELS_CODE = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,7 +303,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             if processes.comes_of_a_loss(error):
                 raise
             raise TrainingError(
-                f"A checkpoint could not be written to {self._folder} ({_first_line(error)}); "
+                f"A checkpoint could not be written to {self._folder} ({_reason(error)}); "
                 "the ones before it are kept."
             ) from error
 
@@ -468,6 +472,13 @@ class _ForgivingLoop(asyncio.SelectorEventLoop):
 class _ForgivingLoopPolicy(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         return _ForgivingLoop()
+
+
+def _reason(error: Exception) -> str:
+    """Why something could not be written: what the kernel said, if it did."""
+    if code := _KERNELS_CODE.search(str(error)):
+        return os.strerror(int(code[1]))
+    return _first_line(error)
 
 
 def _first_line(error: Exception, width: int = 200) -> str:

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from diffpattern.parallel import counting
-from diffpattern.parallel.mesh import DATA, make_mesh
+from diffpattern.parallel.mesh import DATA, ROWS, make_mesh
 
 X = jax.ShapeDtypeStruct((40, 24), jnp.float32)
 W = jax.ShapeDtypeStruct((24, 24), jnp.float32)
@@ -145,10 +145,12 @@ def test_what_devices_say_to_one_another():
     def local(x):
         ring = [(device, (device + 1) % 4) for device in range(4)]
         turn = lambda x, _: (jax.lax.ppermute(x, DATA, ring), None)
-        return jax.lax.psum(jnp.sum(jax.lax.scan(turn, x, length=7)[0] ** 2, axis=0), DATA)
+        summed = jax.lax.psum(jnp.sum(jax.lax.scan(turn, x, length=7)[0] ** 2, axis=0), DATA)
+        # Of one device, which has nobody to add to.
+        return jax.lax.psum(summed, ROWS)
 
     spread = jax.shard_map(
-        local, mesh=mesh, in_specs=PartitionSpec(DATA), out_specs=PartitionSpec()
+        local, mesh=mesh, in_specs=PartitionSpec(DATA, ROWS), out_specs=PartitionSpec()
     )
     work, _ = counted(spread, X)
     assert (work.sent, work.messages) == (7 * 10 * 24 * 4, 7)
