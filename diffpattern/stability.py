@@ -40,6 +40,8 @@ _WIDE = 64
 _ROUNDING = 1e-9
 # A root is one where the rates vanish up to this share of what they are across the data.
 _VANISHES = 1e-7
+# How many states are tried on the way to one, which takes some ten where there is one.
+_TRIALS = 60
 # Roots nearer to each other than this share of the data's width are the same.
 _SAME = 1e-4
 
@@ -176,7 +178,14 @@ def _root(rule: LocalRule, start: NDArray, widths: NDArray) -> NDArray | None:
         return rates, slopes * widths
 
     with np.errstate(all="ignore"):
-        search = optimize.root(scaled, np.zeros_like(start), jac=True, method="lm", tol=1e-14)
+        search = optimize.root(
+            scaled,
+            np.zeros_like(start),
+            jac=True,
+            method="lm",
+            tol=1e-14,
+            options={"maxiter": _TRIALS},
+        )
         rates, slopes = scaled(search.x)
         if not (np.isfinite(rates).all() and np.isfinite(slopes).all()):
             return None
