@@ -45,8 +45,8 @@ _SAMPLE, _CELLS, _ALONG = 200_000, 24, 5
 _BEYOND, _MARGIN = 0.25, 0.08
 # States of two rules that are nearer to each other than this, in the same widths, are compared.
 _SAME_STATE = 0.2
-# Steps by which hidden channels are first let settle.
-_SETTLING = 128
+# Steps by which hidden channels are first let settle, and how many states also count as they begin.
+_SETTLING, _BEGUN = 128, 8
 
 
 def read_rule(
@@ -64,17 +64,18 @@ def read_rule(
       What could be read, and sentences on what could not.
     """
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), parameters)
-    missing: list[str] = []
+    channels, missing = _channels(sought), []
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)):
+        return RuleReading(channels, missing=("The rule's parameters are not finite numbers.",))
 
     def attempt(what: str, read: Callable[[], _Read], nothing: _Read) -> _Read:
         try:
             return read()
         except Exception as error:  # the report of a long run is worth more than one chart of it
             logging.exception("%s could not be read off the rule", what)
-            missing.append(f"{what} could not be read off the rule: {error}")
+            missing.append(f"{what} could not be read off the rule: {str(error).rstrip('.')}.")
             return nothing
 
-    channels = _channels(sought)
     system = _system(config)
     weights = attempt("Weights", lambda: _layers(sought, parameters), ())
     first = attempt("What networks see", lambda: _first_layers(sought, parameters), ())
@@ -111,12 +112,18 @@ def local_rule(config: ConfigDict, sought: Problem, parameters: Parameters) -> L
 
         return LocalRule(step, channels, spacing, step=sought.dynamics.dt)
     if config.solver.exact and config.solver.name in spectral.NAMES:
-        return LocalRule(
-            lambda grid: lambda x: sought.on(grid).rule.remainder(parameters, x),
-            channels,
-            spacing,
-            modes=lambda eigenvalue: sought.rule.rates(parameters, eigenvalue, channels),
-        )
+
+        def modes(eigenvalue):
+            # Terms take eigenvalues with an axis for each of space.
+            along = eigenvalue.reshape(-1, *(1,) * (len(spacing) - 1))
+            rates = sought.rule.rates(parameters, along, channels)
+            return rates.reshape(channels, *eigenvalue.shape)
+
+        def remainder(grid):
+            rule = sought.on(grid).rule
+            return lambda x: rule.remainder(parameters, x)
+
+        return LocalRule(remainder, channels, spacing, modes=modes)
 
     def slope(grid):
         rule = sought.on(grid).rule
@@ -249,7 +256,7 @@ def _spread(cells: NDArray) -> NDArray:
 
 
 def _starts(sought: Problem, rule: LocalRule, cells: NDArray) -> NDArray:
-    """The same with hidden channels, as they are after some steps; the mean also as it begins."""
+    """The same with hidden channels, as they are after some steps; some also as they begin."""
     starts = _spread(cells)
     count = sought.channels - starts.shape[1]
     if not count:
@@ -261,7 +268,7 @@ def _starts(sought: Problem, rule: LocalRule, cells: NDArray) -> NDArray:
     with np.errstate(all="ignore"):
         for _ in range(_SETTLING):
             settled = settled + rule.step * rule.rates(settled)
-    return np.concatenate([begun[:1], settled[np.isfinite(settled).all(1)]])
+    return np.concatenate([begun[:_BEGUN], settled[np.isfinite(settled).all(1)]])
 
 
 def _about_states(rule: LocalRule, starts: NDArray, cells: NDArray) -> list[Dispersion]:

@@ -119,7 +119,7 @@ def _beside(true: Dispersion | None, reading: RuleReading, units: Units) -> str:
 
 def _tidy(value: float) -> float:
     """A value without rounding errors about zero."""
-    return round(float(value), 6)
+    return round(float(value), 6) + 0.0  # no minus zero
 
 
 def _plain(waves: Dispersion, channels: Sequence[str]) -> str:

@@ -62,7 +62,7 @@ def dispersion(
     if learnt.fastest and learnt.fastest <= end:
         top.annotate(
             f"wavelength {learnt.wavelength:.3g}",
-            (learnt.fastest, learnt.fastest_growth),
+            (learnt.fastest, highest),
             xytext=(0, 7),
             textcoords="offset points",
             ha="right" if learnt.fastest > 0.85 * end else "center",

@@ -101,22 +101,14 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
     label = f"speed (plane widths {units.per_time})"
     colour_bar(figure, arrows, axes, theme, label)
     handles = []
-    for place, (name, colour) in enumerate(zip(plane.species, theme.runs, strict=False)):
-        level = {"levels": [0.0], "colors": [colour]}
-        axes.contour(x, y, plane.rates[place].T, linewidths=2.2, **level)
+    for rates, name, colour in zip(plane.rates, plane.species, theme.runs, strict=False):
+        _nullcline(axes, plane, rates, color=colour, linewidth=2.2)
         handles.append(Line2D([], [], color=colour, linewidth=2.2, label=f"d{name}/dt = 0"))
     if plane.true_rates is not None:
-        for place in range(2):
-            axes.contour(
-                x,
-                y,
-                plane.true_rates[place].T,
-                levels=[0.0],
-                colors=[theme.ink],
-                linestyles="dashed",
-                linewidths=1.1,
-            )
-        handles.append(Line2D([], [], color=theme.ink, linewidth=1.1, linestyle="--", label="true"))
+        style = {"color": theme.ink, "linewidth": 1.1, "linestyle": "dashed"}
+        for rates in plane.true_rates:
+            _nullcline(axes, plane, rates, **style)
+        handles.append(Line2D([], [], label="true", **style))
     handles.append(Patch(facecolor=_data(theme), alpha=0.4, label="data"))
     for stable, fill in ((True, theme.ink), (False, "none")):
         which = [
@@ -155,6 +147,21 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
     return figure
 
 
+def _nullcline(
+    axes: Axes,
+    plane: PhasePlane,
+    rates: NDArray,
+    *,
+    color: str,
+    linewidth: float,
+    linestyle: str = "solid",
+) -> None:
+    """The line on which the rates [N, M] are zero, if there is one."""
+    if np.nanmin(rates) < 0 < np.nanmax(rates):
+        style = {"colors": [color], "linewidths": linewidth, "linestyles": linestyle}
+        axes.contour(*plane.values, rates.T, levels=[0.0], **style)
+
+
 def _arrows(axes: Axes, plane: PhasePlane, theme: Theme) -> Any:
     """Arrows of one length along the rates as the axes show them, coloured by their speed."""
     widths = [values[-1] - values[0] for values in plane.values]
@@ -165,6 +172,7 @@ def _arrows(axes: Axes, plane: PhasePlane, theme: Theme) -> Any:
     along = [
         rates[np.ix_(*chosen)] / width for rates, width in zip(plane.rates, widths, strict=True)
     ]
+    along = [np.where(np.isfinite(part), part, 0.0) for part in along]
     speed = np.hypot(*along)
     largest = float(speed.max()) or 1.0
     shown = np.maximum(speed, largest / _SPEEDS)

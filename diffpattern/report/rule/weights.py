@@ -13,8 +13,8 @@ from diffpattern.report import images
 from diffpattern.report.figures import LIGHT, Theme, finish, prepare, with_settings
 from diffpattern.report.rule.drawing import colour_bar, panes
 
-# Names along an axis, and letters of them that fit beside one another.
-MOST_TICKS = 24
+# Names along an axis, numbers along one, and letters that fit beside one another.
+MOST_TICKS, FEW_TICKS = 24, 9
 _LETTERS = 48
 
 
@@ -147,7 +147,9 @@ def _name_ticks(axis: Axis, names: Sequence[str], first: int = 0) -> None:
     if not names:
         axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         return
-    chosen = np.linspace(0, len(names) - 1, min(len(names), MOST_TICKS)).round().astype(int)
+    counted = all(name.isdigit() for name in names[:-2])
+    most = min(len(names), FEW_TICKS if counted else MOST_TICKS)
+    chosen = np.linspace(0, len(names) - 1, most).round().astype(int)
     long = axis.axis_name == "x" and sum(len(names[place]) + 2 for place in chosen) > _LETTERS
     turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if long else {}
     labels = [names[place] for place in chosen]
