@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tiny
 
-from diffpattern import problem, reading
+from diffpattern import problem
 from diffpattern.data import statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.grid.geometry import Grid
 from diffpattern.models import monomials
+from diffpattern.reading import dynamics, flows, rule, weights
 from diffpattern.stability import dispersion
 from diffpattern.systems import GrayScott
 
@@ -28,7 +29,7 @@ def read(trajectories=None, *, change=lambda parameters: parameters, config=None
     summary = statistics.summarise([trajectories], problem.whitened_degrees(config))
     sought = problem.build(config, summary)
     parameters = change(jax.tree.map(np.array, sought.initialise(0)))
-    return config, sought, parameters, reading.read_rule(config, sought, parameters, [trajectories])
+    return config, sought, parameters, rule.read_rule(config, sought, parameters, [trajectories])
 
 
 def true_numbers(parameters):
@@ -65,7 +66,7 @@ def test_a_polynomial_with_the_true_numbers_reads_as_the_true_system():
     assert not found.flows and not found.first_layers
     # An exponential solver may multiply waves by -k^2 itself, without a stencil's error.
     exact = tiny.config(**{"solver.name": "etdrk2", "solver.exact": True})
-    waves = dispersion(reading.local_rule(exact, sought, parameters), np.array([1.0, 0.0]))
+    waves = dispersion(dynamics.local_rule(exact, sought, parameters), np.array([1.0, 0.0]))
     squares = np.square(waves.wavenumbers)
     rates = [-SYSTEM.alpha - 0.1 * squares, -SYSTEM.alpha - SYSTEM.gamma - 0.05 * squares]
     np.testing.assert_allclose(waves.growth, np.max(rates, axis=0), atol=1e-6)
@@ -127,7 +128,7 @@ def test_kernels_with_several_blocks_of_features_are_taken_apart():
     config, summary = tiny.config(**kan), statistics.summarise([tiny.data()], (1,))
     sought = problem.build(config, summary)
     parameters = drawn(sought.initialise(0))
-    (first,) = reading._first_layers(sought, parameters)
+    (first,) = weights.first_layers(sought, parameters)
     kernel = parameters["update"]["hidden_0"]["kernel"]
     assert first.weights.shape == (12, 4 * 4) and kernel.shape == (48, 4)
     np.testing.assert_array_equal(first.weights[1], kernel[1::12].ravel())
@@ -177,7 +178,7 @@ def test_velocities_are_those_that_a_term_has_at_the_end():
     space = Trajectories(values, np.array([0.0, 2.0]), ("A", "B"), Grid((3, 4, 5)))
     config = tiny.config(**fields)
     sought = problem.build(config, statistics.summarise([space], (1,)))
-    flow = reading._flows(sought, climbing(sought.initialise(0)), space)[0]
+    flow = flows.velocity_fields(sought, climbing(sought.initialise(0)), space)[0]
     assert flow.state.shape == (4, 5) and flow.velocity.shape == (2, 4, 5)
     np.testing.assert_array_equal(flow.state, space.values[0, 1, 1, ..., 1])
 
@@ -215,7 +216,7 @@ def test_what_fails_is_left_out_with_a_sentence(monkeypatch):
     def fail(*_):
         raise ValueError("of no reason")
 
-    monkeypatch.setattr(reading, "homogeneous_states", fail)
+    monkeypatch.setattr(dynamics, "homogeneous_states", fail)
     found = read()[-1]
     assert found.missing == [
         "Reaction and growth of waves could not be read off the rule: of no reason."
