@@ -46,7 +46,7 @@ def true_numbers(parameters):
 def test_a_polynomial_with_the_true_numbers_reads_as_the_true_system():
     config, sought, parameters, found = read(change=true_numbers)
     assert found.missing == [] and found.system == "gray_scott"
-    assert found.true_diffusion == {"A": 0.1, "B": 0.05} and found.channels == ("A", "B")
+    assert found.true_diffusion == {"A": 0.1, "B": 0.05} and found.species == ("A", "B")
     ((learnt, true),) = found.waves
     np.testing.assert_allclose(learnt.state, [1.0, 0.0], atol=1e-7)
     np.testing.assert_allclose(learnt.growth, true.growth, atol=1e-7)
@@ -98,7 +98,7 @@ def drawn_to_rest(parameters):
 def test_an_automaton_is_read_by_its_mean_step():
     linear = NCA | {"model.nca.network.hidden": ()}
     _, sought, parameters, found = read(change=drawn_to_rest, **linear)
-    assert found.channels == ("A", "B", "hidden 1") and not found.missing
+    assert sought.channel_names == ("A", "B", "hidden 1") and not found.missing
     ((wave, _),) = found.waves
     np.testing.assert_allclose(wave.state, [0.8, 0.1, 0.2], atol=1e-6)
     # Fire rate 1/2: in half a unit of time, half of what all cells together would do.
@@ -117,7 +117,7 @@ def test_an_automaton_is_read_by_its_mean_step():
     np.testing.assert_allclose(first.weights, output["kernel"])
     assert first.kernels[:4] == ("identity",) * 3 + ("gradient y",)
     assert first.channels[:5] == ("A", "B", "hidden 1", "A", "A")
-    assert layer.inputs[-1] == "laplacian hidden 1" and layer.outputs == found.channels
+    assert layer.inputs[-1] == "laplacian hidden 1" and layer.outputs == sought.channel_names
     np.testing.assert_array_equal(layer.weights, output["kernel"])
     np.testing.assert_array_equal(layer.bias, output["bias"])
 

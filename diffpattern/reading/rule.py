@@ -36,9 +36,9 @@ def read_rule(
       What could be read, and sentences on what could not.
     """
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), parameters)
-    channels, missing = sought.channel_names, []
+    species, missing = sought.statistics.species, []
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)):
-        return RuleReading(channels, missing=("The rule's parameters are not finite numbers.",))
+        return RuleReading(species, missing=("The rule's parameters are not finite numbers.",))
 
     def attempt(what: str, read: Callable[[], _Read], nothing: _Read) -> _Read:
         try:
@@ -62,7 +62,7 @@ def read_rule(
         reaction, waves, more = attempt("Reaction and growth of waves", read, (None, (), ()))
         missing += more
     return RuleReading(
-        channels,
+        species,
         layers,
         first,
         "" if system is None else system.name,

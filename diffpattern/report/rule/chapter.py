@@ -15,13 +15,16 @@ from diffpattern.report.rule.velocity import VelocityField
 from diffpattern.report.rule.weights import FirstLayer, Layer
 from diffpattern.stability import Dispersion
 
+# So many values of channels are told one by one.
+_LISTED = 3
+
 
 @dataclass(frozen=True, eq=False)
 class RuleReading:
     """What was read off a trained rule, in plain numbers.
 
     Attributes:
-      channels: names of the species and then of the hidden channels.
+      species: their names; of a state, they come first.
       layers: all matrices of weights.
       first_layers: the weights of what networks see.
       system: name of the system that made the data; empty: it is not known.
@@ -33,7 +36,7 @@ class RuleReading:
       missing: sentences on what cannot be told, and why.
     """
 
-    channels: tuple[str, ...]
+    species: tuple[str, ...]
     layers: Sequence[Layer] = ()
     first_layers: Sequence[FirstLayer] = ()
     system: str = ""
@@ -54,10 +57,11 @@ def render(reading: RuleReading, scores: Mapping[str, Any]) -> str:
     """
     units = Units.of(scores)
     parts = [
-        _section("Waves on homogeneous states", _waves(reading, units)),
-        _section("Reaction", _reaction(reading, units)),
-        _section("Diffusion", _diffusion(reading, scores)),
-        _section("Velocities", _flows(reading, units)),
+        _section(
+            "Reaction, and waves on homogeneous states",
+            _reaction(reading, units) + _waves(reading, units),
+        ),
+        _section("Diffusion and velocities", _diffusion(reading, scores) + _flows(reading, units)),
         _section("Weights", _weights(reading)),
         *(f"<p class='note'>{html.escape(sentence)}</p>" for sentence in reading.missing),
     ]
@@ -72,8 +76,8 @@ def _waves(reading: RuleReading, units: Units) -> list[str]:
     return [
         chart(
             lambda theme, pair=(learnt, true): dispersion.dispersion(*pair, units, theme),
-            f"Growth of waves on {_plain(learnt, reading.channels)}",
-            f"{verdict(learnt, reading.channels, units)} {_beside(true, reading, units)}"
+            f"Growth of waves on {_plain(learnt, reading.species)}",
+            f"{verdict(learnt, reading.species, units)} {_beside(learnt, true, reading, units)}"
             "Where the curve is above zero, small waves of that length grow; the highest point is "
             "the length that patterns have when they arise.",
         )
@@ -81,12 +85,12 @@ def _waves(reading: RuleReading, units: Units) -> list[str]:
     ]
 
 
-def verdict(waves: Dispersion, channels: Sequence[str], units: Units) -> str:
+def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
     """In a sentence or two, what becomes of small changes of a homogeneous state, HTML."""
     state = ", ".join(
         f"{mathematics.symbol(name)}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
         f"{mathematics.number(_tidy(value), 3)}"
-        for name, value in zip(channels, waves.state, strict=False)
+        for name, value in zip(species, waves.state, strict=False)
     )
     if waves.stable_without_waves:
         alone = "comes back to itself while all cells are alike"
@@ -97,24 +101,28 @@ def verdict(waves: Dispersion, channels: Sequence[str], units: Units) -> str:
     if not waves.waves_grow:
         return f"The state {state} {alone}, and no wave on it grows."
     low, high = (2 * math.pi / wavenumber for wavenumber in reversed(waves.band))
-    extent = f"waves from {low:.3g} to {high:.3g} {units.lengths} long grow"
+    extent = f"waves of {low:.3g} to {high:.3g} {units.lengths} grow"
     if waves.wavelength is None:
         return f"The state {state} {alone}; {extent}, none as fast as all cells together."
+    joined = "and" if waves.unstable_without_waves else "but"
     turing = ": it is unstable in Turing\N{RIGHT SINGLE QUOTATION MARK}s sense"
     return (
-        f"The state {state} {alone}, but {extent}, fastest that of {waves.wavelength:.3g}"
+        f"The state {state} {alone}, {joined} {extent}, fastest those of {waves.wavelength:.3g}"
         f"{turing if waves.turing_unstable else ''}."
     )
 
 
-def _beside(true: Dispersion | None, reading: RuleReading, units: Units) -> str:
+def _beside(learnt: Dispersion, true: Dispersion | None, reading: RuleReading, units: Units) -> str:
     """The same of the system that made the data, where it is known."""
     if not reading.system:
         return ""
     name = html.escape(reading.system)
     if true is None:
         return f"The system that made the data, {name}, has no such state. "
-    return f"Of {name}, which made the data: {verdict(true, reading.channels, units)} "
+    said = verdict(true, reading.species, units)
+    if said == verdict(learnt, reading.species, units):
+        return f"The same holds for {name}, which made the data. "
+    return f"Of {name}, which made the data: {said} "
 
 
 def _tidy(value: float) -> float:
@@ -122,9 +130,9 @@ def _tidy(value: float) -> float:
     return round(float(value), 6) + 0.0  # no minus zero
 
 
-def _plain(waves: Dispersion, channels: Sequence[str]) -> str:
+def _plain(waves: Dispersion, species: Sequence[str]) -> str:
     return ", ".join(
-        f"{name} = {_tidy(value):.3g}" for name, value in zip(channels, waves.state, strict=False)
+        f"{name} = {_tidy(value):.3g}" for name, value in zip(species, waves.state, strict=False)
     )
 
 
@@ -141,17 +149,27 @@ def _reaction(reading: RuleReading, units: Units) -> list[str]:
                 "the curve crosses zero: downwards they are stable. Trust it where there are data.",
             )
         ]
-    held = ", ".join(f"{name} = {_tidy(value):.3g}" for name, value in reaction.held.items())
-    rest = f" All else is held at {html.escape(held)}." if held else ""
     return [
         chart(
             lambda theme: phase_plane.phase_plane(reaction, units, theme),
             f"Phase plane of {' and '.join(reaction.species)}",
             "Where the species go while all cells are alike. On a nullcline one of them does not "
             "change, and where both cross is a state of rest. Trust the arrows where the ground is "
-            f"shaded: only there were data.{rest}",
+            f"shaded: only there were data.{_held(reaction)}",
         )
     ]
+
+
+def _held(plane: PhasePlane) -> str:
+    """A sentence on the channels that a phase plane does not show, if there are any."""
+    if not plane.held:
+        return ""
+    where = "at the mean of the data, hidden ones at zero"
+    if plane.states:
+        where = "as in the state of rest that is nearest to the mean of the data"
+    values = [f"{name} = {_tidy(value):.3g}" for name, value in plane.held.items()]
+    listed = f": {', '.join(values)}" if len(values) <= _LISTED else ""
+    return f" All other channels are held {where}{html.escape(listed)}."
 
 
 def _diffusion(reading: RuleReading, scores: Mapping[str, Any]) -> list[str]:

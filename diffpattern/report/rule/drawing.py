@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from diffpattern.report.figures import SIZE_INCHES, Theme
 
 # Dots per inch of pictures inside a chart.
-_DPI = 180
+_DPI = 144
 
 
 @dataclass(frozen=True)

@@ -110,34 +110,7 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
             _nullcline(axes, plane, rates, **style)
         handles.append(Line2D([], [], label="true", **style))
     handles.append(Patch(facecolor=_data(theme), alpha=0.4, label="data"))
-    for stable, fill in ((True, theme.ink), (False, "none")):
-        which = [
-            state.values[list(plane.places)] for state in plane.states if state.stable is stable
-        ]
-        if which:
-            style = {
-                "linestyle": "",
-                "marker": "o",
-                "markersize": 8,
-                "markerfacecolor": fill,
-                "markeredgecolor": theme.ink,
-                "markeredgewidth": 1.8,
-                "label": f"{'stable' if stable else 'unstable'} state",
-            }
-            axes.plot(*np.transpose(which), zorder=5, clip_on=False, **style)
-            handles.append(Line2D([], [], **style))
-    if plane.true_states:
-        style = {
-            "linestyle": "",
-            "marker": "+",
-            "markersize": 13,
-            "markeredgewidth": 1.6,
-            "color": theme.persistence,
-            "label": "true state",
-        }
-        which = [state.values[list(plane.places)] for state in plane.true_states]
-        axes.plot(*np.transpose(which), zorder=6, clip_on=False, **style)
-        handles.append(Line2D([], [], **style))
+    handles += _states(axes, plane, theme)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     axes.set_xlabel(plane.species[0])
@@ -145,6 +118,24 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
     finish(axes, theme)
     legend_above(figure, handles, theme)
     return figure
+
+
+def _states(axes: Axes, plane: PhasePlane, theme: Theme) -> list[Line2D]:
+    """Draws the states of rest; their entries in a legend."""
+    dot = {"marker": "o", "markersize": 8, "markeredgewidth": 1.8, "markeredgecolor": theme.ink}
+    cross = {"marker": "+", "markersize": 13, "markeredgewidth": 1.6, "color": theme.persistence}
+    kinds = (
+        ("stable state", [s for s in plane.states if s.stable], dot | {"color": theme.ink}),
+        ("unstable state", [s for s in plane.states if not s.stable], dot | {"mfc": "none"}),
+        ("true state", plane.true_states, cross),
+    )
+    handles = []
+    for label, states, style in kinds:
+        if states:
+            points = np.transpose([state.values[list(plane.places)] for state in states])
+            axes.plot(*points, linestyle="", zorder=5, clip_on=False, **style)
+            handles.append(Line2D([], [], linestyle="", label=label, **style))
+    return handles
 
 
 def _nullcline(

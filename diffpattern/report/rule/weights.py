@@ -15,6 +15,8 @@ from diffpattern.report.rule.drawing import colour_bar, panes
 
 # Names along an axis, numbers along one, and letters that fit beside one another.
 MOST_TICKS, FEW_TICKS = 24, 9
+# Boxes beside one another.
+MOST_GROUPS = 24
 _LETTERS = 48
 
 
@@ -107,18 +109,20 @@ def _picture(layer: Layer) -> tuple[NDArray, tuple[Sequence[str], ...], tuple[st
 def first_layer(layer: FirstLayer, theme: Theme = LIGHT) -> Figure:
     """The weights of what a network sees, by the kernel and by the channel, as box plots.
 
-    Boxes span the quartiles, with the median; whiskers reach from 5% to 95%.
+    Boxes span the quartiles, with the median; whiskers reach from 5% to 95%. Of very many channels
+    or monomials those of the largest weights are shown.
     """
     grouped = {"seen through": layer.kernels, "what is seen": layer.channels}
     grouped = {title: names for title, names in grouped.items() if names}
     figure, stacked = panes(theme, [2.6] * len(grouped))
     for axes, (title, names) in zip(stacked, grouped.items(), strict=True):
         prepare(axes, theme)
-        groups = list(dict.fromkeys(names))
-        values = [layer.weights[[name == group for name in names]].ravel() for group in groups]
+        groups, count = _groups(layer.weights, names), len(set(names))
+        if len(groups) < count:
+            title = f"{title} ({len(groups)} of {count}, those of the largest weights)"
         line = {"color": theme.ink, "linewidth": 1.0}
         axes.boxplot(
-            values,
+            list(groups.values()),
             whis=(5, 95),
             showfliers=False,
             widths=0.6,
@@ -129,11 +133,20 @@ def first_layer(layer: FirstLayer, theme: Theme = LIGHT) -> Figure:
             capprops=line,
         )
         axes.axhline(0.0, color=theme.muted, linewidth=1.0)
-        _name_ticks(axes.xaxis, groups, 1)
+        _name_ticks(axes.xaxis, list(groups), 1)
         axes.set_xlabel(title)
         axes.set_ylabel("weight")
         finish(axes, theme)
     return figure
+
+
+def _groups(weights: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
+    """The weights of all inputs of one name, by that name, in the order of the inputs."""
+    names = np.array(names)
+    groups = {name: weights[names == name].ravel() for name in dict.fromkeys(names.tolist())}
+    size = {name: np.square(values).mean() for name, values in groups.items()}
+    shown = set(sorted(groups, key=size.__getitem__, reverse=True)[:MOST_GROUPS])
+    return {name: values for name, values in groups.items() if name in shown}
 
 
 def _diverging() -> ListedColormap:

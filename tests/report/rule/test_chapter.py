@@ -23,7 +23,7 @@ PLANE = PhasePlane(
     ("A", "B"), (0, 1), (K[:5], K[:5]), np.stack([ONES, ONES]), ONES, held={"hidden 1": 0.25}
 )
 READING = RuleReading(
-    ("A", "B", "hidden 1"),
+    ("A", "B"),
     [Layer("update, hidden 0", ONES)],
     [FirstLayer("the update", ONES, tuple("ABCDE"))],
     "gray_scott",
@@ -51,20 +51,24 @@ def charts(monkeypatch):
 
 def test_all_that_was_read_is_drawn_and_told(charts):
     page = render(READING, SCORES)
-    titles = ("Waves on homogeneous states", "Reaction", "Diffusion", "Velocities", "Weights")
+    titles = (
+        "Reaction, and waves on homogeneous states",
+        "Diffusion and velocities",
+        "Weights",
+    )
     places = [page.index(f"<h3>{title}</h3>") for title in titles]
     assert places == sorted(places)
     assert list(charts) == [
-        "Growth of waves on A = 1, B = 0",
         "Phase plane of A and B",
+        "Growth of waves on A = 1, B = 0",
         "Diffusion coefficients",
         "Velocity of A< by taxis",
         "Weights of all layers",
         "First weights of the update",
     ]
     captions = [caption for _, caption in charts.values()]
-    assert "gray_scott, has no such state" in captions[0]
-    assert "All else is held at hidden 1 = 0.25." in captions[1]
+    assert "held at the mean of the data, hidden ones at zero: hidden 1 = 0.25." in captions[0]
+    assert "gray_scott, has no such state" in captions[1]
     assert "<i>A&lt;</i>" in captions[3]
     assert "<p class='note'>Something is not told: it is &lt; nothing.</p>" in page
     for draw, _ in charts.values():
@@ -85,6 +89,8 @@ def test_the_true_system_is_told_beside_the_learnt_one(charts):
     caption = charts["Growth of waves on A = 1, B = 0"][1]
     assert "Of gray_scott, which made the data: The state" in caption
     assert caption.count("no wave on it grows") == 1
+    render(dataclasses.replace(READING, waves=[(TURING, TURING)]), SCORES)
+    assert "The same holds for gray_scott" in charts["Growth of waves on A = 1, B = 0"][1]
 
 
 def test_verdicts():
@@ -93,8 +99,7 @@ def test_verdicts():
     ).replace("\N{NO-BREAK SPACE}", " ")
     assert say() == (
         "The state <i>A</i> = 1.00, <i>B</i> = 0 comes back to itself while all cells are alike, "
-        "but waves from 3.46 to 32 µm long grow, fastest that of 6.28: it is unstable in Turing’s "
-        "sense."
+        "but waves of 3.46 to 32 µm grow, fastest those of 6.28: it is unstable in Turing’s sense."
     )
     decays = say(growth=GROWTH - 0.5, fastest_growth=-0.3)
     assert decays.endswith("while all cells are alike, and no wave on it grows.")

@@ -55,6 +55,7 @@ def test_nullclines_states_and_data_are_where_they_belong(theme):
     assert axes.lines[0].get_markerfacecolor() == "none"  # unstable
     told = [text.get_text() for text in figure.legends[0].get_texts()]
     assert told == ["du/dt = 0", "dv/dt = 0", "true", "data", "unstable state", "true state"]
+    assert axes.get_legend() is None
     shade = axes.images[0].get_array()
     assert np.argwhere(shade[..., 3] > 0).tolist() == [[10, 20]]
     if theme == figures.LIGHT:

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from diffpattern.report import figures
-from diffpattern.report.rule.weights import FEW_TICKS, FirstLayer, Layer, first_layer, weights
+from diffpattern.report.rule.weights import (
+    FEW_TICKS,
+    MOST_GROUPS,
+    FirstLayer,
+    Layer,
+    first_layer,
+    weights,
+)
 
 RANDOM = np.random.default_rng(0)
 HIDDEN = Layer(
@@ -61,6 +68,12 @@ def test_first_weights_are_grouped_by_kernel_and_by_channel():
         np.mean(line.get_ydata()) for line in axes.lines if line.get_linewidth() == 2.0
     )
     assert medians(by_kernel) == [0.5, 2.5] and medians(by_channel) == [1.0, 2.0]
+    # Of very many, those of the largest weights, in their order.
+    names = [f"x{number}" for number in range(2 * MOST_GROUPS)]
+    many = np.where(np.arange(2 * MOST_GROUPS) % 2, 2.0, -1.0)[:, None] * np.ones(3)
+    (only,) = first_layer(FirstLayer("x", many, tuple(names))).axes
+    assert labels(only.xaxis) == names[1::2]
+    assert only.get_xlabel().startswith(f"what is seen ({MOST_GROUPS} of {2 * MOST_GROUPS}")
     (only,) = first_layer(FirstLayer("x", numbers, ("A", "B", "A^2", "B^2"))).axes
     assert labels(only.xaxis) == ["A", "B", "A^2", "B^2"]
 
