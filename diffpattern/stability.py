@@ -40,6 +40,8 @@ _WIDE = 64
 _ROUNDING = 1e-9
 # A root is one where the rates vanish up to this share of what they are across the data.
 _VANISHES = 1e-7
+# Values of a state below this share of the data's width are zero, but for rounding.
+_NOUGHT = 1e-6
 # How many states are tried on the way to one, which takes some ten where there is one.
 _TRIALS = 60
 # Roots nearer to each other than this share of the data's width are the same.
@@ -191,7 +193,8 @@ def _root(rule: LocalRule, start: NDArray, widths: NDArray) -> NDArray | None:
             return None
     if np.any(np.abs(rates) > _VANISHES * np.abs(slopes).sum(axis=1)):
         return None
-    return start + widths * search.x
+    root = start + widths * search.x
+    return np.where(np.abs(root) < _NOUGHT * widths, 0.0, root)
 
 
 def _is_one_of_a_family(rule: LocalRule, state: NDArray, widths: NDArray) -> bool:

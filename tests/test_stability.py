@@ -100,7 +100,7 @@ def test_gray_scott_has_one_homogeneous_state_which_nothing_leaves():
     lattice = np.stack(np.meshgrid(*2 * (np.linspace(-0.2, 1.2, 12),)), -1).reshape(-1, 2)
     starts = np.concatenate([[[0.7, 0.1]], lattice])
     states = homogeneous_states(rule, starts, starts.min(0), starts.max(0))
-    np.testing.assert_allclose(states, [[1.0, 0.0]], atol=1e-8)
+    np.testing.assert_allclose(states, [[1.0, 0.0]], rtol=1e-8)
     found = dispersion(rule, states[0])
     assert found.stable_without_waves and not found.waves_grow
     assert found.wavelength is None and found.band is None

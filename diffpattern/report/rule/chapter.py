@@ -89,7 +89,7 @@ def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
     """In a sentence or two, what becomes of small changes of a homogeneous state, HTML."""
     state = ", ".join(
         f"{mathematics.symbol(name)}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
-        f"{mathematics.number(_tidy(value), 3)}"
+        f"{mathematics.number(value, 3)}"
         for name, value in zip(species, waves.state, strict=False)
     )
     if waves.stable_without_waves:
@@ -125,14 +125,9 @@ def _beside(learnt: Dispersion, true: Dispersion | None, reading: RuleReading, u
     return f"Of {name}, which made the data: {said} "
 
 
-def _tidy(value: float) -> float:
-    """A value without rounding errors about zero."""
-    return round(float(value), 6) + 0.0  # no minus zero
-
-
 def _plain(waves: Dispersion, species: Sequence[str]) -> str:
     return ", ".join(
-        f"{name} = {_tidy(value):.3g}" for name, value in zip(species, waves.state, strict=False)
+        f"{name} = {value:.3g}" for name, value in zip(species, waves.state, strict=False)
     )
 
 
@@ -167,7 +162,7 @@ def _held(plane: PhasePlane) -> str:
     where = "at the mean of the data, hidden ones at zero"
     if plane.states:
         where = "as in the state of rest that is nearest to the mean of the data"
-    values = [f"{name} = {_tidy(value):.3g}" for name, value in plane.held.items()]
+    values = [f"{name} = {value:.3g}" for name, value in plane.held.items()]
     listed = f": {', '.join(values)}" if len(values) <= _LISTED else ""
     return f" All other channels are held {where}{html.escape(listed)}."
 

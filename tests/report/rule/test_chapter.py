@@ -17,7 +17,7 @@ from diffpattern.stability import Dispersion
 
 K = np.linspace(0.0, np.pi, 65)
 GROWTH = 0.2 - 0.3 * (K - 1.0) ** 2
-TURING = Dispersion(np.array([1.0, -1e-9]), K, GROWTH, 0 * K, 1.0, 0.2)
+TURING = Dispersion(np.array([1.0, 0.0]), K, GROWTH, 0 * K, 1.0, 0.2)
 ONES = np.ones((5, 5))
 PLANE = PhasePlane(
     ("A", "B"), (0, 1), (K[:5], K[:5]), np.stack([ONES, ONES]), ONES, held={"hidden 1": 0.25}
