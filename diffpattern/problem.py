@@ -214,6 +214,13 @@ class Problem:
         return jnp.moveaxis(signs, 1, -1).reshape(-1).astype(window.values.dtype)
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Those of the species, and of the hidden channels behind them."""
+        species = self.statistics.species
+        hidden = range(1, self.channels - len(species) + 1)
+        return (*species, *(f"hidden {place}" for place in hidden))
+
+    @property
     def running(self) -> str:
         """How it runs on the devices, see `parallel.mesh.on_mesh`: Diffrax's loops bear no proof of
         what is equal on all of them, and its implicit solvers no splitting at all."""

@@ -92,16 +92,28 @@ class Taxis(Transport):
             return self.network(x, forcing, count)
         return per_cell(self.param("sensitivity", nn.initializers.zeros_init(), (count,)), x)
 
+    def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time."""
+        return self._velocity(x, self.quantities(x, forcing), forcing)
+
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
-        movers, signals = np.array(self.pairs(len(x))).T
-        empty = jnp.zeros((len(x),) * 2 + x.shape[1:], quantities.dtype)
-        chi = empty.at[movers, signals].set(quantities)
         grid = self.grid.under(forcing)
         if self.scheme == "central":
+            chi = self._sensitivities(x, quantities)
             return -fluxes.flux_divergence(chi * x[:, None], x[None], grid).sum(1)
-        velocity = jnp.einsum("cj...,ja...->ca...", chi, stencils.gradient(x, grid))
+        velocity = self._velocity(x, quantities, forcing)
         return -fluxes.advection(x, velocity, grid, scheme=self.scheme)
+
+    def _sensitivities(self, x: Array, quantities: Array) -> Array:
+        """chi [C, C, ...] of all pairs, zero where a channel does not feel another one."""
+        movers, signals = np.array(self.pairs(len(x))).T
+        empty = jnp.zeros((len(x),) * 2 + x.shape[1:], quantities.dtype)
+        return empty.at[movers, signals].set(quantities)
+
+    def _velocity(self, x: Array, quantities: Array, forcing: Forcing) -> Array:
+        gradients = stencils.gradient(x, self.grid.under(forcing))
+        return jnp.einsum("cj...,ja...->ca...", self._sensitivities(x, quantities), gradients)
 
 
 class PotentialTaxis(Transport):
@@ -128,12 +140,17 @@ class PotentialTaxis(Transport):
         potential = self.network(x, forcing, moving, last_bias=False)
         return onto(potential, self.movers, len(x))
 
+    def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
+        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time."""
+        return stencils.gradient(self.quantities(x, forcing), self._open_ends(forcing))
+
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""
-        grid = self.grid.under(forcing)
-        # A wall that holds the state at a value holds no potential.
-        open_ends = grid.for_coefficients()
         if self.scheme == "central":
-            return -fluxes.flux_divergence(x, quantities, open_ends)
-        velocity = stencils.gradient(quantities, open_ends)
-        return -fluxes.advection(x, velocity, grid, scheme=self.scheme)
+            return -fluxes.flux_divergence(x, quantities, self._open_ends(forcing))
+        velocity = stencils.gradient(quantities, self._open_ends(forcing))
+        return -fluxes.advection(x, velocity, self.grid.under(forcing), scheme=self.scheme)
+
+    def _open_ends(self, forcing: Forcing) -> Grid:
+        # A wall that holds the state at a value holds no potential.
+        return self.grid.under(forcing).for_coefficients()

@@ -4,11 +4,15 @@ A perception is a linen module, `perception(x, grid, environment) -> [F, *space]
 cell, out of the lattice x [C, *space] and of fields that are seen like channels but never change
 (`environment` [E, *space], or None). The grid comes with the call and not with the module, so that
 a rule knows of one lattice alone and can be moved to another.
+
+`perception.features(channels, environment, axes)` names them in their order: for each the kernel
+that it is seen through, and what is seen; out of the names of the channels, of the environment's
+fields, and of how many axes space has.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -22,7 +26,12 @@ from diffpattern.grid.blocks import block_means, spread
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.padding import check_lattice, pad
 from diffpattern.grid.slices import shifted
+from diffpattern.models.monomials import exponents
+from diffpattern.models.monomials import names as monomial_names
 from diffpattern.parallel.recomputation import remembered
+
+# The kernel that a feature is seen through, and what is seen.
+Feature = tuple[str, str]
 
 
 class Stencils(nn.Module):
@@ -64,6 +73,14 @@ class Stencils(nn.Module):
                 )
             ]
         )
+
+    def features(
+        self, channels: Sequence[str], environment: Sequence[str], axes: int
+    ) -> tuple[Feature, ...]:
+        """See the module's docstring."""
+        names = (*channels, *environment)
+        seen = monomial_names(exponents(len(names), 1, self.order), names)
+        return tuple(_features(self.kernels, seen, axes))
 
 
 ISOTROPIC = Stencils(
@@ -120,6 +137,16 @@ class Steerable(nn.Module):
             else:
                 features.append(view)
         return jnp.concatenate(features)
+
+    def features(
+        self, channels: Sequence[str], environment: Sequence[str], axes: int
+    ) -> tuple[Feature, ...]:
+        """See the module's docstring."""
+        del axes  # always two
+        seen = (*channels[:-1], *environment)
+        turned = {"gradient": ("gradient along", "gradient across")}
+        parts = [part for name in self.kernels for part in turned.get(name, (name,))]
+        return tuple((part, name) for part in parts for name in seen)
 
 
 @jax.custom_jvp
@@ -210,6 +237,23 @@ class MultiScale(nn.Module):
                 features.append(spread(view.reshape((-1,) + coarse.shape), coarse, scale))
         return jnp.concatenate(features)
 
+    def features(
+        self, channels: Sequence[str], environment: Sequence[str], axes: int
+    ) -> tuple[Feature, ...]:
+        """See the module's docstring."""
+        sharp = [name for name in self.kernels if name == "identity"]
+        blurred = [name for name in self.kernels if name != "identity"]
+        named = list(_features(sharp, (*channels, *environment), axes))
+        parts = np.array_split(np.arange(len(channels)), len(self.scales))
+        groups = [
+            ([channels[place] for place in part], scale)
+            for part, scale in zip(parts, self.scales, strict=True)
+        ]
+        for names, scale in (*groups, (environment, 1)):
+            of = f" of {scale}" if scale > 1 else ""
+            named += [(kernel + of, name) for kernel, name in _features(blurred, names, axes)]
+        return tuple(named)
+
 
 class Learnt(nn.Module):
     """Sees each channel through stencils of its own, which are learnt.
@@ -238,6 +282,23 @@ class Learnt(nn.Module):
         # A small matrix product for each channel.
         patches = jnp.stack(taps, axis=1).reshape(len(seen), neighbours, -1)
         return (kernel @ patches).reshape((-1,) + grid.shape)
+
+    def features(
+        self, channels: Sequence[str], environment: Sequence[str], axes: int
+    ) -> tuple[Feature, ...]:
+        """See the module's docstring."""
+        del axes
+        kernels = [f"stencil {place}" for place in range(1, self.count + 1)]
+        return tuple((kernel, name) for name in (*channels, *environment) for kernel in kernels)
+
+
+def _features(kernels: Sequence[str], seen: Sequence[str], axes: int) -> Iterator[Feature]:
+    """The features of `views` through fixed kernels, in their order."""
+    components = [f"gradient {axis}" for axis in "zyx"[-axes:]]
+    for kernel in kernels:
+        for name in seen:
+            for part in components if kernel == "gradient" else (kernel,):
+                yield part, name
 
 
 def _seeing_itself(key: Array, shape: tuple[int, int, int], dtype=float) -> Array:

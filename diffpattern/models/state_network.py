@@ -40,17 +40,7 @@ class StateNetwork:
 
     def __call__(self, x: Array, forcing: Forcing, features: int, last_bias: bool = True) -> Array:
         """[features, ...] of x [C, ...], within a compact method of the module that owns it."""
-        powers = monomials.exponents(len(x), 1, self.order)
-        whitening = self.whitening
-        if self.reads is not None:
-            seen = chosen(self.reads, len(x))
-            kept = tuple(
-                n
-                for n, row in enumerate(powers)
-                if all(channel in seen for channel, power in enumerate(row) if power)
-            )
-            powers = tuple(powers[n] for n in kept)
-            whitening = whitening.of(kept)
+        powers, whitening = self.monomials(len(x))
         inputs = whitening(monomials.evaluate(x, powers))
         if self.position:
             inputs = jnp.concatenate([inputs, environment(forcing)])
@@ -64,6 +54,19 @@ class StateNetwork:
             name="network",
         )
         return network(inputs)
+
+    def monomials(self, count: int) -> tuple[monomials.Exponents, monomials.Whitening]:
+        """What it sees of `count` channels: exponents of the monomials, and their whitening."""
+        powers = monomials.exponents(count, 1, self.order)
+        if self.reads is None:
+            return powers, self.whitening
+        seen = chosen(self.reads, count)
+        kept = tuple(
+            n
+            for n, row in enumerate(powers)
+            if all(channel in seen for channel, power in enumerate(row) if power)
+        )
+        return tuple(powers[n] for n in kept), self.whitening.of(kept)
 
 
 def positive(values: Array, initial: float) -> Array:

@@ -68,7 +68,9 @@ DARK = Theme(
 )  # fmt: skip
 
 
-def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+def with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """A function that draws alike whatever a user's matplotlibrc says."""
+
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         with matplotlib.rc_context(_SETTINGS):
@@ -77,7 +79,7 @@ def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return wrapper
 
 
-@_with_settings
+@with_settings
 def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> Figure:
     """Training loss and validation score against the training step, on a logarithmic axis.
 
@@ -98,11 +100,11 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
     axes.set_yscale("log")
     axes.set_xlabel("training step")
     axes.set_ylabel("loss")
-    _finish(axes, theme)
+    finish(axes, theme)
     return figure
 
 
-@_with_settings
+@with_settings
 def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGHT) -> Figure:
     """NRMSE of one species over time: median and range of the rule, both baselines, threshold.
 
@@ -140,11 +142,11 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
     axes.set_yscale("log")
     axes.set_xlabel("time")
     axes.set_ylabel(f"NRMSE of {species}")
-    _finish(axes, theme)
+    finish(axes, theme)
     return figure
 
 
-@_with_settings
+@with_settings
 def compared_curves(
     runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]],
     over: str = "step",
@@ -169,7 +171,7 @@ def compared_curves(
     for axes, key, title in zip(
         panes, ("loss", "validation"), ("training loss", "validation score"), strict=True
     ):
-        _prepare(axes, theme)
+        prepare(axes, theme)
         # From the last to the first, which then lies on top.
         for index in reversed(range(len(runs))):
             label, curves = runs[index]
@@ -189,7 +191,7 @@ def compared_curves(
             handles[label] = line
         axes.set_yscale("log")
         axes.set_ylabel(title)
-        _finish(axes, theme)
+        finish(axes, theme)
     panes[-1].set_xlabel({"step": "training step", "seconds": "seconds of training"}[over])
     labels = [label for label, _ in named] + ["others"] * (len(runs) > len(named))
     figure.legend(
@@ -227,17 +229,19 @@ def _chart(theme: Theme) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="none")
-    _prepare(axes, theme)
+    prepare(axes, theme)
     return figure, axes
 
 
-def _prepare(axes: Axes, theme: Theme) -> None:
+def prepare(axes: Axes, theme: Theme) -> None:
+    """Gives axes their lines' widths and a grid behind, before anything is drawn."""
     axes.set_prop_cycle(linewidth=[1.8], markersize=[3.2])
     axes.grid(True, which="major", color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _finish(axes: Axes, theme: Theme) -> None:
+def finish(axes: Axes, theme: Theme) -> None:
+    """Gives axes their colours, and what has a label a legend above them."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.muted)
     axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)

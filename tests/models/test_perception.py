@@ -279,3 +279,38 @@ def test_unknown_names_are_refused_with_what_there_is():
     ):
         with pytest.raises(InputError, match=sentence):
             perception.apply({}, x, grid)
+
+
+PERCEPTIONS = {
+    "all kernels": Stencils(tuple(KERNELS)),
+    "higher order": Stencils(("gradient", "identity"), order=2),
+    "steerable": Steerable(("gradient", "identity", "laplacian")),
+    "several scales": MultiScale((1, 2)),
+    "learnt": Learnt(3),
+}
+
+
+@pytest.mark.parametrize("name", PERCEPTIONS)
+def test_features_have_the_names_of_what_they_see(name, quick_compilation):
+    perception, grid, channels = PERCEPTIONS[name], GRIDS[2], ("A", "B", "C")
+    place = lattice(grid, 1, 1)
+    # The first channel varies along x only.
+    x = np.array(lattice(grid))
+    x[0] = x[0, :1]
+    changed = [x + 0.1 * np.eye(3)[k, :, None, None] * lattice(grid, 1, 2) for k in range(3)]
+    first, *others = jax.jit(
+        jax.vmap(lambda x: perception.init_with_output(KEY, x, grid, place)[0])
+    )(jnp.stack([x, *changed]))
+    names = perception.features(channels, ("place",), grid.ndim)
+    assert len(names) == len(set(names)) == len(first)
+    for channel, other in zip(channels, others, strict=True):
+        for (kernel, what), differs in zip(names, np.abs(other - first).max((1, 2)), strict=True):
+            angle = name == "steerable" and channel == "C"
+            named = channel in what.replace("^2", "").split() or (angle and "gradient" in kernel)
+            assert (differs > 1e-3) == named, (kernel, what, channel)
+    features = dict(zip(names, np.asarray(first), strict=True))
+    if ("identity", "B") in features:
+        np.testing.assert_array_equal(features["identity", "B"], x[1])
+    if ("gradient y", "A") in features:
+        assert np.abs(features["gradient y", "A"]).max() < 1e-6
+        assert np.abs(features["gradient x", "A"]).max() > 0.1

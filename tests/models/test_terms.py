@@ -172,10 +172,10 @@ def test_diffusion_is_a_coefficient_a_channel_times_the_laplacian():
     np.testing.assert_allclose(value, [2.0 * curvature[0], 0.5 * curvature[1]], rtol=1e-12)
 
 
-@pytest.mark.parametrize("scheme", ["central", "upwind"])
-def test_advection_is_minus_the_divergence_of_velocity_times_state(scheme):
-    grid = GRIDS["torus"]
-    x, rule = lattice(grid), TERMS[scheme](grid)
+@pytest.mark.parametrize("name", ["central", "upwind", "taxis network", "upwind potential"])
+def test_advection_is_minus_the_divergence_of_velocity_times_state(name):
+    grid, scheme = GRIDS["torus"], "central" if name == "central" else "upwind"
+    x, rule = lattice(grid), TERMS[name](grid)
     parameters = random_parameters(rule, x)
     velocity = jax.jit(lambda x: rule.apply({"params": parameters}, x, method="velocity"))(x)
     assert velocity.shape == (2, 2, *grid.shape)
