@@ -1,0 +1,831 @@
+"""A graph as fragment shaders of WebGL2, each of which computes numbers of one cell.
+
+A step is drawn in passes. Whatever a cell asks its neighbours for must lie in a texture: the state
+does, and a lattice that is computed on the way, of which a border is then asked, ends a pass. What
+two passes have in common is computed by the first and handed on likewise, if that is cheaper.
+
+Numbers are computed four at a time. Networks are loops over their hidden units, four at a time too,
+whose activations are used up as they are made and held nowhere; their weights lie in one array,
+`W(n)`, which is a uniform buffer or a texture, as the page finds room for.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from diffpattern.errors import InputError
+from diffpattern.explorer.graph import (
+    FOR_EACH_NEIGHBOUR,
+    Border,
+    Constant,
+    Fires,
+    Gathered,
+    Given,
+    Graph,
+    Node,
+    Place,
+    Pointwise,
+    Product,
+    Told,
+)
+
+# What costs no more than this is computed again in another pass.
+_AGAIN = 12
+# Products of so many factors are written out with their numbers; longer ones take them from W.
+_WRITTEN_OUT = 96
+# Rows of four that a product may hold in variables of their own; more are an array.
+_ROWS = 8
+# Most terms of a sum within a loop; of more, one loop comes after the other.
+_TERMS = 48
+# Statements beyond which a product is a loop.
+_STATEMENTS = 512
+# Fewer numbers than so many are not made in a loop.
+_LOOPED = 12
+
+# What a function counts for, in additions and multiplications; others count as one.
+_OPERATIONS = {"exp": 4, "exp2": 4, "log": 4, "sqrt": 4, "rsqrt": 4, "div": 4, "pow": 8}
+_OPERATIONS |= {"sin": 4, "cos": 4, "tan": 8, "atan2": 8, "tanh": 10, "logistic": 9}
+_OPERATIONS |= {"log1p": 8, "expm1": 8}
+
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "*"}
+_CALLS = {name: name for name in ("abs", "ceil", "cos", "exp", "exp2", "floor", "log", "max", "min")}
+_CALLS |= {name: name for name in ("sign", "sin", "sqrt", "tan", "pow", "log1p", "expm1")}
+_CALLS |= {"rsqrt": "inversesqrt", "or": "max", "atan2": "atan", "tanh": "tanhOf"}
+_CALLS |= {"logistic": "logistic", "is_finite": "isFinite", "select_n": "chosen"}
+_CALLS |= {"lt": "isBelow", "gt": "isAbove", "le": "isAtMost", "ge": "isAtLeast"}
+_CALLS |= {"eq": "isEqual", "ne": "isNotEqual"}
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Lattices in layers of four channels.
+
+    Attributes:
+      name: of its sampler.
+      channels: how many there are.
+      scale: cells of the lattice along each axis that one of its own stands for.
+    """
+
+    name: str
+    channels: int
+    scale: int = 1
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A shader, run for each cell of a texture.
+
+    Attributes:
+      writes: the texture.
+      reads: names of the textures that it looks at.
+      body: the statements of its main function.
+      outputs: an expression for each layer of four channels.
+      fetches: how many layers of cells it reads.
+      operations: additions and multiplications, functions counted as several of them.
+      factors: how many times it looks up four weights.
+    """
+
+    writes: Texture
+    reads: tuple[str, ...]
+    body: str
+    outputs: tuple[str, ...]
+    fetches: int
+    operations: int
+    factors: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """The passes of a step, in their order; the last one writes the state.
+
+    Attributes:
+      passes: the shaders.
+      weights: the array that they take numbers from, [N, 4].
+      given: textures that are there from the beginning, the state first.
+    """
+
+    passes: tuple[Pass, ...]
+    weights: np.ndarray
+    given: tuple[Texture, ...]
+
+    def per_cell(self) -> dict[str, float]:
+        """Reads of layers, writes of layers, operations and weights looked up, per cell and step.
+
+        A cell of a coarser lattice counts as the part of one that it is for each cell.
+        """
+        total = dict.fromkeys(("reads", "writes", "operations", "weights"), 0.0)
+        for one in self.passes:
+            share = one.writes.scale**-2
+            total["reads"] += share * one.fetches
+            total["writes"] += share * len(one.outputs)
+            total["operations"] += share * one.operations
+            total["weights"] += share * one.factors
+        return total
+
+
+def compile_graph(graph: Graph, given: dict[str, int]) -> Program:
+    """The shaders of a step.
+
+    Args:
+      graph: of the step.
+      given: how many channels each given lattice has; "state" is the one that is advanced.
+
+    Raises:
+      InputError: the rule is not alike in all cells but for what the explorer knows of.
+    """
+    # Alike at two cells, which lie differently in the blocks of coarser lattices: alike anywhere.
+    programs = [_Compiler(graph, given, cell).program() for cell in _cells(graph.space)]
+    here, there = ([(one.body, one.outputs) for one in program.passes] for program in programs)
+    if here != there or not np.array_equal(programs[0].weights, programs[1].weights):
+        raise InputError(
+            "The rule has numbers of its own for each cell, which the explorer cannot show."
+        )
+    return programs[0]
+
+
+def _cells(space: tuple[int, ...]) -> list[tuple[int, ...]]:
+    middle = tuple(n // 2 for n in space)
+    return [middle, tuple(n + 1 + axis for axis, n in enumerate(middle))]
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number in a shader: a component of a variable, or a whole one of a single component."""
+
+    name: str
+    place: int = 0
+    size: int = 1
+
+    def __str__(self) -> str:
+        return self.name if self.size == 1 else f"{self.name}.{'xyzw'[self.place]}"
+
+
+def _packed(numbers: Sequence[_Number]) -> str:
+    """Several numbers as a vector."""
+    if len(numbers) == 1:
+        return str(numbers[0])
+    if len(set(numbers)) == 1:
+        return f"vec{len(numbers)}({numbers[0]})"
+    runs: list[list[_Number]] = []
+    for number in numbers:
+        if runs and number.size > 1 and runs[-1][0].name == number.name:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = []
+    for run in runs:
+        swizzle = "".join("xyzw"[number.place] for number in run) if run[0].size > 1 else ""
+        whole = swizzle == "xyzw"[: run[0].size]
+        parts.append(run[0].name if whole or not swizzle else f"{run[0].name}.{swizzle}")
+    return parts[0] if len(parts) == 1 else f"vec{len(numbers)}({', '.join(parts)})"
+
+
+def _literal(value: float) -> str:
+    """A number as GLSL writes it, to the last bit of single precision."""
+    value = np.float32(value)
+    if not np.isfinite(value):
+        return f"uintBitsToFloat({value.view(np.uint32)}u)"
+    text = str(value)
+    return text if any(mark in text for mark in ".en") else text + ".0"
+
+
+def _fours(items: Sequence) -> list[Sequence]:
+    return [items[start : start + 4] for start in range(0, len(items), 4)]
+
+
+@dataclass
+class _Target:
+    """What a pass is to compute: elements by their place among the channels."""
+
+    texture: str
+    level: int
+    scale: int
+    channels: dict[int, int] = field(default_factory=dict)
+
+    def place(self, element: int) -> int:
+        return self.channels.setdefault(element, len(self.channels))
+
+
+class _Compiler:
+    """Divides a graph into passes, the last first, since each tells what those before must do."""
+
+    def __init__(self, graph: Graph, given: dict[str, int], cell: tuple[int, ...]):
+        self.graph, self.given, self.cell = graph, given, cell
+        self.weights: list[np.ndarray] = []
+        self._count = 0
+        self._targets: dict[tuple[int, int], _Target] = {}
+        self._shared: dict[tuple[int, int], set[int]] = {}
+        self._find_what_passes_compute()
+
+    def program(self) -> Program:
+        """All passes."""
+        last = _Target("state", self.graph.made_of(self.graph.result)["level"], 1)
+        passes = [_Writer(self, last).written(self.graph.result[(slice(None), *self.cell)])]
+        while self._targets:
+            target = self._targets.pop(max(self._targets))
+            passes.append(_Writer(self, target).written(list(target.channels)))
+        names = ("state", *(name for name in self.given if name != "state"))
+        given = tuple(Texture(name, self.given[name]) for name in names)
+        weights = np.concatenate(self.weights) if self.weights else np.zeros((1, 4), np.float32)
+        return Program(tuple(reversed(passes)), weights, given)
+
+    def target(self, level: int, scale: int) -> _Target:
+        """What the pass of a level computes, on the lattice or on a coarser one."""
+        name = f"level{level}" + (f"of{scale}" if scale > 1 else "")
+        return self._targets.setdefault((level, scale), _Target(name, level, scale))
+
+    def computed_before(self, node: Node, level: int, scale: int) -> _Target | None:
+        """The pass before `level` that computes a node anyway, if that is worth a texture."""
+        if node.cost <= _AGAIN:
+            return None
+        for (earlier, of_scale), nodes in sorted(self._shared.items()):
+            if earlier < level and of_scale == scale and node.first in nodes:
+                return self.target(earlier, scale)
+        return None
+
+    def keep(self, weights: np.ndarray) -> int:
+        """Puts numbers [n, 4] among the weights; gives the place of the first."""
+        first = self._count
+        self.weights.append(weights.astype(np.float32))
+        self._count += len(weights)
+        return first
+
+    def scale_of(self, lattice: tuple[int, ...]) -> int:
+        return self.graph.space[0] // lattice[-2]
+
+    def _find_what_passes_compute(self) -> None:
+        """For each pass but the last, the nodes of which it computes anything."""
+        reached: set[int] = set()
+        waiting = self.graph.nodes_of(self.graph.result)
+        while waiting:
+            node = waiting.pop()
+            if node.first in reached:
+                continue
+            reached.add(node.first)
+            if isinstance(node, Border) and node.computed:
+                place = (node.level - 1, self.scale_of(node.source.shape))
+                nodes = self._shared.setdefault(place, set())
+                self._reach(self.graph.nodes_of(node.source), nodes)
+            waiting += _made_of(self.graph, node)
+
+    def _reach(self, waiting: list[Node], reached: set[int]) -> None:
+        while waiting:
+            node = waiting.pop()
+            if node.first not in reached:
+                reached.add(node.first)
+                if not isinstance(node, Border):
+                    waiting += _made_of(self.graph, node)
+
+
+def _made_of(graph: Graph, node: Node) -> list[Node]:
+    """The nodes whose elements a node takes."""
+    match node:
+        case Pointwise():
+            return [part for operand in node.operands for part in graph.nodes_of(operand)]
+        case Product():
+            return graph.nodes_of(node.columns)
+        case Gathered():
+            return graph.nodes_of(node.terms)
+        case Border():
+            return graph.nodes_of(node.source)
+    return []
+
+
+class _Writer:
+    """Writes the body of one pass, by asking for what it is to compute."""
+
+    def __init__(self, compiler: _Compiler, target: _Target):
+        self.compiler, self.graph, self.target = compiler, compiler.graph, target
+        self.cell = tuple(n // target.scale for n in compiler.cell)
+        self.lines: list[str] = []
+        self.known: dict[int, _Number] = {}
+        self.reads: dict[str, None] = {}
+        self.fetched: dict[tuple, str] = {}
+        self.counts = dict.fromkeys(("fetches", "operations", "factors"), 0)
+        self.times = 1
+        self._names = 0
+
+    def written(self, elements: Sequence[int]) -> Pass:
+        """The pass that computes some elements, a channel each."""
+        numbers = self.need(elements)
+        outputs = []
+        for four in _fours(numbers):
+            padding = [_Number("0.0")] * (4 - len(four))
+            outputs.append(_packed([*four, *padding]))
+        texture = Texture(self.target.texture, len(elements), self.target.scale)
+        return Pass(
+            texture, tuple(self.reads), "\n".join(self.lines), tuple(outputs), **self.counts
+        )
+
+    # Elements of all kinds.
+
+    def need(self, elements: Iterable[int]) -> list[_Number]:
+        """Elements as numbers, which are computed by statements where they are not known yet."""
+        elements = [int(element) for element in elements]
+        missing: dict[int, list[int]] = {}
+        for element in dict.fromkeys(elements):
+            if element not in self.known:
+                node = self.graph.node_of(element)
+                missing.setdefault(node.first, []).append(element)
+        for asked in missing.values():
+            left = [element for element in asked if element not in self.known]
+            if left:
+                self._compute(self.graph.node_of(left[0]), left)
+        return [self.known[element] for element in elements]
+
+    def _compute(self, node: Node, elements: list[int]) -> None:
+        before = self.compiler.computed_before(node, self.target.level, self.target.scale)
+        if before is not None:
+            for element in elements:
+                self._fetch_own(element, before.texture, before.place(element))
+            return
+        match node:
+            case Constant():
+                for element in elements:
+                    self.known[element] = _Number(_literal(node.values.flat[element - node.first]))
+            case Told():
+                for element in elements:
+                    place = f"[{element - node.first}]" if node.shape else ""
+                    self.known[element] = _Number(node.name + place)
+            case Given():
+                self._given(node, elements)
+            case Place():
+                self._place(node, elements)
+            case Fires():
+                for element in elements:
+                    self._count("operations", 20)
+                    self.known[element] = _Number(self._variable(1, "fires(cell)"))
+            case Pointwise():
+                self._pointwise(node, elements)
+            case Gathered():
+                self._gathered(node, elements)
+            case Product():
+                self._products(node, elements)
+            case Border():
+                self._border(node, elements)
+
+    def _variable(self, size: int, expression: str) -> str:
+        self._names += 1
+        kind = "float" if size == 1 else f"vec{size}"
+        self.lines.append(f"{kind} v{self._names} = {expression};")
+        return f"v{self._names}"
+
+    def _set(self, elements: Sequence[int], name: str) -> None:
+        for place, element in enumerate(elements):
+            self.known[element] = _Number(name, place, len(elements))
+
+    def _count(self, what: str, number: int) -> None:
+        self.counts[what] += self.times * number
+
+    def _pointwise(self, node: Pointwise, elements: list[int]) -> None:
+        places = np.array(elements) - node.first
+        operands = [self.need(operand.flat[places]) for operand in node.operands]
+        for four in _fours(range(len(elements))):
+            packs = [_packed([numbers[n] for n in four]) for numbers in operands]
+            self._count("operations", len(four) * _OPERATIONS.get(node.operation, 1))
+            name = self._variable(len(four), _function(node, packs))
+            self._set([elements[n] for n in four], name)
+
+    def _gathered(self, node: Gathered, elements: list[int]) -> None:
+        rows = node.terms[np.array(elements) - node.first]
+        columns = [self.need(column) for column in rows.T]
+        for four in _fours(range(len(elements))):
+            packs = [_packed([numbers[n] for n in four]) for numbers in columns]
+            total = packs[0]
+            for pack in packs[1:]:
+                total = _applied(node.operation, [total, pack])
+            self._count("operations", len(four) * (len(packs) - 1))
+            self._set([elements[n] for n in four], self._variable(len(four), total))
+
+    def _place(self, node: Place, elements: list[int]) -> None:
+        axis = "yx"[node.axis]
+        for element in elements:
+            offset = element - node.first - self.cell[node.axis] + 0.5
+            where = f"(float(cell.{axis}) + {_literal(offset)}) / float(extent.{axis})"
+            self._count("operations", 6)
+            name = self._variable(1, f"{_literal(node.factor)} * {where}")
+            self.known[element] = _Number(name)
+
+    # What lies in textures.
+
+    def _given(self, node: Given, elements: list[int]) -> None:
+        for element in elements:
+            channel, *cell = map(int, np.unravel_index(element - node.first, node.shape))
+            self.known[element] = self._fetched(node.name, 1, channel, cell)
+
+    def _fetch_own(self, element: int, texture: str, channel: int) -> None:
+        self.known[element] = self._fetched(texture, self.target.scale, channel, self.cell)
+
+    def _border(self, node: Border, elements: list[int]) -> None:
+        ndim, scale = len(node.widths), self.compiler.scale_of(node.source.shape)
+        of_cell = tuple(n // scale for n in self.compiler.cell)
+        sources = node.source[(..., *of_cell)]
+        again: dict[tuple, list[tuple[int, int, int]]] = {}
+        for element in elements:
+            place = np.unravel_index(element - node.first, node.shape)
+            lead, beyond = place[:-ndim], place[-ndim:]
+            cell = tuple(int(n) - w for n, w in zip(beyond, node.widths, strict=True))
+            source = int(sources[lead])
+            species = int(lead[-1]) if lead else 0
+            of = self.graph.node_of(source)
+            if isinstance(of, Given):
+                channel = int(np.unravel_index(source - of.first, of.shape)[0])
+                self.known[element] = self._fetched(of.name, 1, channel, cell, node, species)
+            elif of.cost > FOR_EACH_NEIGHBOUR:
+                target = self.compiler.target(node.level - 1, scale)
+                channel = target.place(source)
+                self.known[element] = self._fetched(
+                    target.texture, scale, channel, cell, node, species
+                )
+            else:
+                again.setdefault(cell, []).append((element, source, species))
+        for cell, asked in again.items():
+            self._computed_again(node, scale, cell, asked)
+
+    def _computed_again(
+        self, node: Border, scale: int, cell: tuple[int, ...], asked: list[tuple[int, int, int]]
+    ) -> None:
+        """A neighbour's numbers that are computed from what lies in textures of it."""
+        own, self.known = self.known, _Displaced(self, node, scale, cell)
+        numbers = self.need([source for _, source, _ in asked])
+        self.known = own
+        for four in _fours(list(zip(asked, numbers, strict=True))):
+            species = [one[0][2] for one in four]
+            padded = [number for _, number in four] + [_Number("0.0")] * (4 - len(four))
+            name = self._variable(4, self._walled(_packed(padded), node, scale, cell, species))
+            for place, ((element, _, _), _) in enumerate(four):
+                self.known[element] = _Number(name, place, 4)
+
+    def _fetched(
+        self,
+        texture: str,
+        scale: int,
+        channel: int,
+        cell: Sequence[int],
+        border: Border | None = None,
+        species: int = 0,
+        raw: bool = False,
+    ) -> _Number:
+        """A channel of a cell, or of what lies beyond a wall as a border has it.
+
+        Args:
+          texture: which.
+          scale: of the texture.
+          channel: of it.
+          cell: of the lattice on which the graph was traced, at that scale.
+          border: by which it is asked for; None where it is the cell's own.
+          species: for which of a wall's values it would count.
+          raw: whether a wall only says which cell is meant.
+        """
+        layer, place = divmod(channel, 4)
+        offsets = [self._offset(axis, scale, cell[axis]) for axis in range(2)]
+        if border is None or self._is_own(scale, cell):
+            border, species = None, 0
+        first = species - place
+        kind = None if border is None else (border.coefficient, border.normal_axis, raw, first)
+        key = (texture, layer, *offsets, kind)
+        if key not in self.fetched:
+            self.reads[texture] = None
+            self._count("fetches", 1)
+            if border is None:
+                at = f"{offsets[1]}, {offsets[0]}"
+                read = f"texelFetch({texture}, ivec3({at}, {layer}), 0)"
+            else:
+                y, x = (self._along(axis, scale, cell, border) for axis in range(2))
+                read = f"texelFetch({texture}, ivec3({x}.cell, {y}.cell, {layer}), 0)"
+                if not raw:
+                    counted = [first + n for n in range(4)]
+                    read = self._walled(read, border, scale, cell, counted)
+            self.fetched[key] = self._variable(4, read)
+        return _Number(self.fetched[key], place, 4)
+
+    def _is_own(self, scale: int, cell: Sequence[int]) -> bool:
+        return scale == self.target.scale and tuple(cell) == self.cell
+
+    def _offset(self, axis: int, scale: int, index: int) -> str:
+        """Where along an axis a cell lies, as seen from the cell that is computed."""
+        own, base = self.cell[axis], f"cell.{'yx'[axis]}"
+        if scale < self.target.scale:
+            factor = self.target.scale // scale
+            own, base = own * factor, f"{base} * {factor}"
+        elif scale > self.target.scale:
+            factor = scale // self.target.scale
+            own, base = own // factor, f"{base} / {factor}"
+        if index == own:
+            return base
+        return f"{base} {'+' if index > own else '-'} {abs(index - own)}"
+
+    def _along(self, axis: int, scale: int, cell: Sequence[int], border: Border) -> str:
+        """The variable that tells where a neighbour lies along an axis, and beyond what wall."""
+        key = ("along", axis, scale, cell[axis], border.coefficient)
+        if key not in self.fetched:
+            self._names += 1
+            name = self.fetched[key] = f"along{self._names}"
+            letter = "yx"[axis]
+            walls = "coefficientWalls" if border.coefficient else "walls"
+            size = f"extent.{letter}" if scale == 1 else f"extent.{letter} / {scale}"
+            self.lines.append(
+                f"Along {name} = along({self._offset(axis, scale, cell[axis])}, {size}, "
+                f"{walls}.{'xy' if axis == 0 else 'zw'}, {2 * axis}, "
+                f"spacing.{letter} * {float(scale)});"
+            )
+        return self.fetched[key]
+
+    def _walled(
+        self,
+        value: str,
+        border: Border,
+        scale: int,
+        cell: Sequence[int],
+        species: Sequence[int],
+    ) -> str:
+        """What a border makes of the numbers of the cell that stands for one beyond a wall."""
+        y, x = (self._along(axis, scale, cell, border) for axis in range(2))
+        if border.coefficient and border.normal_axis is None:
+            return value
+        most = self.compiler.given["state"] - 1
+        counted = [min(max(n, 0), most) for n in [*species, 0, 0, 0][:4]]
+        turned = ["01"[border.normal_axis == axis] + ".0" for axis in range(2)]
+        return (
+            f"walled({value}, {y}, {x}, vec2({', '.join(turned)}), "
+            f"ivec4({', '.join(map(str, counted))}))"
+        )
+
+    # Products with constant matrices.
+
+    def _products(self, node: Product, elements: list[int]) -> None:
+        rows, columns = np.divmod(np.array(elements) - node.first, node.shape[1])
+        for column in dict.fromkeys(columns.tolist()):
+            chosen = columns == column
+            asked = [element for element, one in zip(elements, chosen, strict=True) if one]
+            self._product(node, rows[chosen], column, asked)
+
+    def _product(self, node: Product, rows: np.ndarray, column: int, asked: list[int]) -> None:
+        """Some rows of a matrix times one column of numbers."""
+        matrix, inputs = node.matrix[rows], node.columns[:, column]
+        used = np.abs(matrix).max(0) > 0
+        matrix, inputs = matrix[:, used], inputs[used]
+        if not used.any():
+            self.known |= dict.fromkeys(asked, _Number("0.0"))
+        elif np.count_nonzero(matrix) <= _WRITTEN_OUT and not self._may_be_looped(inputs):
+            self._written_out(matrix, inputs, asked)
+        else:
+            self._from_weights(matrix, inputs, asked)
+
+    def _written_out(self, matrix: np.ndarray, inputs: np.ndarray, asked: list[int]) -> None:
+        numbers = self.need(inputs)
+        for four in _fours(range(len(asked))):
+            part, terms = matrix[list(four)], []
+            for weights, number in zip(part.T, numbers, strict=True):
+                if not weights.any():
+                    continue
+                pack = _packed([_Number(_literal(weight)) for weight in weights])
+                one = pack in ("1.0", f"vec{len(four)}(1.0)")
+                terms.append(_packed([number] * len(four)) if one else f"{pack} * {number}")
+                self._count("operations", (2 - one) * len(four))
+            name = self._variable(len(four), " + ".join(terms) or _packed([_Number("0.0")] * 4))
+            self._set([asked[n] for n in four], name)
+
+    def _from_weights(
+        self, matrix: np.ndarray, inputs: np.ndarray, asked: list[int], held: bool = False
+    ) -> str:
+        """A product whose factors are looked up; gives the name of what holds it.
+
+        Args:
+          matrix: the rows.
+          inputs: the elements that they are multiplied with.
+          asked: the element that each row makes.
+          held: whether it has to be an array.
+        """
+        groups, looped = -(-len(asked) // 4), self._may_be_looped(inputs)
+        chain = self._chain(inputs) if looped else None
+        many = held or groups > _ROWS or (not looped and groups * len(inputs) > _STATEMENTS)
+        self._names += 1
+        total = f"p{self._names}"
+        if many:
+            self.lines.append(f"vec4 {total}[{groups}];")
+            self._loop(groups, lambda group: [f"{total}[{group}] = vec4(0.0);"])
+            accumulators = [f"{total}[{group}]" for group in range(groups)]
+        else:
+            accumulators = [f"{total}_{group}" for group in range(groups)]
+            self.lines += [f"vec4 {name} = vec4(0.0);" for name in accumulators]
+        if chain is None:
+            self._sum_of_numbers(matrix, inputs, total if many else "", accumulators)
+        else:
+            self._sum_of_chain(matrix, inputs, chain, total if many else "", accumulators)
+        for n, element in enumerate(asked):
+            self.known[element] = _Number(accumulators[n // 4], n % 4, 4)
+        return total
+
+    def _sum_of_numbers(
+        self, matrix: np.ndarray, inputs: np.ndarray, array: str, accumulators: list[str]
+    ) -> None:
+        """Adds to the accumulators what numbers that are held contribute."""
+        groups = len(accumulators)
+        padded = np.pad(matrix, ((0, 4 * groups - len(matrix)), (0, 0)))
+        weights = padded.reshape(groups, 4, -1).transpose(0, 2, 1)  # [groups, inputs, 4]
+        for start in range(0, len(inputs), _TERMS):
+            part = weights[:, start : start + _TERMS]
+            numbers, count = self.need(inputs[start : start + _TERMS]), part.shape[1]
+            base = self.compiler.keep(part.reshape(-1, 4))
+            self._count("operations", 8 * groups * count)
+            self._count("factors", groups * count)
+            if not array:
+                for group, accumulator in enumerate(accumulators):
+                    first = base + group * count
+                    self.lines += [
+                        f"{accumulator} += W({first + n}) * {number};"
+                        for n, number in enumerate(numbers)
+                    ]
+                continue
+
+            def body(group, base=base, count=count, numbers=numbers):
+                place = f"{base} + {group} * {count}"
+                terms = [f"a += W({place} + {n}) * {one};" for n, one in enumerate(numbers)]
+                return [f"vec4 a = {array}[{group}];", *terms, f"{array}[{group}] = a;"]
+
+            self._loop(groups, body)
+
+    def _sum_of_chain(
+        self,
+        matrix: np.ndarray,
+        inputs: np.ndarray,
+        chain: Callable[[str], str],
+        array: str,
+        accumulators: list[str],
+    ) -> None:
+        """Adds what numbers contribute that are made four at a time, and used up at once."""
+        groups, steps = len(accumulators), -(-len(inputs) // 4)
+        padded = np.pad(matrix, ((0, 4 * groups - len(matrix)), (0, 4 * steps - len(inputs))))
+        # [steps, 4 inputs, groups, 4 rows]
+        weights = padded.reshape(groups, 4, steps, 4).transpose(2, 3, 0, 1)
+        base = self.compiler.keep(weights.reshape(-1, 4))
+        self._names += 1
+        counter = f"i{self._names}"
+        before, self.lines, self.times = self.lines, [], self.times * steps
+        value = chain(counter)
+        made, self.lines = self.lines, before
+        self._count("operations", 8 * 4 * groups)
+        self._count("factors", 4 * groups)
+        self.times //= steps
+        lines = [*made, f"vec4 made = {value};"]
+        place = f"{base} + {counter} * {4 * groups}"
+        if array:
+            terms = " + ".join(
+                f"W({place} + {n * groups} + g) * made.{'xyzw'[n]}" for n in range(4)
+            )
+            lines.append(f"for (int g = 0; g < {groups}; g++) {array}[g] += {terms};")
+        else:
+            lines += [
+                f"{accumulator} += W({place} + {n * groups + group}) * made.{'xyzw'[n]};"
+                for group, accumulator in enumerate(accumulators)
+                for n in range(4)
+            ]
+        self.lines.append(f"for (int {counter} = 0; {counter} < {steps}; {counter}++) {{")
+        self.lines += [f"  {line}" for line in lines]
+        self.lines.append("}")
+
+    def _loop(self, count: int, body: Callable[[str], list[str]]) -> None:
+        self.lines.append(f"for (int g = 0; g < {count}; g++) {{")
+        self.lines += [f"  {line}" for line in body("g")]
+        self.lines.append("}")
+
+    # Many numbers that are made alike, four in each turn of a loop.
+
+    def _may_be_looped(self, elements: np.ndarray) -> bool:
+        """Whether many elements are alike: rows of one product, and functions of these."""
+        if len(elements) < _LOOPED or any(int(element) in self.known for element in elements):
+            return False
+        node = self.graph.node_of(elements[0])
+        if elements.min() < node.first or elements.max() >= node.first + node.size:
+            return False
+        if self.compiler.computed_before(node, self.target.level, self.target.scale):
+            return False
+        if isinstance(node, Product):
+            return len(set((elements - node.first) % node.shape[1])) == 1
+        if not isinstance(node, Pointwise):
+            return False
+        operands = [operand.flat[elements - node.first] for operand in node.operands]
+        varied = [ids for ids in operands if not self._is_shared(ids) and not self._is_known(ids)]
+        return bool(varied) and all(map(self._may_be_looped, varied))
+
+    def _is_shared(self, ids: np.ndarray) -> bool:
+        return len(set(ids.tolist())) == 1
+
+    def _is_known(self, ids: np.ndarray) -> bool:
+        return not np.isnan(self.graph.constants(ids)).any()
+
+    def _chain(self, elements: np.ndarray) -> Callable[[str], str]:
+        """How four of the elements are made in each turn of a loop.
+
+        What all of them share is computed at once, before the loop.
+
+        Returns:
+          A function of the loop's counter, which writes statements and gives an expression of the
+          four numbers that it counts to.
+        """
+        node = self.graph.node_of(elements[0])
+        if isinstance(node, Product):
+            return self._chain_of_product(node, elements)
+        operands = [
+            self._chain_of_operand(operand.flat[elements - node.first])
+            for operand in node.operands
+        ]
+
+        def made(counter: str) -> str:
+            packs = [operand(counter) for operand in operands]
+            self._count("operations", 4 * _OPERATIONS.get(node.operation, 1))
+            return self._variable(4, _function(node, packs))
+
+        return made
+
+    def _chain_of_operand(self, ids: np.ndarray) -> Callable[[str], str]:
+        if self._is_shared(ids):
+            number = self.need(ids[:1])[0]
+            return lambda counter: f"vec4({number})"
+        if self._is_known(ids):
+            base = self.compiler.keep(_by_fours(self.graph.constants(ids)))
+
+            def constants(counter: str) -> str:
+                self._count("factors", 1)
+                return f"W({base} + {counter})"
+
+            return constants
+        return self._chain(ids)
+
+    def _chain_of_product(self, node: Product, elements: np.ndarray) -> Callable[[str], str]:
+        rows, columns = np.divmod(elements - node.first, node.shape[1])
+        inputs = node.columns[:, columns[0]]
+        if len(inputs) > _TERMS or self._may_be_looped(inputs):
+            # Too much to be written into the loop: held, and looked up there.
+            array = self._from_weights(node.matrix[rows], inputs, elements.tolist(), held=True)
+            return lambda counter: f"{array}[{counter}]"
+        numbers = self.need(inputs)
+        matrix = np.stack([_by_fours(weights) for weights in node.matrix[rows].T], axis=1)
+        base = self.compiler.keep(matrix.reshape(-1, 4))
+
+        def made(counter: str) -> str:
+            place = f"{base} + {counter} * {len(inputs)}"
+            self._count("operations", 8 * len(inputs))
+            self._count("factors", len(inputs))
+            name = self._variable(4, f"W({place}) * {numbers[0]}")
+            self.lines += [
+                f"{name} += W({place} + {n}) * {number};" for n, number in enumerate(numbers) if n
+            ]
+            return name
+
+        return made
+
+
+def _by_fours(values: np.ndarray) -> np.ndarray:
+    """Numbers [n] as rows of four, the last one filled up with the last number."""
+    return np.pad(values, (0, -len(values) % 4), mode="edge").reshape(-1, 4)
+
+
+class _Displaced(dict):
+    """The known numbers of another cell, of which all that lies in textures is read there."""
+
+    def __init__(self, writer: _Writer, border: Border, scale: int, cell: tuple[int, ...]):
+        super().__init__()
+        self._writer, self._border, self._scale, self._there = writer, border, scale, cell
+
+    def __contains__(self, element: int) -> bool:
+        return super().__contains__(element) or isinstance(
+            self._writer.graph.node_of(element), Given
+        )
+
+    def __missing__(self, element: int) -> _Number:
+        node = self._writer.graph.node_of(element)
+        channel = int(np.unravel_index(element - node.first, node.shape)[0])
+        number = self._writer._fetched(
+            node.name, 1, channel, self._there, self._border, raw=True
+        )
+        self[element] = number
+        return number
+
+
+def _function(node: Pointwise, packs: list[str]) -> str:
+    if node.operation == "integer_pow":
+        power = abs(node.power)
+        product = " * ".join([f"({packs[0]})"] * power) if power else "1.0"
+        return product if node.power >= 0 else f"1.0 / ({product})"
+    return _applied(node.operation, packs)
+
+
+def _applied(operation: str, packs: list[str]) -> str:
+    """An operation in GLSL."""
+    if operation in _INFIX:
+        return f"{packs[0]} {_INFIX[operation]} {packs[1]}"
+    if operation == "neg":
+        return f"-({packs[0]})"
+    if operation == "not":
+        return f"1.0 - {packs[0]}"
+    if operation == "square":
+        return f"{packs[0]} * {packs[0]}"
+    if operation == "clamp":
+        return f"clamp({packs[1]}, {packs[0]}, {packs[2]})"
+    if operation not in _CALLS:
+        raise InputError(f"The rule computes {operation}, which the explorer does not know.")
+    return f"{_CALLS[operation]}({', '.join(packs)})"
+
