@@ -21,7 +21,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import compare, configuration, evaluate, plan, preview, sweeps, train
+from diffpattern import compare, configuration, evaluate, export, plan, preview, sweeps, train
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
@@ -42,10 +42,13 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "data", "plan", "sweep", "compare"],
-    "Train, score again, show data, plan a mesh, list a sweep, compare runs.",
+    ["train", "eval", "export", "data", "plan", "sweep", "compare"],
+    "Train, score again, write the page on which the rule runs live, show data, plan a mesh, list a "
+    "sweep, compare runs.",
 )
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
+_STEP = flags.DEFINE_integer(
+    "step", None, "Checkpoint that eval and export take; without it, the best."
+)
 _SWEEP = flags.DEFINE_integer(
     "sweep", None, "Which combination of the config file's get_sweep(), from 0."
 )
@@ -66,6 +69,7 @@ _JOINING = ("coordinator", "processes", "process")
 _TAKEN = {
     "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
     "eval": ("workdir", "step", *_JOINING),
+    "export": ("workdir", "step"),
     "data": ("config", "workdir", "sweep"),
     "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
@@ -82,6 +86,7 @@ def main(argv: Sequence[str]) -> None:
         {
             "train": _train_until_told,
             "eval": _evaluate,
+            "export": _export,
             "data": _show_data,
             "plan": _plan,
             "sweep": _list_sweep,
@@ -208,6 +213,14 @@ def _evaluate() -> None:
     start_up(folder.config())
     _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
+
+
+def _export() -> None:
+    if not _WORKDIR.value:
+        raise InputError("--mode=export needs --workdir, the folder of a run.")
+    folder = RunFolder(Path(_WORKDIR.value))
+    start_up(folder.config())
+    export.export(folder, _STEP.value)
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:

@@ -239,6 +239,12 @@ class Graph:
         places = np.unique(np.searchsorted(self._firsts, ids.ravel(), side="right") - 1)
         return [self.nodes[place] for place in places]
 
+    def by_node(self, ids: np.ndarray) -> list[tuple[Node, np.ndarray]]:
+        """Some elements, apart by the node that they belong to."""
+        ids = ids.ravel()
+        places = np.searchsorted(self._firsts, ids, side="right") - 1
+        return [(self.nodes[place], ids[places == place]) for place in np.unique(places)]
+
     def constants(self, ids: np.ndarray) -> np.ndarray:
         """The values of elements that are known beforehand; NaN for the others."""
         values = np.full(ids.shape, np.nan)
@@ -525,9 +531,7 @@ class _Follower:
         for place in moved:
             fixed[place] = self.viewed(arguments[place]).ids.astype(np.int32)
         if any(isinstance(argument, View) for argument in fixed.values()):
-            raise InputError(
-                "The rule chooses among cells by values, which no local one may."
-            )
+            raise InputError("The rule chooses among cells by values, which no local one may.")
         with jax.ensure_compile_time_eval():
             result = equation.primitive.bind(*map(jnp.asarray, fixed.values()), **parameters)
         return [View(np.asarray(result, np.int64))]

@@ -37,7 +37,7 @@ _WRITTEN_OUT = 96
 # Rows of four that a product may hold in variables of their own; more are an array.
 _ROWS = 8
 # Most terms of a sum within a loop; of more, one loop comes after the other.
-_TERMS = 48
+_TERMS = 64
 # Statements beyond which a product is a loop.
 _STATEMENTS = 512
 # Fewer numbers than so many are not made in a loop.
@@ -49,7 +49,9 @@ _OPERATIONS |= {"sin": 4, "cos": 4, "tan": 8, "atan2": 8, "tanh": 10, "logistic"
 _OPERATIONS |= {"log1p": 8, "expm1": 8}
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "*"}
-_CALLS = {name: name for name in ("abs", "ceil", "cos", "exp", "exp2", "floor", "log", "max", "min")}
+_CALLS = {
+    name: name for name in ("abs", "ceil", "cos", "exp", "exp2", "floor", "log", "max", "min")
+}
 _CALLS |= {name: name for name in ("sign", "sin", "sqrt", "tan", "pow", "log1p", "expm1")}
 _CALLS |= {"rsqrt": "inversesqrt", "or": "max", "atan2": "atan", "tanh": "tanhOf"}
 _CALLS |= {"logistic": "logistic", "is_finite": "isFinite", "select_n": "chosen"}
@@ -300,6 +302,10 @@ class _Writer:
         self.cell = tuple(n // target.scale for n in compiler.cell)
         self.lines: list[str] = []
         self.known: dict[int, _Number] = {}
+        self.rows: dict[tuple[int, int], np.ndarray] = {}
+        self.uses: dict[int, int] = {}
+        self.chains: dict[bytes, Callable[[str], str]] = {}
+        self.made: dict[bytes, str] = {}
         self.reads: dict[str, None] = {}
         self.fetched: dict[tuple, str] = {}
         self.counts = dict.fromkeys(("fetches", "operations", "factors"), 0)
@@ -308,6 +314,7 @@ class _Writer:
 
     def written(self, elements: Sequence[int]) -> Pass:
         """The pass that computes some elements, a channel each."""
+        self._find_rows(np.array(elements))
         numbers = self.need(elements)
         outputs = []
         for four in _fours(numbers):
@@ -317,6 +324,34 @@ class _Writer:
         return Pass(
             texture, tuple(self.reads), "\n".join(self.lines), tuple(outputs), **self.counts
         )
+
+    def _find_rows(self, elements: np.ndarray) -> None:
+        """Which rows of each product with a column the pass will ask for, sooner or later, and how
+        many other nodes do."""
+        asked: dict[int, set[int]] = {}
+
+        def ask(elements: np.ndarray) -> None:
+            for node, own in self.graph.by_node(elements):
+                if not self._computed_before(node):
+                    self.uses[node.first] = self.uses.get(node.first, 0) + 1
+                    asked.setdefault(node.first, set()).update(own.tolist())
+
+        ask(elements)
+        for node in reversed(self.graph.nodes):
+            own = np.array(sorted(asked.pop(node.first, ())), np.int64) - node.first
+            if own.size and isinstance(node, Pointwise):
+                for operand in node.operands:
+                    ask(operand.flat[own])
+            elif own.size and isinstance(node, Gathered):
+                ask(node.terms[own])
+            elif own.size and isinstance(node, Product):
+                rows, columns = np.divmod(own, node.shape[1])
+                for column in set(columns.tolist()):
+                    self.rows[node.first, column] = rows[columns == column]
+                    ask(node.columns[:, column])
+
+    def _computed_before(self, node: Node) -> _Target | None:
+        return self.compiler.computed_before(node, self.target.level, self.target.scale)
 
     # Elements of all kinds.
 
@@ -335,8 +370,7 @@ class _Writer:
         return [self.known[element] for element in elements]
 
     def _compute(self, node: Node, elements: list[int]) -> None:
-        before = self.compiler.computed_before(node, self.target.level, self.target.scale)
-        if before is not None:
+        if (before := self._computed_before(node)) is not None:
             for element in elements:
                 self._fetch_own(element, before.texture, before.place(element))
             return
@@ -555,11 +589,10 @@ class _Writer:
     # Products with constant matrices.
 
     def _products(self, node: Product, elements: list[int]) -> None:
-        rows, columns = np.divmod(np.array(elements) - node.first, node.shape[1])
-        for column in dict.fromkeys(columns.tolist()):
-            chosen = columns == column
-            asked = [element for element, one in zip(elements, chosen, strict=True) if one]
-            self._product(node, rows[chosen], column, asked)
+        count = node.shape[1]
+        for column in dict.fromkeys((element - node.first) % count for element in elements):
+            rows = self.rows[node.first, column]
+            self._product(node, rows, column, (node.first + rows * count + column).tolist())
 
     def _product(self, node: Product, rows: np.ndarray, column: int, asked: list[int]) -> None:
         """Some rows of a matrix times one column of numbers."""
@@ -664,6 +697,7 @@ class _Writer:
         self._names += 1
         counter = f"i{self._names}"
         before, self.lines, self.times = self.lines, [], self.times * steps
+        self.made.clear()
         value = chain(counter)
         made, self.lines = self.lines, before
         self._count("operations", 8 * 4 * groups)
@@ -695,12 +729,14 @@ class _Writer:
 
     def _may_be_looped(self, elements: np.ndarray) -> bool:
         """Whether many elements are alike: rows of one product, and functions of these."""
-        if len(elements) < _LOOPED or any(int(element) in self.known for element in elements):
+        if len(elements) < _LOOPED:
             return False
+        if any(int(element) in self.known for element in elements):
+            return self._array_of(elements) is not None
         node = self.graph.node_of(elements[0])
         if elements.min() < node.first or elements.max() >= node.first + node.size:
             return False
-        if self.compiler.computed_before(node, self.target.level, self.target.scale):
+        if self._computed_before(node):
             return False
         if isinstance(node, Product):
             return len(set((elements - node.first) % node.shape[1])) == 1
@@ -709,6 +745,15 @@ class _Writer:
         operands = [operand.flat[elements - node.first] for operand in node.operands]
         varied = [ids for ids in operands if not self._is_shared(ids) and not self._is_known(ids)]
         return bool(varied) and all(map(self._may_be_looped, varied))
+
+    def _array_of(self, elements: np.ndarray) -> str | None:
+        """The array that holds the elements one after the other, if there is one."""
+        first = self.known.get(int(elements[0]))
+        if first is None or "[" not in first.name:
+            return None
+        array = first.name.partition("[")[0]
+        held = [_Number(f"{array}[{n // 4}]", n % 4, 4) for n in range(len(elements))]
+        return array if [self.known.get(int(one)) for one in elements] == held else None
 
     def _is_shared(self, ids: np.ndarray) -> bool:
         return len(set(ids.tolist())) == 1
@@ -725,12 +770,25 @@ class _Writer:
           A function of the loop's counter, which writes statements and gives an expression of the
           four numbers that it counts to.
         """
+        key = elements.tobytes()
+        if key not in self.chains:
+            self.chains[key] = self._new_chain(elements)
+
+        def once_in_a_turn(counter: str) -> str:
+            if key not in self.made:
+                self.made[key] = self.chains[key](counter)
+            return self.made[key]
+
+        return once_in_a_turn
+
+    def _new_chain(self, elements: np.ndarray) -> Callable[[str], str]:
+        if (array := self._array_of(elements)) is not None:
+            return lambda counter: f"{array}[{counter}]"
         node = self.graph.node_of(elements[0])
         if isinstance(node, Product):
             return self._chain_of_product(node, elements)
         operands = [
-            self._chain_of_operand(operand.flat[elements - node.first])
-            for operand in node.operands
+            self._chain_of_operand(operand.flat[elements - node.first]) for operand in node.operands
         ]
 
         def made(counter: str) -> str:
@@ -757,8 +815,8 @@ class _Writer:
     def _chain_of_product(self, node: Product, elements: np.ndarray) -> Callable[[str], str]:
         rows, columns = np.divmod(elements - node.first, node.shape[1])
         inputs = node.columns[:, columns[0]]
-        if len(inputs) > _TERMS or self._may_be_looped(inputs):
-            # Too much to be written into the loop: held, and looked up there.
+        if len(inputs) > _TERMS or self.uses[node.first] > 1 or self._may_be_looped(inputs):
+            # Too much to be written into the loop, or into several: held, and looked up there.
             array = self._from_weights(node.matrix[rows], inputs, elements.tolist(), held=True)
             return lambda counter: f"{array}[{counter}]"
         numbers = self.need(inputs)
@@ -798,9 +856,7 @@ class _Displaced(dict):
     def __missing__(self, element: int) -> _Number:
         node = self._writer.graph.node_of(element)
         channel = int(np.unravel_index(element - node.first, node.shape)[0])
-        number = self._writer._fetched(
-            node.name, 1, channel, self._there, self._border, raw=True
-        )
+        number = self._writer._fetched(node.name, 1, channel, self._there, self._border, raw=True)
         self[element] = number
         return number
 
@@ -828,4 +884,3 @@ def _applied(operation: str, packs: list[str]) -> str:
     if operation not in _CALLS:
         raise InputError(f"The rule computes {operation}, which the explorer does not know.")
     return f"{_CALLS[operation]}({', '.join(packs)})"
-

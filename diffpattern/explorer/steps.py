@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -46,9 +45,7 @@ def _ask(x: Array, grid: Grid, widths: tuple[int, ...], normal_axis: int | None)
     if not any(widths):
         return x
     wall = grid.boundary[0].lower
-    return border.bind(
-        x, widths=widths, coefficient=wall.coefficient, normal_axis=normal_axis
-    )
+    return border.bind(x, widths=widths, coefficient=wall.coefficient, normal_axis=normal_axis)
 
 
 def graph_of(
@@ -134,11 +131,7 @@ def scales(config: ConfigDict) -> tuple[int, ...]:
 def _traced_on(config: ConfigDict, grid: Grid) -> Grid:
     factor = math.lcm(*scales(config))
     walls = [
-        Walls(*(_Wall(wall.kind) for wall in (along.lower, along.upper)))
-        for along in grid.boundary
+        Walls(*(_Wall(wall.kind) for wall in (along.lower, along.upper))) for along in grid.boundary
     ]
     shape = tuple(factor * cells for cells in _TRACED)
     return dataclasses.replace(grid, shape=shape, boundary=tuple(walls))
-
-
-_ = jax
