@@ -188,14 +188,13 @@ def _solver(rule: RestoredRule) -> tuple[str, float, str]:
     if fields.dt:
         size = min(size, fields.dt)
     size = float(f"{size:.2g}")
+    how = "" if fields.dt else " with adaptive steps"
     return (
         name,
         size,
-        (
-            f"The run was solved by {fields.name}{'' if fields.dt else ' with adaptive steps'}; here "
-            f"the same right-hand side is taken by {name} with a fixed step, {_OF_STABLE:g} of the "
-            "longest that is stable at the run's starts, or shorter."
-        ),
+        f"The run was solved by {fields.name}{how}; here the same right-hand side is taken by "
+        f"{name} with a fixed step, {_OF_STABLE:g} of the longest that is stable at the run's "
+        "starts, or shorter.",
     )
 
 

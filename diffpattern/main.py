@@ -43,7 +43,7 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval", "export", "data", "plan", "sweep", "compare"],
-    "Train, score again, write the page on which the rule runs live, show data, plan a mesh, list a "
+    "Train, score again, write a page on which the rule runs live, show data, plan a mesh, list a "
     "sweep, compare runs.",
 )
 _STEP = flags.DEFINE_integer(

@@ -32,6 +32,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--disable-gpu-watchdog",
     "--hide-scrollbars",
     # Every name leads nowhere: a page that needs a network is one that fails.
     "--host-resolver-rules=MAP * ~NOTFOUND",

@@ -67,8 +67,10 @@ class Engine {
     this.time = 0;
     this.steps = 0;
     this._holdWeights();
-    this.passes = rule.passes.flatMap((pass) => this._chunks(pass, prelude));
+    this.prelude = prelude;
+    this.compiled = new Map();
     this.frame = gl.createFramebuffer();
+    this._passes();
   }
 
   // Makes room for lattices of another size; all are zero then.
@@ -133,8 +135,9 @@ class Engine {
   }
 
   step(count = 1) {
+    const passes = this._passes();
     for (let n = 0; n < count; n++) {
-      for (const pass of this.passes) this._run(pass);
+      for (const pass of passes) this._run(pass);
       [this.textures.state, this.textures.next] = [this.textures.next, this.textures.state];
       this.steps += 1;
       this.time += this.settings.stepSize * this.rule.timePerStepSize;
@@ -160,24 +163,34 @@ class Engine {
     }
   }
 
+  // The passes for the walls there are: those with values of their own take more.
+  _passes() {
+    const given = this.settings.walls.values.flat(2).some((value) => value !== 0);
+    if (!this.compiled.has(given)) {
+      this.compiled.set(given, this.rule.passes.flatMap((pass) => this._chunks(pass, given)));
+    }
+    return this.compiled.get(given);
+  }
+
   // A pass as often as it needs to be run to write all its layers.
-  _chunks(pass, prelude) {
+  _chunks(pass, given) {
     const gl = this.gl, chunks = [];
     const most = gl.getParameter(gl.MAX_DRAW_BUFFERS);
     for (let first = 0; first < pass.outputs.length; first += most) {
       const outputs = pass.outputs.slice(first, first + most);
-      const program = linkProgram(gl, this._source(pass, outputs, prelude));
+      const program = linkProgram(gl, this._source(pass, outputs, given));
       const layers = outputs.map((_, n) => first + n);
       chunks.push({ ...pass, program, uniform: uniformsOf(gl, program), layers });
     }
     return chunks;
   }
 
-  _source(pass, outputs, prelude) {
+  _source(pass, outputs, given) {
     const lines = [
       "#version 300 es",
       `#define CHANNELS ${this.rule.channels}`,
-      prelude,
+      `#define GIVEN_WALLS ${given ? 1 : 0}`,
+      this.prelude,
       this.weightsSource,
       ...pass.reads.map((name) => `uniform sampler2DArray ${name};`),
       this.rule.inputs.length ? `uniform float inputs[${this.rule.inputs.length}];` : "",

@@ -18,14 +18,14 @@ const int CIRCULAR = 0, CONSTANT = 1, SYMMETRIC = 2, REPLICATE = 3, FLUX = 4;
 // Along one axis: the cell that stands for a neighbour, and what its wall makes of it.
 struct Along {
   int cell;
-  int wall;
-  bool constant;   // the wall's value instead
+  float kept;      // 0 where the wall's value is there instead
   float mirrored;  // -1 in a mirror
   float raised;    // the wall's value is added so many times
+  int wall;
 };
 
 Along along(int index, int cells, ivec2 kinds, int wall, float spacing) {
-  Along found = Along(index, wall, false, 1.0, 0.0);
+  Along found = Along(index, 1.0, 1.0, 0.0, wall);
   if (index >= 0 && index < cells) return found;
   bool upper = index >= cells;
   int kind = upper ? kinds.y : kinds.x;
@@ -41,22 +41,29 @@ Along along(int index, int cells, ivec2 kinds, int wall, float spacing) {
     if (kind == FLUX) found.raised = spacing * float(2 * beyond + 1);
   } else {
     found.cell = upper ? cells - 1 : 0;
-    found.constant = kind == CONSTANT;
+    found.kept = kind == CONSTANT ? 0.0 : 1.0;
+    found.raised = 1.0 - found.kept;
   }
   return found;
 }
 
-vec4 beyondWall(vec4 value, Along along, float turned, ivec4 species) {
-  if (!along.constant && along.mirrored > 0.0) return value;
-  int first = along.wall * CHANNELS;
-  vec4 given = vec4(wallValues[first + species.x], wallValues[first + species.y],
-                    wallValues[first + species.z], wallValues[first + species.w]);
-  if (along.constant) return given;
-  return turned > 0.0 ? -value : value + along.raised * given;
+// What a wall makes of the numbers of the cell that stands for one beyond it. A vector's component
+// across the wall is turned around by a mirror.
+vec4 beyondWall(vec4 value, Along along, bool turned, ivec4 species) {
+  bool around = turned && along.mirrored < 0.0;
+  value *= around ? -1.0 : along.kept;
+#if GIVEN_WALLS
+  if (along.raised > 0.0 && !around) {
+    int first = along.wall * CHANNELS;
+    value += along.raised * vec4(wallValues[first + species.x], wallValues[first + species.y],
+                                 wallValues[first + species.z], wallValues[first + species.w]);
+  }
+#endif
+  return value;
 }
 
 // Corners are what the last axis makes of the border of the first.
-vec4 walled(vec4 value, Along y, Along x, vec2 turned, ivec4 species) {
+vec4 walled(vec4 value, Along y, Along x, bvec2 turned, ivec4 species) {
   return beyondWall(beyondWall(value, y, turned.x, species), x, turned.y, species);
 }
 

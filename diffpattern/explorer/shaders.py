@@ -49,12 +49,10 @@ _OPERATIONS |= {"sin": 4, "cos": 4, "tan": 8, "atan2": 8, "tanh": 10, "logistic"
 _OPERATIONS |= {"log1p": 8, "expm1": 8}
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "*"}
-_CALLS = {
-    name: name for name in ("abs", "ceil", "cos", "exp", "exp2", "floor", "log", "max", "min")
-}
-_CALLS |= {name: name for name in ("sign", "sin", "sqrt", "tan", "pow", "log1p", "expm1")}
+_SAME = "abs ceil cos exp exp2 expm1 floor log log1p logistic max min pow sign sin sqrt tan"
+_CALLS = {name: name for name in _SAME.split()}
 _CALLS |= {"rsqrt": "inversesqrt", "or": "max", "atan2": "atan", "tanh": "tanhOf"}
-_CALLS |= {"logistic": "logistic", "is_finite": "isFinite", "select_n": "chosen"}
+_CALLS |= {"is_finite": "isFinite", "select_n": "chosen"}
 _CALLS |= {"lt": "isBelow", "gt": "isAbove", "le": "isAtMost", "ge": "isAtLeast"}
 _CALLS |= {"eq": "isEqual", "ne": "isNotEqual"}
 
@@ -580,9 +578,9 @@ class _Writer:
             return value
         most = self.compiler.given["state"] - 1
         counted = [min(max(n, 0), most) for n in [*species, 0, 0, 0][:4]]
-        turned = ["01"[border.normal_axis == axis] + ".0" for axis in range(2)]
+        turned = ["true" if border.normal_axis == axis else "false" for axis in range(2)]
         return (
-            f"walled({value}, {y}, {x}, vec2({', '.join(turned)}), "
+            f"walled({value}, {y}, {x}, bvec2({', '.join(turned)}), "
             f"ivec4({', '.join(map(str, counted))}))"
         )
 

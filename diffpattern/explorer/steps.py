@@ -1,4 +1,4 @@
-"""One step of a rule as it is written down for the explorer, and what it takes besides the state."""
+"""One step of a rule as it is written down for the explorer."""
 
 import dataclasses
 import math
