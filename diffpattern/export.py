@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from diffpattern import restored, rules
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.explorer import page, shaders, speed, steps
+from diffpattern.explorer import page, passes, speed, steps
+from diffpattern.explorer.program import Program
 from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.forcing import Forcing
 from diffpattern.report import mathematics
@@ -81,7 +82,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
     given = {"state": channels} | {name: field.shape[-1] for name, field in seen[0].items()}
     solver, size, note = ("", 0.0, "") if automaton else _solver(rule)
     graph = steps.graph_of(config, statistics, rule.checkpoint.parameters, solver, given)
-    program = shaders.compile_graph(graph, given)
+    program = passes.compile_graph(graph, given)
     nca = config.model.nca
     background = np.median(truth.values[0, 0], (0, 1))
     erased = np.zeros(channels)
@@ -291,9 +292,7 @@ def _fields(fields: dict[str, Any]) -> str:
     return "; ".join(f"{name} {shown(value)}" for name, value in fields.items())
 
 
-def _running(
-    program: shaders.Program, config: ConfigDict, solver: str, size: float, note: str
-) -> str:
+def _running(program: Program, config: ConfigDict, solver: str, size: float, note: str) -> str:
     per_cell = program.per_cell()
     pace = speed.steps_a_second(per_cell, 256 * 256)
     rows = [

@@ -11,11 +11,12 @@ from browser import Browser
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from diffpattern import export, problem, rules
+from diffpattern import configuration, export, problem, rules
 from diffpattern.data.statistics import summarise
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.explorer import page
-from diffpattern.restored import RestoredRule
+from diffpattern.files import npz
+from diffpattern.restored import RestoredRule, restore
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Restored
 
@@ -71,9 +72,7 @@ def by_jax(rule: RestoredRule, state: np.ndarray, steps: int) -> np.ndarray:
     dynamics = rule.problem.dynamics
     if rule.config.model.name == "nca":
         automaton = rules.automaton(rule.config.model.nca, rule.statistics).clone(fire_rate=1.0)
-        step = lambda parameters, x, key, now: automaton.apply(
-            {"params": parameters}, x, key, now
-        )
+        step = lambda parameters, x, key, now: automaton.apply({"params": parameters}, x, key, now)
         dynamics = dataclasses.replace(dynamics, step=step)
 
     @jax.jit
@@ -85,3 +84,26 @@ def by_jax(rule: RestoredRule, state: np.ndarray, steps: int) -> np.ndarray:
         return jax.lax.scan(one, x, jnp.arange(steps))[0]
 
     return np.moveaxis(np.asarray(run(jnp.moveaxis(jnp.asarray(state), -1, 0))), 0, -1)
+
+
+def keep(run: Path, folder: Path) -> None:
+    """Keeps of a run what its page is made of, a few files to lie among the tests."""
+    rule, kept = restore(RunFolder(Path(run))), RunFolder(Path(folder))
+    kept.write("config.json", configuration.to_json(rule.config))
+    kept.keep_data(rule.truth, rule.statistics)
+    leaves = jax.tree_util.tree_leaves_with_path(rule.checkpoint.parameters)
+    arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    kept.write("parameters.npz", npz(**arrays))
+
+
+def kept(folder: Path) -> RestoredRule:
+    """The rule that `keep` has kept."""
+    run = RunFolder(folder)
+    config, (truth, statistics) = run.config(), run.data()
+    sought = problem.build(config, statistics)
+    with np.load(folder / "parameters.npz") as arrays:
+        parameters = jax.tree_util.tree_map_with_path(
+            lambda path, _: jnp.asarray(arrays[jax.tree_util.keystr(path)]),
+            jax.eval_shape(lambda: sought.initialise(0)),
+        )
+    return RestoredRule(config, sought, Restored(1, parameters, None, {}), truth, statistics)

@@ -253,7 +253,10 @@ class Engine {
     gl.uniform2f(uniform("spacing"), rule.spacing[1], rule.spacing[0]);
     gl.uniform4iv(uniform("walls"), kinds);
     gl.uniform4iv(uniform("coefficientWalls"), kinds.map((kind) => AS_COEFFICIENT[kind]));
-    gl.uniform1fv(uniform("wallValues"), this._wallValues());
+    const elapsed = settings.stepSize * rule.timePerStepSize;
+    gl.uniform4fv(uniform("wallValues"), this._wallValues(this.time));
+    gl.uniform4fv(uniform("wallValuesAfter"), this._wallValues(this.time + elapsed));
+    gl.uniform1f(uniform("timeOfStep"), elapsed);
     gl.uniform1f(uniform("stepSize"), settings.stepSize);
     gl.uniform1f(uniform("time"), this.time);
     gl.uniform1f(uniform("fireRate"), settings.fireRate);
@@ -264,10 +267,11 @@ class Engine {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  // The values of the four walls for all channels, now.
-  _wallValues() {
+  // The values of the four walls at a time, channel by channel.
+  _wallValues(time) {
     const { values, times } = this.settings.walls;
-    return values.flatMap((rows, wall) => interpolated(times[wall], rows, this.time));
+    const now = values.map((rows, wall) => interpolated(times[wall], rows, time));
+    return now[0].flatMap((_, channel) => now.map((ofWall) => ofWall[channel]));
   }
 
   _drawInto(texture, layers) {

@@ -133,6 +133,7 @@ class Border(Node):
 
     Attributes:
       source: references to the lattice.
+      moment: reference to the time at which walls that change are met; -1 for those that do not.
       widths: of the border along each axis.
       coefficient: whether the boundary is that of a coefficient (`Grid.for_coefficients`).
       normal_axis: as of `padding.pad`.
@@ -141,6 +142,7 @@ class Border(Node):
     """
 
     source: np.ndarray
+    moment: int
     widths: tuple[int, ...]
     coefficient: bool
     normal_axis: int | None
@@ -152,11 +154,12 @@ _MOST = 10**9
 # What may cost no more than this is computed again for each neighbour that asks for it.
 FOR_EACH_NEIGHBOUR = 3
 
+# Of a lattice and the time, which counts where walls change.
 border = Primitive("border")
 
 
 @border.def_abstract_eval
-def _bordered_shape(x, *, widths, coefficient, normal_axis):
+def _bordered_shape(x, moment, *, widths, coefficient, normal_axis):
     space = x.shape[-len(widths) :]
     wide = tuple(n + 2 * width for n, width in zip(space, widths, strict=True))
     return jax.core.ShapedArray(x.shape[: -len(widths)] + wide, x.dtype)
@@ -392,7 +395,7 @@ class _Follower:
         if any(isinstance(argument, Chance) for argument in arguments):
             return self._by_chance(name, arguments, shapes)
         if name == "border":
-            return [self._border(self.viewed(arguments[0]), parameters, shapes[0])]
+            return [self._border(*arguments, parameters, shapes[0])]
         if not any(isinstance(argument, View) for argument in arguments):
             with jax.ensure_compile_time_eval():
                 results = equation.primitive.bind(*map(jnp.asarray, arguments), **parameters)
@@ -500,8 +503,11 @@ class _Follower:
         made["cost"] += len(columns)
         return self.graph.add(Product, shape, **made, matrix=matrix, columns=columns).ids
 
-    def _border(self, view: View, parameters: dict[str, Any], shape: tuple[int, ...]) -> View:
-        source = np.ascontiguousarray(view.ids)
+    def _border(
+        self, lattice: Any, moment: Any, parameters: dict[str, Any], shape: tuple[int, ...]
+    ) -> View:
+        source = np.ascontiguousarray(self.viewed(lattice).ids)
+        moment = int(moment.ids) if isinstance(moment, View) else -1
         if parameters["coefficient"] and parameters["normal_axis"] is None:
             # What is the same everywhere goes on beyond walls.
             space = tuple(range(source.ndim - len(parameters["widths"]), source.ndim))
@@ -513,7 +519,14 @@ class _Follower:
         computed = made["cost"] - 1 > FOR_EACH_NEIGHBOUR
         level, cost = made["level"] + computed, 2 * FOR_EACH_NEIGHBOUR
         return self.graph.add(
-            Border, shape, level=level, cost=cost, source=source, computed=computed, **parameters
+            Border,
+            shape,
+            level=level,
+            cost=cost,
+            source=source,
+            moment=moment,
+            computed=computed,
+            **parameters,
         )
 
     def _moved(self, equation: Any, arguments: list) -> list:

@@ -29,7 +29,8 @@ void main() {
     float value = texelFetch(state, ivec3(cell, channel / 4), 0)[channel % 4];
     float share = clamp((value - range.x) / max(range.y - range.x, 1e-30), 0.0, 1.0);
     bool finite = !isnan(value) && !isinf(value);
-    colour = finite ? texture(colours, vec2((share * 255.0 + 0.5) / 256.0, 0.5)) : vec4(0.6, 0.6, 0.6, 1.0);
+    vec2 entry = vec2((share * 255.0 + 0.5) / 256.0, 0.5);
+    colour = finite ? texture(colours, entry) : vec4(vec3(0.6), 1.0);
   }
   if (mark.z > 0) {
     float away = distance(inside, vec2(mark.xy) + 0.5) - float(mark.z);
@@ -321,7 +322,9 @@ function connect(explorer) {
   // What the controls show of the state of things.
   const show = () => {
     const channel = Math.max(0, explorer.view.channel), [low, high] = explorer.ranges[channel];
-    byId("scale").hidden = explorer.view.channel < 0;
+    for (const part of [byId("scale"), ...document.querySelectorAll("[data-of=scale]")]) {
+      part.hidden = explorer.view.channel < 0;
+    }
     byId("low").textContent = written(low);
     byId("high").textContent = written(high);
     byId("lowest").value = Number(low.toPrecision(4));

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from diffpattern.explorer.shaders import Program
+from diffpattern.explorer.program import Program
 from diffpattern.report.style import CSS
 
 MAPS = ("viridis", "cividis", "magma", "gray")

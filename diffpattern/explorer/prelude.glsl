@@ -7,9 +7,11 @@ uniform ivec2 extent;            // cells along x and y, of the whole lattice
 uniform vec2 spacing;            // between cells along x and y
 uniform ivec4 walls;             // kinds: lower and upper in y, lower and upper in x
 uniform ivec4 coefficientWalls;  // the same as a coefficient meets them
-uniform float wallValues[4 * CHANNELS];
+uniform vec4 wallValues[CHANNELS];  // of the four walls, as the step begins
+uniform vec4 wallValuesAfter[CHANNELS];
 uniform float stepSize;
 uniform float time;
+uniform float timeOfStep;
 uniform float fireRate;
 uniform uvec2 draw;              // which step this is, and of which run
 
@@ -47,24 +49,35 @@ Along along(int index, int cells, ivec2 kinds, int wall, float spacing) {
   return found;
 }
 
+// The part of the step that has gone by at a time.
+float momentOf(float now) {
+  return (now - time) / timeOfStep;
+}
+
+float wallValue(int wall, int species, float moment) {
+  return mix(wallValues[species][wall], wallValuesAfter[species][wall], moment);
+}
+
 // What a wall makes of the numbers of the cell that stands for one beyond it. A vector's component
 // across the wall is turned around by a mirror.
-vec4 beyondWall(vec4 value, Along along, bool turned, ivec4 species) {
+vec4 beyondWall(vec4 value, Along along, bool turned, ivec4 species, float moment) {
   bool around = turned && along.mirrored < 0.0;
   value *= around ? -1.0 : along.kept;
 #if GIVEN_WALLS
   if (along.raised > 0.0 && !around) {
-    int first = along.wall * CHANNELS;
-    value += along.raised * vec4(wallValues[first + species.x], wallValues[first + species.y],
-                                 wallValues[first + species.z], wallValues[first + species.w]);
+    value += along.raised * vec4(wallValue(along.wall, species.x, moment),
+                                 wallValue(along.wall, species.y, moment),
+                                 wallValue(along.wall, species.z, moment),
+                                 wallValue(along.wall, species.w, moment));
   }
 #endif
   return value;
 }
 
 // Corners are what the last axis makes of the border of the first.
-vec4 walled(vec4 value, Along y, Along x, bvec2 turned, ivec4 species) {
-  return beyondWall(beyondWall(value, y, turned.x, species), x, turned.y, species);
+vec4 walled(vec4 value, Along y, Along x, bvec2 turned, ivec4 species, float moment) {
+  value = beyondWall(value, y, turned.x, species, moment);
+  return beyondWall(value, x, turned.y, species, moment);
 }
 
 // PCG in three dimensions: Jarzynski and Olano, "Hash functions for GPU rendering" (2020).

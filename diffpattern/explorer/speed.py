@@ -22,7 +22,7 @@ def steps_a_second(per_cell: Mapping[str, float], cells: int) -> float:
     """Steps a second of a lattice of so many cells.
 
     Args:
-      per_cell: as of `shaders.Program.per_cell`.
+      per_cell: as of `program.Program.per_cell`.
       cells: of the lattice.
     """
     # Neighbours' reads find what is in the texture cache; a ninth of all go to memory.

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jax import Array
 from ml_collections import ConfigDict
@@ -31,21 +31,36 @@ class _Wall(Boundary):
 
     coefficient: bool = False
 
+    moment: ClassVar[Array | float] = 0.0
+
     def at(self, time: Array | float) -> "_Wall":
-        """See `Boundary`; the page has the values of the moment."""
-        return self
+        """See `Boundary`."""
+        return _WallNow(self.kind, self.coefficient, time) if self.times else self
 
     def for_coefficients(self) -> "_Wall":
         """See `Boundary`."""
-        return dataclasses.replace(self, coefficient=True)
+        return _Wall(self.kind, coefficient=True)
+
+
+class _WallNow(_Wall):
+    """A wall that changes, at a moment."""
+
+    __hash__ = None
+
+    def __init__(self, kind: str, coefficient: bool, moment: Array | float):
+        for name, value in {"kind": kind, "coefficient": coefficient, "moment": moment}.items():
+            object.__setattr__(self, name, value)
 
 
 def _ask(x: Array, grid: Grid, widths: tuple[int, ...], normal_axis: int | None) -> Array:
     """A border as a step of the program; see `padding.borders_by`."""
     if not any(widths):
         return x
-    wall = grid.boundary[0].lower
-    return border.bind(x, widths=widths, coefficient=wall.coefficient, normal_axis=normal_axis)
+    walls = [wall for along in grid.boundary for wall in (along.lower, along.upper)]
+    # The moment is the same for all that change.
+    moment = next((wall.moment for wall in walls if isinstance(wall, _WallNow)), 0.0)
+    coefficient = walls[0].coefficient
+    return border.bind(x, moment, widths=widths, coefficient=coefficient, normal_axis=normal_axis)
 
 
 def graph_of(
@@ -130,8 +145,7 @@ def scales(config: ConfigDict) -> tuple[int, ...]:
 
 def _traced_on(config: ConfigDict, grid: Grid) -> Grid:
     factor = math.lcm(*scales(config))
-    walls = [
-        Walls(*(_Wall(wall.kind) for wall in (along.lower, along.upper))) for along in grid.boundary
-    ]
+    marked = lambda wall: _Wall(wall.kind, wall.value, wall.times)
+    walls = [Walls(marked(along.lower), marked(along.upper)) for along in grid.boundary]
     shape = tuple(factor * cells for cells in _TRACED)
     return dataclasses.replace(grid, shape=shape, boundary=tuple(walls))

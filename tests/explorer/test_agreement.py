@@ -90,13 +90,15 @@ def test_a_rule_does_as_in_jax(window, tmp_path, name):
     of_each_species = name in rules.PDES or name == "chemotaxis"
     boundaries = BOUNDARIES if of_each_species else PLAIN
     boundary = boundaries[rules.NAMES.index(name) % len(boundaries)]
-    agrees(window, tmp_path, config_of(name), data_on(Grid(SHAPE, 1.0, boundary)))
+    # Who is alive hangs on a threshold, which most must stay above.
+    amount = 0.05 if name == "alive" else None
+    agrees(window, tmp_path, config_of(name), data_on(Grid(SHAPE, 1.0, boundary)), amount)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=range(len(BOUNDARIES)))
 def test_all_walls_are_those_of_jax(window, tmp_path, boundary):
     """Of a velocity that they turn around, and of coefficients that go on beyond them."""
-    config = config_of("advection")
+    config = config_of("advection", **{"model.rda.diffusion.laplacian": "cross"})
     agrees(window, tmp_path, config, data_on(Grid(SHAPE, (0.9, 1.1), boundary)))
 
 

@@ -1,8 +1,7 @@
-"""A graph as fragment shaders of WebGL2, each of which computes numbers of one cell.
+"""Writes what one pass computes for one cell, statement by statement.
 
-A step is drawn in passes. Whatever a cell asks its neighbours for must lie in a texture: the state
-does, and a lattice that is computed on the way, of which a border is then asked, ends a pass. What
-two passes have in common is computed by the first and handed on likewise, if that is cheaper.
+Whoever wants an element of a graph asks for it (`need`), and so what it is made of is asked for
+before, down to what lies in textures: nothing is computed that nobody wants.
 
 Numbers are computed four at a time. Networks are loops over their hidden units, four at a time too,
 whose activations are used up as they are made and held nowhere; their weights lie in one array,
@@ -11,10 +10,19 @@ whose activations are used up as they are made and held nowhere; their weights l
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from diffpattern.errors import InputError
+from diffpattern.explorer.glsl import (
+    OPERATIONS,
+    Number,
+    applied,
+    fours,
+    function_of,
+    literal,
+    packed,
+)
 from diffpattern.explorer.graph import (
     FOR_EACH_NEIGHBOUR,
     Border,
@@ -29,9 +37,8 @@ from diffpattern.explorer.graph import (
     Product,
     Told,
 )
+from diffpattern.explorer.program import Pass, Texture
 
-# What costs no more than this is computed again in another pass.
-_AGAIN = 12
 # Products of so many factors are written out with their numbers; longer ones take them from W.
 _WRITTEN_OUT = 96
 # Rows of four that a product may hold in variables of their own; more are an array.
@@ -43,159 +50,9 @@ _STATEMENTS = 512
 # Fewer numbers than so many are not made in a loop.
 _LOOPED = 12
 
-# What a function counts for, in additions and multiplications; others count as one.
-_OPERATIONS = {"exp": 4, "exp2": 4, "log": 4, "sqrt": 4, "rsqrt": 4, "div": 4, "pow": 8}
-_OPERATIONS |= {"sin": 4, "cos": 4, "tan": 8, "atan2": 8, "tanh": 10, "logistic": 9}
-_OPERATIONS |= {"log1p": 8, "expm1": 8}
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "*"}
-_SAME = "abs ceil cos exp exp2 expm1 floor log log1p logistic max min pow sign sin sqrt tan"
-_CALLS = {name: name for name in _SAME.split()}
-_CALLS |= {"rsqrt": "inversesqrt", "or": "max", "atan2": "atan", "tanh": "tanhOf"}
-_CALLS |= {"is_finite": "isFinite", "select_n": "chosen"}
-_CALLS |= {"lt": "isBelow", "gt": "isAbove", "le": "isAtMost", "ge": "isAtLeast"}
-_CALLS |= {"eq": "isEqual", "ne": "isNotEqual"}
-
-
-@dataclass(frozen=True)
-class Texture:
-    """Lattices in layers of four channels.
-
-    Attributes:
-      name: of its sampler.
-      channels: how many there are.
-      scale: cells of the lattice along each axis that one of its own stands for.
-    """
-
-    name: str
-    channels: int
-    scale: int = 1
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A shader, run for each cell of a texture.
-
-    Attributes:
-      writes: the texture.
-      reads: names of the textures that it looks at.
-      body: the statements of its main function.
-      outputs: an expression for each layer of four channels.
-      fetches: how many layers of cells it reads.
-      operations: additions and multiplications, functions counted as several of them.
-      factors: how many times it looks up four weights.
-    """
-
-    writes: Texture
-    reads: tuple[str, ...]
-    body: str
-    outputs: tuple[str, ...]
-    fetches: int
-    operations: int
-    factors: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """The passes of a step, in their order; the last one writes the state.
-
-    Attributes:
-      passes: the shaders.
-      weights: the array that they take numbers from, [N, 4].
-      given: textures that are there from the beginning, the state first.
-    """
-
-    passes: tuple[Pass, ...]
-    weights: np.ndarray
-    given: tuple[Texture, ...]
-
-    def per_cell(self) -> dict[str, float]:
-        """Reads of layers, writes of layers, operations and weights looked up, per cell and step.
-
-        A cell of a coarser lattice counts as the part of one that it is for each cell.
-        """
-        total = dict.fromkeys(("reads", "writes", "operations", "weights"), 0.0)
-        for one in self.passes:
-            share = one.writes.scale**-2
-            total["reads"] += share * one.fetches
-            total["writes"] += share * len(one.outputs)
-            total["operations"] += share * one.operations
-            total["weights"] += share * one.factors
-        return total
-
-
-def compile_graph(graph: Graph, given: dict[str, int]) -> Program:
-    """The shaders of a step.
-
-    Args:
-      graph: of the step.
-      given: how many channels each given lattice has; "state" is the one that is advanced.
-
-    Raises:
-      InputError: the rule is not alike in all cells but for what the explorer knows of.
-    """
-    # Alike at two cells, which lie differently in the blocks of coarser lattices: alike anywhere.
-    programs = [_Compiler(graph, given, cell).program() for cell in _cells(graph.space)]
-    here, there = ([(one.body, one.outputs) for one in program.passes] for program in programs)
-    if here != there or not np.array_equal(programs[0].weights, programs[1].weights):
-        raise InputError(
-            "The rule has numbers of its own for each cell, which the explorer cannot show."
-        )
-    return programs[0]
-
-
-def _cells(space: tuple[int, ...]) -> list[tuple[int, ...]]:
-    middle = tuple(n // 2 for n in space)
-    return [middle, tuple(n + 1 + axis for axis, n in enumerate(middle))]
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A number in a shader: a component of a variable, or a whole one of a single component."""
-
-    name: str
-    place: int = 0
-    size: int = 1
-
-    def __str__(self) -> str:
-        return self.name if self.size == 1 else f"{self.name}.{'xyzw'[self.place]}"
-
-
-def _packed(numbers: Sequence[_Number]) -> str:
-    """Several numbers as a vector."""
-    if len(numbers) == 1:
-        return str(numbers[0])
-    if len(set(numbers)) == 1:
-        return f"vec{len(numbers)}({numbers[0]})"
-    runs: list[list[_Number]] = []
-    for number in numbers:
-        if runs and number.size > 1 and runs[-1][0].name == number.name:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    parts = []
-    for run in runs:
-        swizzle = "".join("xyzw"[number.place] for number in run) if run[0].size > 1 else ""
-        whole = swizzle == "xyzw"[: run[0].size]
-        parts.append(run[0].name if whole or not swizzle else f"{run[0].name}.{swizzle}")
-    return parts[0] if len(parts) == 1 else f"vec{len(numbers)}({', '.join(parts)})"
-
-
-def _literal(value: float) -> str:
-    """A number as GLSL writes it, to the last bit of single precision."""
-    value = np.float32(value)
-    if not np.isfinite(value):
-        return f"uintBitsToFloat({value.view(np.uint32)}u)"
-    text = str(value)
-    return text if any(mark in text for mark in ".en") else text + ".0"
-
-
-def _fours(items: Sequence) -> list[Sequence]:
-    return [items[start : start + 4] for start in range(0, len(items), 4)]
-
 
 @dataclass
-class _Target:
+class Target:
     """What a pass is to compute: elements by their place among the channels."""
 
     texture: str
@@ -204,102 +61,44 @@ class _Target:
     channels: dict[int, int] = field(default_factory=dict)
 
     def place(self, element: int) -> int:
+        """The channel of an element, which is the next one if it has none."""
         return self.channels.setdefault(element, len(self.channels))
 
 
-class _Compiler:
-    """Divides a graph into passes, the last first, since each tells what those before must do."""
+class Division(Protocol):
+    """What a writer asks of those who divide a graph into passes.
 
-    def __init__(self, graph: Graph, given: dict[str, int], cell: tuple[int, ...]):
-        self.graph, self.given, self.cell = graph, given, cell
-        self.weights: list[np.ndarray] = []
-        self._count = 0
-        self._targets: dict[tuple[int, int], _Target] = {}
-        self._shared: dict[tuple[int, int], set[int]] = {}
-        self._find_what_passes_compute()
+    Attributes:
+      graph: which.
+      given: how many channels each given lattice has.
+      cell: the one whose numbers are written, on the lattice where the graph was traced.
+    """
 
-    def program(self) -> Program:
-        """All passes."""
-        last = _Target("state", self.graph.made_of(self.graph.result)["level"], 1)
-        passes = [_Writer(self, last).written(self.graph.result[(slice(None), *self.cell)])]
-        while self._targets:
-            target = self._targets.pop(max(self._targets))
-            passes.append(_Writer(self, target).written(list(target.channels)))
-        names = ("state", *(name for name in self.given if name != "state"))
-        given = tuple(Texture(name, self.given[name]) for name in names)
-        weights = np.concatenate(self.weights) if self.weights else np.zeros((1, 4), np.float32)
-        return Program(tuple(reversed(passes)), weights, given)
+    graph: Graph
+    given: dict[str, int]
+    cell: tuple[int, ...]
 
-    def target(self, level: int, scale: int) -> _Target:
+    def target(self, level: int, scale: int) -> Target:
         """What the pass of a level computes, on the lattice or on a coarser one."""
-        name = f"level{level}" + (f"of{scale}" if scale > 1 else "")
-        return self._targets.setdefault((level, scale), _Target(name, level, scale))
 
-    def computed_before(self, node: Node, level: int, scale: int) -> _Target | None:
+    def computed_before(self, node: Node, level: int, scale: int) -> Target | None:
         """The pass before `level` that computes a node anyway, if that is worth a texture."""
-        if node.cost <= _AGAIN:
-            return None
-        for (earlier, of_scale), nodes in sorted(self._shared.items()):
-            if earlier < level and of_scale == scale and node.first in nodes:
-                return self.target(earlier, scale)
-        return None
 
     def keep(self, weights: np.ndarray) -> int:
         """Puts numbers [n, 4] among the weights; gives the place of the first."""
-        first = self._count
-        self.weights.append(weights.astype(np.float32))
-        self._count += len(weights)
-        return first
 
     def scale_of(self, lattice: tuple[int, ...]) -> int:
-        return self.graph.space[0] // lattice[-2]
-
-    def _find_what_passes_compute(self) -> None:
-        """For each pass but the last, the nodes of which it computes anything."""
-        reached: set[int] = set()
-        waiting = self.graph.nodes_of(self.graph.result)
-        while waiting:
-            node = waiting.pop()
-            if node.first in reached:
-                continue
-            reached.add(node.first)
-            if isinstance(node, Border) and node.computed:
-                place = (node.level - 1, self.scale_of(node.source.shape))
-                nodes = self._shared.setdefault(place, set())
-                self._reach(self.graph.nodes_of(node.source), nodes)
-            waiting += _made_of(self.graph, node)
-
-    def _reach(self, waiting: list[Node], reached: set[int]) -> None:
-        while waiting:
-            node = waiting.pop()
-            if node.first not in reached:
-                reached.add(node.first)
-                if not isinstance(node, Border):
-                    waiting += _made_of(self.graph, node)
+        """Cells along each axis that a cell of a lattice [..., *space] stands for."""
 
 
-def _made_of(graph: Graph, node: Node) -> list[Node]:
-    """The nodes whose elements a node takes."""
-    match node:
-        case Pointwise():
-            return [part for operand in node.operands for part in graph.nodes_of(operand)]
-        case Product():
-            return graph.nodes_of(node.columns)
-        case Gathered():
-            return graph.nodes_of(node.terms)
-        case Border():
-            return graph.nodes_of(node.source)
-    return []
-
-
-class _Writer:
+class Writer:
     """Writes the body of one pass, by asking for what it is to compute."""
 
-    def __init__(self, compiler: _Compiler, target: _Target):
-        self.compiler, self.graph, self.target = compiler, compiler.graph, target
-        self.cell = tuple(n // target.scale for n in compiler.cell)
+    def __init__(self, division: Division, target: Target):
+        self.division, self.graph, self.target = division, division.graph, target
+        self.cell = tuple(n // target.scale for n in division.cell)
         self.lines: list[str] = []
-        self.known: dict[int, _Number] = {}
+        self.known: dict[int, Number] = {}
         self.rows: dict[tuple[int, int], np.ndarray] = {}
         self.uses: dict[int, int] = {}
         self.chains: dict[bytes, Callable[[str], str]] = {}
@@ -315,9 +114,9 @@ class _Writer:
         self._find_rows(np.array(elements))
         numbers = self.need(elements)
         outputs = []
-        for four in _fours(numbers):
-            padding = [_Number("0.0")] * (4 - len(four))
-            outputs.append(_packed([*four, *padding]))
+        for four in fours(numbers):
+            padding = [Number("0.0")] * (4 - len(four))
+            outputs.append(packed([*four, *padding]))
         texture = Texture(self.target.texture, len(elements), self.target.scale)
         return Pass(
             texture, tuple(self.reads), "\n".join(self.lines), tuple(outputs), **self.counts
@@ -348,12 +147,12 @@ class _Writer:
                     self.rows[node.first, column] = rows[columns == column]
                     ask(node.columns[:, column])
 
-    def _computed_before(self, node: Node) -> _Target | None:
-        return self.compiler.computed_before(node, self.target.level, self.target.scale)
+    def _computed_before(self, node: Node) -> Target | None:
+        return self.division.computed_before(node, self.target.level, self.target.scale)
 
     # Elements of all kinds.
 
-    def need(self, elements: Iterable[int]) -> list[_Number]:
+    def need(self, elements: Iterable[int]) -> list[Number]:
         """Elements as numbers, which are computed by statements where they are not known yet."""
         elements = [int(element) for element in elements]
         missing: dict[int, list[int]] = {}
@@ -375,11 +174,11 @@ class _Writer:
         match node:
             case Constant():
                 for element in elements:
-                    self.known[element] = _Number(_literal(node.values.flat[element - node.first]))
+                    self.known[element] = Number(literal(node.values.flat[element - node.first]))
             case Told():
                 for element in elements:
                     place = f"[{element - node.first}]" if node.shape else ""
-                    self.known[element] = _Number(node.name + place)
+                    self.known[element] = Number(node.name + place)
             case Given():
                 self._given(node, elements)
             case Place():
@@ -387,7 +186,7 @@ class _Writer:
             case Fires():
                 for element in elements:
                     self._count("operations", 20)
-                    self.known[element] = _Number(self._variable(1, "fires(cell)"))
+                    self.known[element] = Number(self._variable(1, "fires(cell)"))
             case Pointwise():
                 self._pointwise(node, elements)
             case Gathered():
@@ -405,7 +204,7 @@ class _Writer:
 
     def _set(self, elements: Sequence[int], name: str) -> None:
         for place, element in enumerate(elements):
-            self.known[element] = _Number(name, place, len(elements))
+            self.known[element] = Number(name, place, len(elements))
 
     def _count(self, what: str, number: int) -> None:
         self.counts[what] += self.times * number
@@ -413,20 +212,20 @@ class _Writer:
     def _pointwise(self, node: Pointwise, elements: list[int]) -> None:
         places = np.array(elements) - node.first
         operands = [self.need(operand.flat[places]) for operand in node.operands]
-        for four in _fours(range(len(elements))):
-            packs = [_packed([numbers[n] for n in four]) for numbers in operands]
-            self._count("operations", len(four) * _OPERATIONS.get(node.operation, 1))
-            name = self._variable(len(four), _function(node, packs))
+        for four in fours(range(len(elements))):
+            packs = [packed([numbers[n] for n in four]) for numbers in operands]
+            self._count("operations", len(four) * OPERATIONS.get(node.operation, 1))
+            name = self._variable(len(four), function_of(node, packs))
             self._set([elements[n] for n in four], name)
 
     def _gathered(self, node: Gathered, elements: list[int]) -> None:
         rows = node.terms[np.array(elements) - node.first]
         columns = [self.need(column) for column in rows.T]
-        for four in _fours(range(len(elements))):
-            packs = [_packed([numbers[n] for n in four]) for numbers in columns]
+        for four in fours(range(len(elements))):
+            packs = [packed([numbers[n] for n in four]) for numbers in columns]
             total = packs[0]
             for pack in packs[1:]:
-                total = _applied(node.operation, [total, pack])
+                total = applied(node.operation, [total, pack])
             self._count("operations", len(four) * (len(packs) - 1))
             self._set([elements[n] for n in four], self._variable(len(four), total))
 
@@ -434,10 +233,10 @@ class _Writer:
         axis = "yx"[node.axis]
         for element in elements:
             offset = element - node.first - self.cell[node.axis] + 0.5
-            where = f"(float(cell.{axis}) + {_literal(offset)}) / float(extent.{axis})"
+            where = f"(float(cell.{axis}) + {literal(offset)}) / float(extent.{axis})"
             self._count("operations", 6)
-            name = self._variable(1, f"{_literal(node.factor)} * {where}")
-            self.known[element] = _Number(name)
+            name = self._variable(1, f"{literal(node.factor)} * {where}")
+            self.known[element] = Number(name)
 
     # What lies in textures.
 
@@ -450,8 +249,8 @@ class _Writer:
         self.known[element] = self._fetched(texture, self.target.scale, channel, self.cell)
 
     def _border(self, node: Border, elements: list[int]) -> None:
-        ndim, scale = len(node.widths), self.compiler.scale_of(node.source.shape)
-        of_cell = tuple(n // scale for n in self.compiler.cell)
+        ndim, scale = len(node.widths), self.division.scale_of(node.source.shape)
+        of_cell = tuple(n // scale for n in self.division.cell)
         sources = node.source[(..., *of_cell)]
         again: dict[tuple, list[tuple[int, int, int]]] = {}
         for element in elements:
@@ -465,7 +264,7 @@ class _Writer:
                 channel = int(np.unravel_index(source - of.first, of.shape)[0])
                 self.known[element] = self._fetched(of.name, 1, channel, cell, node, species)
             elif of.cost > FOR_EACH_NEIGHBOUR:
-                target = self.compiler.target(node.level - 1, scale)
+                target = self.division.target(node.level - 1, scale)
                 channel = target.place(source)
                 self.known[element] = self._fetched(
                     target.texture, scale, channel, cell, node, species
@@ -482,12 +281,12 @@ class _Writer:
         own, self.known = self.known, _Displaced(self, node, scale, cell)
         numbers = self.need([source for _, source, _ in asked])
         self.known = own
-        for four in _fours(list(zip(asked, numbers, strict=True))):
+        for four in fours(list(zip(asked, numbers, strict=True))):
             species = [one[0][2] for one in four]
-            padded = [number for _, number in four] + [_Number("0.0")] * (4 - len(four))
-            name = self._variable(4, self._walled(_packed(padded), node, scale, cell, species))
+            padded = [number for _, number in four] + [Number("0.0")] * (4 - len(four))
+            name = self._variable(4, self._walled(packed(padded), node, scale, cell, species))
             for place, ((element, _, _), _) in enumerate(four):
-                self.known[element] = _Number(name, place, 4)
+                self.known[element] = Number(name, place, 4)
 
     def _fetched(
         self,
@@ -498,7 +297,7 @@ class _Writer:
         border: Border | None = None,
         species: int = 0,
         raw: bool = False,
-    ) -> _Number:
+    ) -> Number:
         """A channel of a cell, or of what lies beyond a wall as a border has it.
 
         Args:
@@ -530,7 +329,7 @@ class _Writer:
                     counted = [first + n for n in range(4)]
                     read = self._walled(read, border, scale, cell, counted)
             self.fetched[key] = self._variable(4, read)
-        return _Number(self.fetched[key], place, 4)
+        return Number(self.fetched[key], place, 4)
 
     def _is_own(self, scale: int, cell: Sequence[int]) -> bool:
         return scale == self.target.scale and tuple(cell) == self.cell
@@ -576,13 +375,19 @@ class _Writer:
         y, x = (self._along(axis, scale, cell, border) for axis in range(2))
         if border.coefficient and border.normal_axis is None:
             return value
-        most = self.compiler.given["state"] - 1
+        most = self.division.given["state"] - 1
         counted = [min(max(n, 0), most) for n in [*species, 0, 0, 0][:4]]
         turned = ["true" if border.normal_axis == axis else "false" for axis in range(2)]
         return (
             f"walled({value}, {y}, {x}, bvec2({', '.join(turned)}), "
-            f"ivec4({', '.join(map(str, counted))}))"
+            f"ivec4({', '.join(map(str, counted))}), {self._moment(border)})"
         )
+
+    def _moment(self, border: Border) -> str:
+        """How much of the step has gone by when a border is asked for, where walls change."""
+        if border.moment < 0:
+            return "0.0"
+        return f"momentOf({self.need([border.moment])[0]})"
 
     # Products with constant matrices.
 
@@ -598,7 +403,7 @@ class _Writer:
         used = np.abs(matrix).max(0) > 0
         matrix, inputs = matrix[:, used], inputs[used]
         if not used.any():
-            self.known |= dict.fromkeys(asked, _Number("0.0"))
+            self.known |= dict.fromkeys(asked, Number("0.0"))
         elif np.count_nonzero(matrix) <= _WRITTEN_OUT and not self._may_be_looped(inputs):
             self._written_out(matrix, inputs, asked)
         else:
@@ -606,16 +411,16 @@ class _Writer:
 
     def _written_out(self, matrix: np.ndarray, inputs: np.ndarray, asked: list[int]) -> None:
         numbers = self.need(inputs)
-        for four in _fours(range(len(asked))):
+        for four in fours(range(len(asked))):
             part, terms = matrix[list(four)], []
             for weights, number in zip(part.T, numbers, strict=True):
                 if not weights.any():
                     continue
-                pack = _packed([_Number(_literal(weight)) for weight in weights])
+                pack = packed([Number(literal(weight)) for weight in weights])
                 one = pack in ("1.0", f"vec{len(four)}(1.0)")
-                terms.append(_packed([number] * len(four)) if one else f"{pack} * {number}")
+                terms.append(packed([number] * len(four)) if one else f"{pack} * {number}")
                 self._count("operations", (2 - one) * len(four))
-            name = self._variable(len(four), " + ".join(terms) or _packed([_Number("0.0")] * 4))
+            name = self._variable(len(four), " + ".join(terms) or packed([Number("0.0")] * 4))
             self._set([asked[n] for n in four], name)
 
     def _from_weights(
@@ -646,7 +451,7 @@ class _Writer:
         else:
             self._sum_of_chain(matrix, inputs, chain, total if many else "", accumulators)
         for n, element in enumerate(asked):
-            self.known[element] = _Number(accumulators[n // 4], n % 4, 4)
+            self.known[element] = Number(accumulators[n // 4], n % 4, 4)
         return total
 
     def _sum_of_numbers(
@@ -659,7 +464,7 @@ class _Writer:
         for start in range(0, len(inputs), _TERMS):
             part = weights[:, start : start + _TERMS]
             numbers, count = self.need(inputs[start : start + _TERMS]), part.shape[1]
-            base = self.compiler.keep(part.reshape(-1, 4))
+            base = self.division.keep(part.reshape(-1, 4))
             self._count("operations", 8 * groups * count)
             self._count("factors", groups * count)
             if not array:
@@ -691,7 +496,7 @@ class _Writer:
         padded = np.pad(matrix, ((0, 4 * groups - len(matrix)), (0, 4 * steps - len(inputs))))
         # [steps, 4 inputs, groups, 4 rows]
         weights = padded.reshape(groups, 4, steps, 4).transpose(2, 3, 0, 1)
-        base = self.compiler.keep(weights.reshape(-1, 4))
+        base = self.division.keep(weights.reshape(-1, 4))
         self._names += 1
         counter = f"i{self._names}"
         before, self.lines, self.times = self.lines, [], self.times * steps
@@ -750,7 +555,7 @@ class _Writer:
         if first is None or "[" not in first.name:
             return None
         array = first.name.partition("[")[0]
-        held = [_Number(f"{array}[{n // 4}]", n % 4, 4) for n in range(len(elements))]
+        held = [Number(f"{array}[{n // 4}]", n % 4, 4) for n in range(len(elements))]
         return array if [self.known.get(int(one)) for one in elements] == held else None
 
     def _is_shared(self, ids: np.ndarray) -> bool:
@@ -791,8 +596,8 @@ class _Writer:
 
         def made(counter: str) -> str:
             packs = [operand(counter) for operand in operands]
-            self._count("operations", 4 * _OPERATIONS.get(node.operation, 1))
-            return self._variable(4, _function(node, packs))
+            self._count("operations", 4 * OPERATIONS.get(node.operation, 1))
+            return self._variable(4, function_of(node, packs))
 
         return made
 
@@ -801,7 +606,7 @@ class _Writer:
             number = self.need(ids[:1])[0]
             return lambda counter: f"vec4({number})"
         if self._is_known(ids):
-            base = self.compiler.keep(_by_fours(self.graph.constants(ids)))
+            base = self.division.keep(_by_fours(self.graph.constants(ids)))
 
             def constants(counter: str) -> str:
                 self._count("factors", 1)
@@ -819,7 +624,7 @@ class _Writer:
             return lambda counter: f"{array}[{counter}]"
         numbers = self.need(inputs)
         matrix = np.stack([_by_fours(weights) for weights in node.matrix[rows].T], axis=1)
-        base = self.compiler.keep(matrix.reshape(-1, 4))
+        base = self.division.keep(matrix.reshape(-1, 4))
 
         def made(counter: str) -> str:
             place = f"{base} + {counter} * {len(inputs)}"
@@ -842,7 +647,7 @@ def _by_fours(values: np.ndarray) -> np.ndarray:
 class _Displaced(dict):
     """The known numbers of another cell, of which all that lies in textures is read there."""
 
-    def __init__(self, writer: _Writer, border: Border, scale: int, cell: tuple[int, ...]):
+    def __init__(self, writer: Writer, border: Border, scale: int, cell: tuple[int, ...]):
         super().__init__()
         self._writer, self._border, self._scale, self._there = writer, border, scale, cell
 
@@ -851,34 +656,9 @@ class _Displaced(dict):
             self._writer.graph.node_of(element), Given
         )
 
-    def __missing__(self, element: int) -> _Number:
+    def __missing__(self, element: int) -> Number:
         node = self._writer.graph.node_of(element)
         channel = int(np.unravel_index(element - node.first, node.shape)[0])
         number = self._writer._fetched(node.name, 1, channel, self._there, self._border, raw=True)
         self[element] = number
         return number
-
-
-def _function(node: Pointwise, packs: list[str]) -> str:
-    if node.operation == "integer_pow":
-        power = abs(node.power)
-        product = " * ".join([f"({packs[0]})"] * power) if power else "1.0"
-        return product if node.power >= 0 else f"1.0 / ({product})"
-    return _applied(node.operation, packs)
-
-
-def _applied(operation: str, packs: list[str]) -> str:
-    """An operation in GLSL."""
-    if operation in _INFIX:
-        return f"{packs[0]} {_INFIX[operation]} {packs[1]}"
-    if operation == "neg":
-        return f"-({packs[0]})"
-    if operation == "not":
-        return f"1.0 - {packs[0]}"
-    if operation == "square":
-        return f"{packs[0]} * {packs[0]}"
-    if operation == "clamp":
-        return f"clamp({packs[1]}, {packs[0]}, {packs[2]})"
-    if operation not in _CALLS:
-        raise InputError(f"The rule computes {operation}, which the explorer does not know.")
-    return f"{_CALLS[operation]}({', '.join(packs)})"
