@@ -1,4 +1,4 @@
-"""The command line: flags, start-up, one call.
+"""diffpattern finds the local rule behind a time series of patterns.
 
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
@@ -6,9 +6,7 @@ python -m diffpattern.main --mode=eval --workdir=RUN
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 # Before anything imports TensorFlow: it speaks on stderr as it loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,86 +15,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # theirs would wait for one another by spinning (80 times slower on a busy machine).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import jax
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from absl import app, flags
 
-from diffpattern import (
-    check,
-    compare,
-    configuration,
-    evaluate,
-    plan,
-    predict,
-    preview,
-    sweeps,
-    train,
-)
+from diffpattern import commands, configuration
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
-from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
-from diffpattern.run_folder import RunFolder, new_folder
-from diffpattern.start_up import start_up
-
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "A file such as configs/pde.py; --config.FIELD=VALUE changes a field.",
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "The run's folder, where training goes on or begins; without it, runs/<config>-<time>. With "
-    "--mode=data, the picture's, else the current one.",
-)
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "eval", "predict", "simulate", "data", "check", "plan", "sweep", "compare"],
-    "Train, score again, let a rule run on, run a known PDE, show data, try a step, plan a mesh, "
-    "list a sweep, compare runs.",
-)
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint to take; without it, the best.")
-_INPUT = flags.DEFINE_string(
-    "input", None, "Where predict begins: a lattice (.npy, .npz), or images whose last frame it is."
-)
-_TIMES = flags.DEFINE_string(
-    "times", None, "FIRST:LAST:STEP of predict's snapshots, the first being that of the input."
-)
-_SEED = flags.DEFINE_integer("seed", None, "Of what is random in predict; without it, the run's.")
-_SWEEP = flags.DEFINE_integer(
-    "sweep", None, "Which combination of the config file's get_sweep(), from 0."
-)
-_WORKDIRS = flags.DEFINE_string(
-    "workdirs", None, "Folders of runs to compare, or of a sweep, such as 'runs/sweep-*'."
-)
-_OUTPUT = flags.DEFINE_string(
-    "output",
-    None,
-    "What predict and simulate write (.npz, .npy, .tif, .ome.tif, or a folder of pictures), and "
-    "compare (else compare.html).",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "HOST:PORT of the first of several processes that train one run.",
-)
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train one run.")
-_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
-
-# The flags that each mode takes besides.
-_JOINING = ("coordinator", "processes", "process")
-_TAKEN = {
-    "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
-    "eval": ("workdir", "step", *_JOINING),
-    "predict": ("workdir", "step", "input", "times", "output", "seed"),
-    "simulate": ("config", "output"),
-    "data": ("config", "workdir", "sweep"),
-    "check": ("config", "sweep"),
-    "plan": ("config", "sweep"),
-    "sweep": ("config", "workdirs"),
-    "compare": ("workdirs", "output"),
-}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -104,18 +27,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1:
             raise InputError(f"{argv[1]!r} is not a flag; flags are given as --name=value.")
-        _check_taken(_MODE.value)
-        {
-            "train": _train_until_told,
-            "eval": _evaluate,
-            "predict": _predict,
-            "simulate": _simulate,
-            "data": _show_data,
-            "check": _check,
-            "plan": _plan,
-            "sweep": _list_sweep,
-            "compare": _compare,
-        }[_MODE.value]()
+        commands.run()
         processes.leave()
     except (InputError, TrainingError) as error:
         processes.end_all(str(error), MENDABLE)
@@ -134,137 +46,6 @@ def main(argv: Sequence[str]) -> None:
         raise
 
 
-def _check_taken(mode: str) -> None:
-    """Refuses flags that the mode would ignore."""
-    for name in dict.fromkeys(name for names in _TAKEN.values() for name in names):
-        if name not in _TAKEN[mode] and flags.FLAGS[name].present:
-            takers = [f"--mode={other}" for other, names in _TAKEN.items() if name in names]
-            raise InputError(
-                f"--{name} is for {' and '.join(takers)}, and means nothing to --mode={mode}; "
-                "leave it out."
-            )
-
-
-def _train_until_told() -> None:
-    _join()
-    with Interruption() as interruption:
-        _train(interruption)
-
-
-def _train(interruption: Interruption) -> None:
-    config, sweep = _prepared()
-    path = flags.FLAGS["config"].config_filename
-    if _WORKDIR.value and _WORKDIRS.value:
-        raise InputError("--workdir and --workdirs both name the run's folder; leave one out.")
-    if _WORKDIRS.value and not sweep:
-        raise InputError("--workdirs needs --sweep, whose number takes the place of the *.")
-    if _WORKDIR.value:
-        folder = RunFolder(Path(_WORKDIR.value))
-    elif sweep:
-        folder = sweeps.folder(path, sweep["number"], _WORKDIRS.value)
-    else:
-        folder = RunFolder(Path(processes.from_first(str(new_folder(path).path))))
-    _require_alike([configuration.to_json(config), str(folder.path)])
-    logging.info("Training in %s on %s", folder.path, jax.devices())
-    train.train_and_evaluate(
-        config, folder, config_path=path, sweep=sweep, interruption=interruption
-    )
-    logging.info("Run folder: %s", folder.path)
-
-
-def _show_data() -> None:
-    preview.show(_prepared()[0], Path(_WORKDIR.value or "."))
-
-
-def _check() -> None:
-    print(check.check(_prepared()[0]))
-
-
-def _plan() -> None:
-    config, _ = _prepared(plan.devices)
-    print(plan.describe(plan.make(config), config))
-
-
-def _list_sweep() -> None:
-    config, path, given = _config()
-    print(sweeps.listing(config, path, _WORKDIRS.value, given))
-
-
-def _compare() -> None:
-    if not _WORKDIRS.value:
-        raise InputError("--mode=compare needs --workdirs, such as --workdirs='runs/sweep-*'.")
-    compare.compare(_WORKDIRS.value, Path(_OUTPUT.value or "compare.html"))
-
-
-def _config() -> tuple[ConfigDict, str, list[str]]:
-    """The config as the command line has it, its file, and the fields that were given there."""
-    if _CONFIG.value is None:
-        raise InputError(f"--mode={_MODE.value} needs --config, such as --config=configs/pde.py.")
-    flag = flags.FLAGS["config"]
-    return _CONFIG.value, flag.config_filename, list(config_flags.get_override_values(flag))
-
-
-def _prepared(
-    virtual: Callable[[ConfigDict], int] = lambda config: 0,
-) -> tuple[ConfigDict, dict[str, Any] | None]:
-    """The config, checked, once the process is ready for it; and the combination in it, if any.
-
-    Args:
-      virtual: see `start_up`.
-    """
-    config, path, given = _config()
-    sweep, number = None, _SWEEP.value
-    if number is not None:
-        combination = sweeps.choose(path, number)
-        config = sweeps.applied(config, combination, number, given)
-        sweep = {"number": number, "fields": combination}
-    configuration.check(config)
-    start_up(config, virtual(config))
-    return config, sweep
-
-
-def _join() -> None:
-    """Joins the processes that the command line or the environment tells of."""
-    processes.join(processes.of_flags(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value))
-
-
-def _require_alike(asked: Any) -> None:
-    remedy = "start all with the same flags but for --process"
-    processes.require_same("config or workdir", asked, remedy)
-
-
-def _evaluate() -> None:
-    _join()
-    _require("workdir")
-    folder = RunFolder(Path(_WORKDIR.value))
-    start_up(folder.config())
-    _require_alike([str(folder.path), _STEP.value])
-    evaluate.evaluate(folder, _STEP.value)
-
-
-def _predict() -> None:
-    _require("workdir", "input", "times", "output")
-    times = predict.times_of(_TIMES.value)
-    folder = Path(_WORKDIR.value)
-    start_up(RunFolder(folder).config())
-    told = predict.predict(
-        folder, _INPUT.value, times, Path(_OUTPUT.value), step=_STEP.value, seed=_SEED.value
-    )
-    print(told)
-
-
-def _simulate() -> None:
-    _require("output")
-    print(predict.simulated(_prepared()[0], Path(_OUTPUT.value)))
-
-
-def _require(*names: str) -> None:
-    """Refuses a command line that lacks a flag which the mode needs."""
-    for name in names:
-        if not flags.FLAGS[name].value:
-            raise InputError(f"--mode={_MODE.value} needs --{name}: {flags.FLAGS[name].help}")
-
-
 def _parse(argv: Sequence[str]) -> Sequence[str]:
     """Parses flags; a wrong one, or a wrong config, is told in a sentence too."""
     try:
@@ -279,5 +60,11 @@ def _stop(sentence: str) -> None:
     sys.exit(MENDABLE)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console command."""
+    sys.modules["__main__"].__doc__ = f"{__doc__}\n{commands.described()}"
     app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -9,6 +9,7 @@
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
     RUN/eval/               scores.json and predictions.npz
     RUN/report.html
+    RUN/explorer.html       if --mode=export was asked for it
     RUN/data.png            what it trains on, if --mode=data was asked for it
     RUN/training.lock       held by the process that trains here
 
@@ -83,6 +84,11 @@ class RunFolder:
     def report(self) -> Path:
         """The page that a person looks at."""
         return self.path / "report.html"
+
+    @property
+    def explorer(self) -> Path:
+        """The page on which the rule runs live."""
+        return self.path / "explorer.html"
 
     @property
     def is_run(self) -> bool:
@@ -230,6 +236,22 @@ class RunFolder:
                 f"digest); training with --workdir={self.path} writes it again."
             )
         return tuple(test), statistics
+
+    def findings(self) -> dict[str, Any]:
+        """The scores of the last evaluation, or nothing where there is none.
+
+        Raises:
+          InputError: they are damaged.
+        """
+        if not self.scores.is_file():
+            return {}
+        try:
+            return dict(json.loads(self.scores.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.scores} is damaged ({error}); --mode=eval --workdir={self.path} writes it "
+                "again."
+            ) from error
 
     def facts(self) -> dict[str, Any]:
         """What run.json says, or nothing where no session has begun.

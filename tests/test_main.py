@@ -36,6 +36,7 @@ TINY = [
 ]
 
 SWEEP = "--config=configs/sweep.py"
+PREDICT = ["--mode=predict", "--workdir=RUN", "--output=WORK/out.npz"]
 BAD_SWEEP = """
 from diffpattern.configs.pde import get_config
 def get_sweep():
@@ -194,6 +195,20 @@ def assert_refused(result, *words):
         (["--mode=data", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
         (["--mode=data", *TINY, "--workdir=/proc/run"], ["/proc/run"]),
         (["--mode=eval"], ["--workdir"]),
+        (["--mode=export"], ["--mode=export needs --workdir"]),
+        (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+        (["--mode=check"], ["--mode=check", "--config"]),
+        (["--mode=check", *TINY, "--workdir=RUN"], ["--workdir", "--mode=check"]),
+        (["--mode=check", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+        (["--mode=simulate", "--config=configs/pde.py"], ["--mode=simulate needs --output"]),
+        (["--mode=simulate", *TINY, "--output=WORK/a.mp3"], ["WORK/a.mp3", ".npz"]),
+        (["--mode=simulate", *TINY, "--output=WORK/thesis"], ["WORK/thesis", "empty"]),
+        (["--mode=simulate", *TINY, "--output=/proc/a.npy"], ["/proc/a.npy"]),
+        (["--mode=predict", "--workdir=RUN"], ["--mode=predict needs --input"]),
+        ([*PREDICT, "--input=a.npy"], ["--mode=predict needs --times"]),
+        ([*PREDICT, "--input=a.npy", "--times=0:1"], ["--times", "FIRST:LAST:STEP"]),
+        ([*PREDICT, "--input=WORK/none.npy", "--times=0:8:2"], ["WORK/none.npy"]),
+        ([*PREDICT, "--input=WORK/thesis/text.tex", "--times=0:8:2"], ["text.tex", "images"]),
         (["--mode=eval", "--step=a", "--workdir=runs"], ["--step", "a"]),
         (["--mode=eval", "--workdir=WORK", "--config=configs/pde.py"], ["--config"]),
         (["--mode=eval", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
@@ -310,7 +325,7 @@ def test_a_run_tells_what_it_does(trained):
     assert "step 1 of 2" in done.stderr
     assert re.search(r"step 2 of 2 .* steps/s  0:00 left$", done.stderr, re.MULTILINE)
     # No line but ours, and the table of parameters.
-    ours = r"I\d{4} [\d:.]+ +\d+ (main|train|evaluate|metrics|builders)\.py:\d+\] "
+    ours = r"I\d{4} [\d:.]+ +\d+ (commands|train|evaluate|metrics|builders)\.py:\d+\] "
     assert [line for line in lines if not re.match(rf"{ours}|[+|]|Total", line)] == []
     assert "median NRMSE" in done.stdout
     assert str(path / "eval" / "scores.json") in done.stdout

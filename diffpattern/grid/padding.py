@@ -4,7 +4,9 @@ Every stencil asks `pad` for a border and then works with shifted slices, so tha
 condition, or a neighbouring block's cells, is written here and nowhere else.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -15,6 +17,10 @@ from diffpattern.errors import InputError
 from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.reach import bordered_by
+
+# (x, grid, widths, normal_axis) -> x with a border.
+Maker = Callable[[Array, Grid, tuple[int, ...], int | None], Array]
+_MAKER: ContextVar[Maker | None] = ContextVar("maker", default=None)
 
 
 def pad(
@@ -54,9 +60,25 @@ def pad(
         raise InputError(
             f"border width is {width!r}, but must be 0 or more on each of {grid.ndim} axes."
         )
+    if (maker := _MAKER.get()) is not None:
+        return maker(x, grid, widths, normal_axis)
     for axis, cells in enumerate(widths):
         x = _pad_axis(x, grid, axis, cells, turned=axis == normal_axis)
     return bordered_by(x, max(widths))
+
+
+@contextlib.contextmanager
+def borders_by(maker: Maker) -> Iterator[None]:
+    """Has `maker` make all borders that are asked of `pad` within the block.
+
+    So a rule can be written down as a program of what a cell does and of what it asks its
+    neighbours, for a machine that has borders of its own.
+    """
+    token = _MAKER.set(maker)
+    try:
+        yield
+    finally:
+        _MAKER.reset(token)
 
 
 def check_lattice(x: Array, grid: Grid) -> None:

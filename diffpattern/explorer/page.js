@@ -1,0 +1,550 @@
+// The page around the engine: what is shown, and what hands and keys do.
+
+const byId = (id) => document.getElementById(id);
+
+const DISPLAY = `#version 300 es
+precision highp float;
+precision highp int;
+precision highp sampler2DArray;
+uniform sampler2DArray state;
+uniform sampler2D colours;
+uniform ivec2 extent;
+uniform ivec3 mark;       // column, row, and the radius of the brush; 0: there is none
+uniform vec2 canvas;
+uniform int channel;      // -1: the first ones are red, green, blue and, if four, alpha
+uniform int composed;
+uniform vec2 range;
+out vec4 colour;
+
+void main() {
+  vec2 place = gl_FragCoord.xy / canvas;
+  place.y = 1.0 - place.y;
+  vec2 inside = place * vec2(extent);
+  ivec2 cell = min(ivec2(inside), extent - 1);
+  if (channel < 0) {
+    vec4 value = texelFetch(state, ivec3(cell, 0), 0);
+    float alpha = composed == 4 ? clamp(value.a, 0.0, 1.0) : 1.0;
+    colour = vec4(clamp(value.rgb + 1.0 - alpha, 0.0, 1.0), 1.0);
+  } else {
+    float value = texelFetch(state, ivec3(cell, channel / 4), 0)[channel % 4];
+    float share = clamp((value - range.x) / max(range.y - range.x, 1e-30), 0.0, 1.0);
+    bool finite = !isnan(value) && !isinf(value);
+    vec2 entry = vec2((share * 255.0 + 0.5) / 256.0, 0.5);
+    colour = finite ? texture(colours, entry) : vec4(vec3(0.6), 1.0);
+  }
+  if (mark.z > 0) {
+    float away = distance(inside, vec2(mark.xy) + 0.5) - float(mark.z);
+    float line = max(float(extent.x) / canvas.x * 1.5, 0.15);
+    if (abs(away) < line) colour = vec4(vec3(dot(colour.rgb, vec3(1.0)) > 1.5 ? 0.0 : 1.0), 1.0);
+  }
+}`;
+
+function bytesOf(text) {
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let n = 0; n < bytes.length; n++) bytes[n] = characters.charCodeAt(n);
+  return bytes;
+}
+
+// Numbers [cells, channels] that were kept as 16 bits between each channel's lowest and highest.
+function unpacked({ data, low, high }) {
+  const levels = new Uint16Array(bytesOf(data).buffer), channels = low.length;
+  return Float32Array.from(levels, (level, n) => {
+    const channel = n % channels;
+    return low[channel] + ((high[channel] - low[channel]) * level) / 65535;
+  });
+}
+
+// A number to three digits, as people write it.
+function written(value) {
+  if (!Number.isFinite(value)) return "not finite";
+  return String(Number(value.toPrecision(3))).replace("-", "\u2212");
+}
+
+function normal() {
+  const radius = Math.sqrt(-2 * Math.log(1 - Math.random()));
+  return radius * Math.cos(2 * Math.PI * Math.random());
+}
+
+class Explorer {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.gl = openContext(canvas);
+    const rule = { ...RULE, weights: new Float32Array(bytesOf(RULE.weights).buffer) };
+    this.engine = new Engine(this.gl, rule, PRELUDE);
+    this.display = linkProgram(this.gl, DISPLAY);
+    this.uniform = uniformsOf(this.gl, this.display);
+    this.playing = true;
+    this.speed = 1;
+    this.brush = { kind: "damage", radius: 5, value: 1 };
+    this.view = { channel: RULE.colours ? -1 : 0, map: 0 };
+    this.ranges = RULE.ranges.map((range) => [...range]);
+    this.mark = null;
+    this.pointed = null;
+    this.counted = { steps: 0, since: performance.now() };
+    this.maps = this._makeMaps();
+  }
+
+  // Begins anew, from a start of the data that is repeated or cut to the lattice's size.
+  restart() {
+    const { engine } = this, start = RULE.starts[this.start];
+    const [rows, columns] = this.size(start);
+    if (rows !== engine.rows || columns !== engine.columns) engine.resize(rows, columns);
+    const values = unpacked(start.values);
+    const source = this._placed(start, rows, columns);
+    const seen = RULE.species.length, channels = RULE.channels;
+    const state = new Float32Array(rows * columns * channels);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const from = source(row, column), to = (row * columns + column) * channels;
+        for (let n = 0; n < channels; n++) {
+          state[to + n] = from < 0 || n >= seen ? RULE.erased[n] : values[from * seen + n];
+        }
+        if (from >= 0) this._hide(state.subarray(to, to + channels));
+      }
+    }
+    engine.load(state);
+    for (const { name } of RULE.given) {
+      if (name !== "state") engine.load(unpacked(start[name]), name);
+    }
+    [engine.steps, engine.time] = [0, start.time];
+    engine.settings.seed = (Math.random() * 2 ** 31) | 0;
+    this.counted = { steps: 0, since: performance.now() };
+    this.seed = this._seedOf(start, values);
+    this.changed = true;
+  }
+
+  // Rows and columns of the lattice that is chosen.
+  size(start) {
+    const cells = this.cells || 0;
+    return cells ? [cells, cells] : [start.rows, start.columns];
+  }
+
+  // Hidden channels of a cell that is given its species.
+  _hide(cell) {
+    for (let n = RULE.species.length; n < RULE.channels; n++) {
+      cell[n] = RULE.hidden.alive === null ? 0 : cell[RULE.hidden.alive];
+      if (RULE.hidden.noise) cell[n] += RULE.hidden.noise * normal();
+    }
+  }
+
+  // Which cell of the start lies at one of the lattice, or -1: a start that stands alone is in the
+  // middle, others go on round the torus or in mirrors.
+  _placed(start, rows, columns) {
+    const along = (index, cells, own) => {
+      if (RULE.alone || cells < own) {
+        const moved = index - Math.floor((cells - own) / 2);
+        return moved >= 0 && moved < own ? moved : -1;
+      }
+      const round = index % (2 * own);
+      return RULE.walls.kinds[0] === "circular" || round < own ? round % own : 2 * own - 1 - round;
+    };
+    return (row, column) => {
+      const y = along(row, rows, start.rows), x = along(column, columns, start.columns);
+      return y < 0 || x < 0 ? -1 : y * start.columns + x;
+    };
+  }
+
+  // The place of a start that differs most from what is common there.
+  _seedOf(start, values) {
+    const seen = RULE.species.length;
+    let most = -1, place = 0;
+    for (let cell = 0; cell < start.rows * start.columns; cell++) {
+      let away = 0;
+      for (let n = 0; n < seen; n++) {
+        const width = start.values.high[n] - start.values.low[n] || 1;
+        away += Math.abs(values[cell * seen + n] - RULE.erased[n]) / width;
+      }
+      if (away > most) [most, place] = [away, cell];
+    }
+    return { values, start, row: Math.floor(place / start.columns), column: place % start.columns };
+  }
+
+  // Uses the brush at a cell.
+  paint(row, column) {
+    const { engine, brush } = this;
+    const reach = Math.ceil(brush.radius), box = (centre, cells) => {
+      const first = Math.max(0, centre - reach);
+      return [first, Math.min(cells, centre + reach + 1) - first];
+    };
+    const [top, rows] = box(row, engine.rows), [left, columns] = box(column, engine.columns);
+    if (rows <= 0 || columns <= 0) return;
+    const channel = Math.max(0, this.view.channel);
+    engine.edit(left, top, columns, rows, (cell, y, x) => {
+      if ((y - row) ** 2 + (x - column) ** 2 > brush.radius ** 2) return;
+      if (brush.kind === "damage") cell.set(RULE.erased);
+      else if (brush.kind === "paint") this._paintCell(cell, channel);
+      else this._seedCell(cell, y - row, x - column);
+    });
+    this.changed = true;
+  }
+
+  _paintCell(cell, channel) {
+    const [low, high] = this.ranges[channel];
+    cell[channel] = low + (high - low) * this.brush.value;
+    if (this.view.channel < 0) cell.fill(this.brush.value, 0, RULE.species.length);
+  }
+
+  _seedCell(cell, down, right) {
+    const { values, start, row, column } = this.seed, seen = RULE.species.length;
+    const y = row + down, x = column + right;
+    if (y < 0 || x < 0 || y >= start.rows || x >= start.columns) return;
+    for (let n = 0; n < seen; n++) cell[n] = values[(y * start.columns + x) * seen + n];
+    this._hide(cell);
+  }
+
+  // The brush along a line from one cell to another.
+  stroke(from, to) {
+    const length = Math.hypot(to.row - from.row, to.column - from.column);
+    const stops = Math.max(1, Math.ceil(length / Math.max(1, this.brush.radius / 2)));
+    for (let n = 1; n <= stops; n++) {
+      const share = n / stops;
+      this.paint(
+        Math.round(from.row + share * (to.row - from.row)),
+        Math.round(from.column + share * (to.column - from.column)));
+    }
+  }
+
+  step(count = 1) {
+    this.engine.step(count);
+    this.changed = true;
+  }
+
+  // Sets the colours' range to what a channel holds now.
+  fit() {
+    const values = this.engine.read(), channels = RULE.channels;
+    const channel = Math.max(0, this.view.channel);
+    let low = Infinity, high = -Infinity;
+    for (let n = channel; n < values.length; n += channels) {
+      if (!Number.isFinite(values[n])) continue;
+      low = Math.min(low, values[n]);
+      high = Math.max(high, values[n]);
+    }
+    this.ranges[channel] = low < high ? [low, high] : [low - 0.5, low + 0.5];
+    this.changed = true;
+  }
+
+  // One frame: steps, if the last ones are done, and the picture.
+  frame() {
+    const { gl } = this;
+    const busy = this.fence && gl.clientWaitSync(this.fence, 0, 0) === gl.TIMEOUT_EXPIRED;
+    if (busy) return;
+    if (this.playing) this.step(this.speed);
+    if (this.changed || this.drawnMark !== this.mark) {
+      this.draw();
+      this.changed = false;
+      this.drawnMark = this.mark;
+    }
+    if (this.fence) gl.deleteSync(this.fence);
+    this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+  }
+
+  draw() {
+    const { gl, canvas, engine, view, uniform } = this;
+    const width = Math.round(canvas.clientWidth * Math.min(window.devicePixelRatio, 2)) || 1;
+    const height = Math.round((width * engine.rows) / engine.columns);
+    if (canvas.width !== width || canvas.height !== height) {
+      [canvas.width, canvas.height] = [width, height];
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.viewport(0, 0, width, height);
+    gl.useProgram(this.display);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, engine.textures.state);
+    gl.uniform1i(uniform("state"), 0);
+    gl.activeTexture(gl.TEXTURE1);
+    gl.bindTexture(gl.TEXTURE_2D, this.maps[view.map]);
+    gl.uniform1i(uniform("colours"), 1);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.uniform2i(uniform("extent"), engine.columns, engine.rows);
+    gl.uniform2f(uniform("canvas"), width, height);
+    gl.uniform1i(uniform("channel"), view.channel);
+    gl.uniform1i(uniform("composed"), RULE.colours);
+    gl.uniform2f(uniform("range"), ...this.ranges[Math.max(0, view.channel)]);
+    const { column, row } = this.mark || { column: 0, row: 0 };
+    gl.uniform3i(uniform("mark"), column, row, this.mark ? this.brush.radius : 0);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  _makeMaps() {
+    const { gl } = this;
+    return RULE.maps.map(({ data }) => {
+      const texture = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+      gl.texImage2D(
+        gl.TEXTURE_2D, 0, gl.RGB8, 256, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, bytesOf(data));
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
+      return texture;
+    });
+  }
+}
+
+// ---- Controls -----------------------------------------------------------------------------------
+
+const WALLS = {
+  "as trained": null, "torus": "circular", "mirror (no flux)": "symmetric",
+  "open end": "replicate", "zero outside": "zero",
+};
+
+function fillSelect(select, names, chosen = 0) {
+  select.replaceChildren(...names.map((name, n) => new Option(name, n, n === chosen, n === chosen)));
+}
+
+function connect(explorer) {
+  const { engine } = explorer;
+  const names = RULE.species.concat(
+    Array.from({ length: RULE.channels - RULE.species.length }, (_, n) => `hidden ${n + 1}`));
+  const views = RULE.colours ? ["colours", ...names] : names;
+  const first = RULE.colours ? -1 : 0;
+
+  fillSelect(byId("channel"), views);
+  fillSelect(byId("colours"), RULE.maps.map(({ name }) => name));
+  fillSelect(byId("start"), RULE.starts.map(({ name }) => name));
+  const kinds = new Set(RULE.walls.kinds);
+  fillSelect(
+    byId("walls"),
+    Object.entries(WALLS).map(([name, kind]) => (kind ? name : `${name} (${[...kinds].join(", ")})`)));
+  const wallKinds = Object.values(WALLS);
+
+  const sizes = [0, ...RULE.sizes];
+  const offerSizes = () => {
+    const { rows, columns } = RULE.starts[explorer.start];
+    fillSelect(
+      byId("size"),
+      sizes.map((cells) => (cells ? `${cells} \u00d7 ${cells}` : `${rows} \u00d7 ${columns}, as the data`)),
+      Math.max(0, sizes.indexOf(explorer.cells)));
+    byId("size").disabled = sizes.length < 2;
+  };
+
+  // What the controls show of the state of things.
+  const show = () => {
+    const channel = Math.max(0, explorer.view.channel), [low, high] = explorer.ranges[channel];
+    for (const part of [byId("scale"), ...document.querySelectorAll("[data-of=scale]")]) {
+      part.hidden = explorer.view.channel < 0;
+    }
+    byId("low").textContent = written(low);
+    byId("high").textContent = written(high);
+    byId("lowest").value = Number(low.toPrecision(4));
+    byId("highest").value = Number(high.toPrecision(4));
+    byId("radiusShown").textContent = `${explorer.brush.radius} cells`;
+    byId("radius").value = explorer.brush.radius;
+    byId("paintLine").hidden = explorer.brush.kind !== "paint";
+    const painted = explorer.view.channel < 0
+      ? explorer.brush.value : low + (high - low) * explorer.brush.value;
+    byId("paintShown").textContent =
+      `${views[explorer.view.channel - first]} = ${written(painted)}`;
+    byId("speedShown").textContent = explorer.speed === 1 ? "1 step" : `${explorer.speed} steps`;
+    byId("speed").value = Math.log2(explorer.speed);
+    byId("stepSizeShown").textContent = written(engine.settings.stepSize);
+    byId("fireRateShown").textContent = written(engine.settings.fireRate);
+    byId("channel").value = explorer.view.channel - first;
+    byId("play").textContent = explorer.playing ? "Pause" : "Run";
+    byId("play").setAttribute("aria-pressed", explorer.playing);
+    document.querySelector(`[name=brush][value=${explorer.brush.kind}]`).checked = true;
+    const bar = byId("bar").getContext("2d"), map = bytesOf(RULE.maps[explorer.view.map].data);
+    for (let n = 0; n < 256; n++) {
+      bar.fillStyle = `rgb(${map[3 * n]}, ${map[3 * n + 1]}, ${map[3 * n + 2]})`;
+      bar.fillRect(n, 0, 1, 1);
+    }
+    explorer.changed = true;
+  };
+
+  const actions = {
+    play: () => { explorer.playing = !explorer.playing; },
+    once: () => { explorer.playing = false; explorer.step(); },
+    restart: () => explorer.restart(),
+    fit: () => explorer.fit(),
+    channel: (value) => {
+      explorer.view.channel = Number(value) + first;
+      if (explorer.view.channel >= RULE.species.length) explorer.fit();
+    },
+    colours: (value) => { explorer.view.map = Number(value); },
+    start: (value) => { explorer.start = Number(value); offerSizes(); explorer.restart(); },
+    size: (value) => { explorer.cells = sizes[value]; explorer.restart(); },
+    walls: (value) => {
+      const kind = wallKinds[value];
+      engine.settings.walls = kind ? plainWalls(kind) : RULE.walls;
+    },
+    radius: (value) => { explorer.brush.radius = Math.min(24, Math.max(1, Number(value))); },
+    paint: (value) => { explorer.brush.value = Number(value); },
+    brush: (value) => { explorer.brush.kind = value; },
+    speed: (value) => { explorer.speed = 2 ** Math.min(7, Math.max(0, Number(value))); },
+    stepSize: (value) => { engine.settings.stepSize = RULE.stepSize * Number(value); },
+    fireRate: (value) => { engine.settings.fireRate = Number(value); },
+    lowest: (value) => { setRange(0, value); },
+    highest: (value) => { setRange(1, value); },
+  };
+  const setRange = (end, value) => {
+    const channel = Math.max(0, explorer.view.channel);
+    if (value !== "" && Number.isFinite(Number(value))) {
+      explorer.ranges[channel][end] = Number(value);
+    }
+  };
+  const act = (name, value) => { actions[name](value); show(); };
+  explorer.act = act;
+
+  for (const id of ["play", "once", "restart", "fit"]) {
+    byId(id).addEventListener("click", () => act(id));
+  }
+  byId("controls").addEventListener("input", (event) => {
+    const name = event.target.name || event.target.id;
+    if (name in actions) act(name, event.target.value);
+  });
+  byId("controls").addEventListener("submit", (event) => event.preventDefault());
+
+  byId("fireLine").hidden = RULE.kind !== "automaton";
+  byId("fireRate").value = engine.settings.fireRate;
+  byId("inputs").replaceChildren(...RULE.inputs.map((value, n) => {
+    const label = document.createElement("label"), field = document.createElement("input");
+    Object.assign(field, { type: "number", step: "any", value });
+    field.addEventListener("input", () => { engine.settings.inputs[n] = Number(field.value) || 0; });
+    label.append(`Input ${n + 1} `, field);
+    return label;
+  }));
+  connectHands(explorer, show);
+  connectKeys(explorer, act, views.length);
+  offerSizes();
+  show();
+}
+
+function plainWalls(kind) {
+  const none = [new Array(RULE.channels).fill(0)];
+  return { kinds: [kind, kind, kind, kind], values: [none, none, none, none], times: [[], [], [], []] };
+}
+
+// Mouse, pen and fingers on the lattice.
+function connectHands(explorer, show) {
+  const { canvas, engine } = explorer;
+  let last = null;
+  const cellAt = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return {
+      column: Math.floor(((event.clientX - box.left) / box.width) * engine.columns),
+      row: Math.floor(((event.clientY - box.top) / box.height) * engine.rows),
+    };
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    last = cellAt(event);
+    explorer.stroke(last, last);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const here = cellAt(event);
+    explorer.mark = explorer.pointed = here;
+    if (last) {
+      explorer.stroke(last, here);
+      last = here;
+    }
+  });
+  for (const kind of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(kind, () => { last = null; });
+  }
+  canvas.addEventListener("pointerleave", () => { explorer.mark = explorer.pointed = null; show(); });
+  canvas.addEventListener("blur", () => { explorer.mark = null; show(); });
+}
+
+function connectKeys(explorer, act, views) {
+  const { canvas, engine } = explorer;
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const channelAfter = () => (Number(byId("channel").value) + 1) % views;
+  const keys = {
+    " ": () => act("play"), ".": () => act("once"), r: () => act("restart"), f: () => act("fit"),
+    d: () => act("brush", "damage"), p: () => act("brush", "paint"), s: () => act("brush", "seed"),
+    "[": () => act("radius", explorer.brush.radius - 1),
+    "]": () => act("radius", explorer.brush.radius + 1),
+    c: () => act("channel", channelAfter()),
+    "-": () => act("speed", Math.log2(explorer.speed) - 1),
+    "+": () => act("speed", Math.log2(explorer.speed) + 1),
+  };
+  canvas.addEventListener("keydown", (event) => {
+    const mark = explorer.mark ||
+      { row: engine.rows >> 1, column: engine.columns >> 1 };
+    if (event.key in moves) {
+      const [down, right] = moves[event.key], stride = event.shiftKey ? 8 : 1;
+      const within = (place, cells) => Math.min(cells - 1, Math.max(0, place));
+      explorer.mark = explorer.pointed = {
+        row: within(mark.row + stride * down, engine.rows),
+        column: within(mark.column + stride * right, engine.columns),
+      };
+    } else if (event.key === "Enter") {
+      explorer.mark = mark;
+      explorer.paint(mark.row, mark.column);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  document.addEventListener("keydown", (event) => {
+    // Fields and buttons keep the keys that they use themselves.
+    const busy = event.target.closest("input[type=number], select") ||
+      (event.key === " " && event.target.closest("button, input"));
+    const key = event.key === "=" ? "+" : event.key.toLowerCase();
+    if (busy || event.ctrlKey || event.metaKey || event.altKey || !(key in keys)) return;
+    keys[key]();
+    event.preventDefault();
+  });
+}
+
+// Time, pace and the numbers under the pointer, a few times a second.
+function tell(explorer) {
+  const { engine, counted } = explorer, now = performance.now();
+  byId("clock").textContent = `t = ${written(engine.time)}, step ${engine.steps}`;
+  if (now - counted.since > 900) {
+    const rate = ((engine.steps - counted.steps) * 1000) / (now - counted.since);
+    byId("rate").textContent = explorer.playing ? `${Math.round(rate)} steps a second` : "";
+    explorer.counted = { steps: engine.steps, since: now };
+  }
+  const { pointed } = explorer;
+  if (!pointed || pointed.row < 0 || pointed.column < 0 || pointed.row >= engine.rows ||
+      pointed.column >= engine.columns) {
+    byId("under").textContent = "\u00a0";
+    return;
+  }
+  const values = engine.read(pointed.column, pointed.row, 1, 1);
+  const seen = RULE.species.map((name, n) => `${name} ${written(values[n])}`);
+  const hidden = explorer.view.channel - RULE.species.length;
+  if (hidden >= 0) seen.push(`hidden ${hidden + 1} ${written(values[explorer.view.channel])}`);
+  byId("under").textContent = `row ${pointed.row}, column ${pointed.column}: ${seen.join(", ")}`;
+}
+
+function complain(text) {
+  byId("trouble").textContent = text;
+  byId("trouble").hidden = false;
+}
+
+function run() {
+  const canvas = byId("lattice");
+  let explorer;
+  try {
+    explorer = new Explorer(canvas);
+  } catch (error) {
+    complain(error.message);
+    byId("explorer").hidden = true;
+    if (!(error instanceof Unsupported)) throw error;
+    return;
+  }
+  canvas.addEventListener("webglcontextlost", () => {
+    complain("The graphics driver has let go of this page; reload it to go on.");
+    explorer.playing = false;
+  });
+  explorer.start = 0;
+  explorer.speed = RULE.speed;
+  explorer.restart();
+  connect(explorer);
+  // Those who ask for less motion start it themselves.
+  if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) explorer.act("play");
+  window.explorer = explorer;
+  window.addEventListener("resize", () => { explorer.changed = true; });
+  const frame = () => {
+    if (!explorer.gl.isContextLost()) explorer.frame();
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+  setInterval(() => tell(explorer), 200);
+}
+
+run();

@@ -1,0 +1,180 @@
+"""What a person meets on the page: hands, keys, sizes, colours, and words where it cannot run."""
+
+from pathlib import Path
+
+import explored
+import numpy as np
+import pytest
+from browser import DESK, PHONE, browser, needs_browser
+
+from diffpattern import export
+from diffpattern.explorer import page
+from diffpattern.run_folder import RunFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), needs_browser]
+
+GROW = Path(__file__).parent.parent / "runs" / "grow"
+CELLS, RED_TO_ALPHA = 32, slice(0, 4)
+
+
+@pytest.fixture(scope="module")
+def window():
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def rule():
+    """A picture that grows out of one cell: `configs/grow.py`, as `explored.keep` has kept it."""
+    return explored.kept(GROW)
+
+
+@pytest.fixture(scope="module")
+def grown(rule, tmp_path_factory):
+    """Its page."""
+    return explored.written(rule, tmp_path_factory.mktemp("grown"))
+
+
+def state_of(window, rows=CELLS, columns=CELLS, channels=16):
+    return explored.read(window, (rows, columns, channels))
+
+
+def pause(window):
+    window.evaluate("if (explorer.playing) explorer.act('play')")
+
+
+def middle_of_lattice(window):
+    """The middle of the canvas, and the width of a cell, in the window's pixels."""
+    left, top, width, height = window.evaluate(
+        "const box = explorer.canvas.getBoundingClientRect();"
+        "return [box.left, box.top, box.width, box.height];"
+    )
+    return left + width / 2, top + height / 2, width / CELLS
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+def test_a_drag_erases_cells_that_regrow(window, rule, grown, touch):
+    picture = rule.truth[0].values[0, -1]
+    error = lambda state: np.square(state[..., RED_TO_ALPHA] - picture).mean()
+    window.open(grown, PHONE if touch else DESK, touch=touch)
+    pause(window)
+    window.evaluate("explorer.restart(); explorer.engine.settings.seed = 1; explorer.step(160);")
+    whole = state_of(window)
+    assert error(whole) < 0.02 < error(np.zeros_like(whole)) / 5
+    x, y, cell = middle_of_lattice(window)
+    window.drag([(x - 8 * cell, y), (x, y), (x + 8 * cell, y)], touch=touch)
+    damaged = state_of(window)
+    erased = (damaged == 0).all(-1) & (whole[..., 3] > 0.1)
+    assert erased[CELLS // 2, 9:23].all() and not erased[2:6].any()
+    assert error(damaged) > 5 * error(whole)
+    window.evaluate("explorer.step(250)")
+    healed = state_of(window)
+    assert error(healed) < 2 * error(whole)
+    assert window.errors() == []
+
+
+def test_paint_and_seed_change_what_is_under_the_brush(window, grown):
+    window.open(grown)
+    pause(window)
+    window.evaluate("explorer.restart(); explorer.engine.load(new Float32Array(32 * 32 * 16));")
+    x, y, cell = middle_of_lattice(window)
+    window.evaluate("explorer.act('brush', 'seed'); explorer.act('radius', 1);")
+    window.drag([(x + cell / 2, y + cell / 2)] * 2)
+    seeded = state_of(window)
+    assert np.argwhere(seeded[..., 3]).tolist() == [[16, 16]]
+    assert (seeded[16, 16, 3:] == 1).all()
+    window.evaluate("explorer.act('channel', 2); explorer.act('brush', 'paint');")
+    window.evaluate("explorer.act('radius', 3); explorer.act('paint', 0.5);")
+    window.drag([(x - 8 * cell, y)] * 2)
+    painted = state_of(window)
+    changed = (painted != seeded).any(-1)
+    assert 20 < changed.sum() < 40 and (painted[changed][:, 1] == 0.5).all()
+    assert (np.delete(painted, 1, axis=-1) == np.delete(seeded, 1, axis=-1)).all()
+
+
+def test_keys_do_all_that_hands_do(window, grown):
+    window.open(grown)
+    pause(window)
+    press = lambda key: window.evaluate(
+        "(arguments[1] ? explorer.canvas : document.body).dispatchEvent(new KeyboardEvent("
+        "'keydown', {key: arguments[0], bubbles: true, cancelable: true}));",
+        key,
+        key.startswith("Arrow") or key == "Enter",
+    )
+    steps = lambda: window.evaluate("return explorer.engine.steps")
+    press("r")
+    assert steps() == 0
+    press(".")
+    assert steps() == 1
+    press("+")
+    assert window.evaluate("return explorer.speed") == 2
+    press("p")
+    assert window.evaluate("return document.querySelector('[name=brush]:checked').value") == "paint"
+    press("d")
+    press("]")
+    assert window.evaluate("return explorer.brush.radius") == 6
+    press("c")
+    assert window.evaluate("return document.getElementById('channel').selectedOptions[0].text") == (
+        "red"
+    )
+    for _ in range(3):
+        press("ArrowRight")
+    window.evaluate("explorer.engine.load(new Float32Array(32 * 32 * 16).fill(1))")
+    press("Enter")
+    erased = np.argwhere((state_of(window) == 0).all(-1))
+    assert erased.mean(0).tolist() == [16, 19]
+    press(" ")
+    assert window.evaluate("return explorer.playing")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_it_fits_its_window_and_runs_without_errors(window, grown, size, dark):
+    window.open(grown, size, dark=dark, touch=size == PHONE)
+    assert window.overflow() <= 0
+    ground = window.evaluate("return getComputedStyle(document.body).backgroundColor")
+    light = sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))) > 384
+    assert light is not dark
+    started = window.evaluate("return explorer.engine.steps")
+    window.evaluate("return new Promise((done) => setTimeout(done, 400))")
+    assert window.evaluate("return explorer.engine.steps") > started
+    unnamed = window.evaluate(
+        "return [...document.querySelectorAll('input, select, button, canvas')].filter((one) =>"
+        "!one.labels?.length && !one.textContent.trim() && !one.ariaLabel).map((one) => one.id)"
+    )
+    assert unnamed == []
+    assert window.errors() == []
+
+
+def test_it_runs_on_a_large_lattice(window, grown):
+    window.open(grown)
+    pause(window)
+    window.evaluate("explorer.act('size', 5); explorer.step(2);")
+    state = state_of(window, 256, 256)
+    assert np.isfinite(state).all()
+    rows, columns = np.nonzero(state[..., 3])
+    assert abs(rows.mean() - 128) < 2 and abs(columns.mean() - 128) < 2
+    assert window.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        ("HTMLCanvasElement.prototype.getContext = () => null;", "no WebGL2"),
+        ("WebGL2RenderingContext.prototype.getExtension = () => null;", "EXT_color_buffer_float"),
+    ],
+    ids=["webgl", "floats"],
+)
+def test_what_a_browser_lacks_is_said(window, grown, tmp_path, lacking, told):
+    less = tmp_path / "less.html"
+    less.write_text(grown.read_text().replace('"use strict";', f'"use strict"; {lacking}'))
+    window.open(less)
+    assert told in window.evaluate("return document.getElementById('trouble').innerText")
+    assert window.evaluate("return document.getElementById('explorer').hidden")
+    assert "Each cell sees" in window.evaluate("return document.body.innerText")
+    assert window.errors() == []
+
+
+def test_it_is_small_without_its_starts(rule, tmp_path):
+    exploration = export.explore(rule, RunFolder(tmp_path))
+    assert len(page.render(exploration)) < 1_000_000
