@@ -2,6 +2,7 @@
 
 python -m diffpattern.main --config=configs/pde.py
 python -m diffpattern.main --mode=eval --workdir=RUN
+python -m diffpattern.main --mode=report --workdir=RUN
 """
 
 import os
@@ -21,7 +22,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffpattern import compare, configuration, evaluate, plan, preview, sweeps, train
+from diffpattern import compare, configuration, drawing, evaluate, plan, preview, sweeps, train
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.interruption import Interruption
 from diffpattern.parallel import processes
@@ -42,8 +43,8 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "data", "plan", "sweep", "compare"],
-    "Train, score again, show data, plan a mesh, list a sweep, compare runs.",
+    ["train", "eval", "report", "data", "plan", "sweep", "compare"],
+    "Train, score again, redraw the report, show data, plan a mesh, list a sweep, compare runs.",
 )
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint that eval takes; without it, the best.")
 _SWEEP = flags.DEFINE_integer(
@@ -66,6 +67,7 @@ _JOINING = ("coordinator", "processes", "process")
 _TAKEN = {
     "train": ("config", "workdir", "sweep", "workdirs", *_JOINING),
     "eval": ("workdir", "step", *_JOINING),
+    "report": ("workdir",),
     "data": ("config", "workdir", "sweep"),
     "plan": ("config", "sweep"),
     "sweep": ("config", "workdirs"),
@@ -82,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
         {
             "train": _train_until_told,
             "eval": _evaluate,
+            "report": _report,
             "data": _show_data,
             "plan": _plan,
             "sweep": _list_sweep,
@@ -208,6 +211,14 @@ def _evaluate() -> None:
     start_up(folder.config())
     _require_alike([str(folder.path), _STEP.value])
     evaluate.evaluate(folder, _STEP.value)
+
+
+def _report() -> None:
+    if not _WORKDIR.value:
+        raise InputError("--mode=report needs --workdir, the folder of a run.")
+    folder = RunFolder(Path(_WORKDIR.value))
+    drawing.draw(folder)
+    print(f"Report: {folder.report}\nVideos: {folder.videos}")
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:

@@ -78,9 +78,9 @@ def settings_table(rows: Iterable[tuple[str, object]]) -> str:
     return f"<div class='scroll'><table class='settings'><tbody>{body}</tbody></table></div>"
 
 
-def data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes, family: str = "image") -> str:
     """Content as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return f"data:{family}/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _command(command: str) -> str:

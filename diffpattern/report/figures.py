@@ -25,7 +25,7 @@ MARKERS_UP_TO = 40
 NAMED_RUNS = 12
 POINTS_UP_TO = 1000
 # As many as have no divisor with the colours of a theme: 20 runs would all look different.
-_DASHES = ("-", "--", ":", "-.")
+DASHES = ("-", "--", ":", "-.")
 
 # Only what a user's matplotlibrc could spoil; set while a figure is drawn and undone after it.
 _SETTINGS = {
@@ -68,7 +68,9 @@ DARK = Theme(
 )  # fmt: skip
 
 
-def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+def with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """A function that draws alike whatever a user's matplotlibrc says."""
+
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         with matplotlib.rc_context(_SETTINGS):
@@ -77,7 +79,7 @@ def _with_settings(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return wrapper
 
 
-@_with_settings
+@with_settings
 def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> Figure:
     """Training loss and validation score against the training step, on a logarithmic axis.
 
@@ -86,7 +88,7 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
         any key but the step, and values that are not finite and positive are left out.
       theme: colours.
     """
-    figure, axes = _chart(theme)
+    figure, axes = chart(theme)
     for key, label, colour, style in (
         ("loss", "training loss", theme.rule, "-"),
         ("validation", "validation score", theme.persistence, "--"),
@@ -98,11 +100,11 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
     axes.set_yscale("log")
     axes.set_xlabel("training step")
     axes.set_ylabel("loss")
-    _finish(axes, theme)
+    finish(axes, theme)
     return figure
 
 
-@_with_settings
+@with_settings
 def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGHT) -> Figure:
     """NRMSE of one species over time: median and range of the rule, both baselines, threshold.
 
@@ -113,7 +115,7 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
 
     Errors of exactly 0, as at the start, have no place on the logarithmic axis and are left out.
     """
-    figure, axes = _chart(theme)
+    figure, axes = chart(theme)
     times = np.asarray(scores["times"])
     for name, candidate, colour, style in (
         ("rule", scores, theme.rule, "-"),
@@ -121,10 +123,10 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
         ("training mean", scores["baselines"]["mean"], theme.mean, ":"),
     ):
         spread = candidate["nrmse_range"][species]
-        low, high = _positive(spread["low"]), _positive(spread["high"])
+        low, high = positive(spread["low"]), positive(spread["high"])
         axes.fill_between(times, low, high, color=colour, alpha=0.22, linewidth=0)
         marker = "o" if len(times) <= MARKERS_UP_TO else ""
-        median = _positive(candidate["nrmse"][species])
+        median = positive(candidate["nrmse"][species])
         axes.plot(times, median, style, marker=marker, color=colour, label=name)
     threshold = scores["threshold"]
     axes.axhline(threshold, color=theme.muted, linewidth=1.0)
@@ -140,11 +142,11 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
     axes.set_yscale("log")
     axes.set_xlabel("time")
     axes.set_ylabel(f"NRMSE of {species}")
-    _finish(axes, theme)
+    finish(axes, theme)
     return figure
 
 
-@_with_settings
+@with_settings
 def compared_curves(
     runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]],
     over: str = "step",
@@ -169,7 +171,7 @@ def compared_curves(
     for axes, key, title in zip(
         panes, ("loss", "validation"), ("training loss", "validation score"), strict=True
     ):
-        _prepare(axes, theme)
+        prepare(axes, theme)
         # From the last to the first, which then lies on top.
         for index in reversed(range(len(runs))):
             label, curves = runs[index]
@@ -179,7 +181,7 @@ def compared_curves(
             points = points[:: math.ceil(len(points) / POINTS_UP_TO) or 1]
             style = {"color": theme.muted, "linewidth": 0.8, "alpha": 0.5}
             if index < len(named):
-                colour, dashes = theme.runs[index % len(theme.runs)], _DASHES[index % len(_DASHES)]
+                colour, dashes = theme.runs[index % len(theme.runs)], DASHES[index % len(DASHES)]
                 style = {"color": colour, "linestyle": dashes}
             else:
                 label = "others"
@@ -189,7 +191,7 @@ def compared_curves(
             handles[label] = line
         axes.set_yscale("log")
         axes.set_ylabel(title)
-        _finish(axes, theme)
+        finish(axes, theme)
     panes[-1].set_xlabel({"step": "training step", "seconds": "seconds of training"}[over])
     labels = [label for label, _ in named] + ["others"] * (len(runs) > len(named))
     figure.legend(
@@ -218,26 +220,29 @@ def _drawable(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _positive(values: Sequence[float | None]) -> np.ndarray:
+def positive(values: Sequence[float | None]) -> np.ndarray:
     """Values for a logarithmic axis: a gap where there is none, where it is 0, or not finite."""
     return np.array([value if _drawable(value) else math.nan for value in values], float)
 
 
-def _chart(theme: Theme) -> tuple[Figure, Axes]:
+def chart(theme: Theme) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="none")
-    _prepare(axes, theme)
+    prepare(axes, theme)
     return figure, axes
 
 
-def _prepare(axes: Axes, theme: Theme) -> None:
+def prepare(axes: Axes, theme: Theme) -> None:
+    """Gives axes their lines' widths and a grid behind, before anything is drawn."""
     axes.set_prop_cycle(linewidth=[1.8], markersize=[3.2])
     axes.grid(True, which="major", color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _finish(axes: Axes, theme: Theme) -> None:
+def finish(axes: Axes, theme: Theme) -> None:
+    """Gives axes their colours, and what has a label a legend above them."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.muted)
     axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)

@@ -10,12 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_reports import make_report
 
-from diffpattern import scores
-from diffpattern.data.trajectories import Trajectories
-from diffpattern.grid.geometry import Grid
 from diffpattern.report import images, page
-from diffpattern.report.page import RunReport
 
 VOID = {"meta", "img", "source", "br", "link"}
 EQUATION = {
@@ -58,36 +55,13 @@ class Page(HTMLParser):
         return [value for _, name, value in self.attributes if name in names]
 
 
-def make_report(shape=(16, 20), snapshots=10, species=("A", "B"), **changes):
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(3, snapshots, *shape, len(species)))
-    truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape))
-    prediction = changes.pop("prediction", truth.values + 0.05)
-    summary = scores.summarise(
-        [prediction],
-        [truth],
-        training_mean=np.zeros(len(species)),
-        floor=[0.05] * len(species),
-        threshold=0.2,
-    )
-    report = RunReport(
-        title="A run <of> two species",
-        command="python -m diffpattern.main --config=configs/pde.py",
-        config={"seed": 0, "training": {"steps": 12, "window": {"span": 16.0}}, "empty": {}},
-        scores=summary,
-        lattices=[(truth, prediction)],
-        curves=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.1, "validation": 0.3}],
-        facts={"steps": "12", "devices": "1 CPU"},
-        rule="A polynomial of order 3.",
-    )
-    return dataclasses.replace(report, **changes)
-
-
 def decoded(uri):
-    kind, content = re.fullmatch(r"data:image/([a-z+]+);base64,([A-Za-z0-9+/=]+)", uri).groups()
+    kind, content = re.fullmatch(r"data:\w+/([a-z0-9+]+);base64,([A-Za-z0-9+/=]+)", uri).groups()
     content = base64.b64decode(content, validate=True)
     if kind == "svg+xml":
         return kind, ElementTree.fromstring(content)
+    if kind == "mp4":
+        return kind, content
     image = Image.open(io.BytesIO(content))
     image.load()
     assert image.format.lower() == kind
@@ -95,11 +69,12 @@ def decoded(uri):
 
 
 def test_every_picture_is_inside_the_file_and_can_be_decoded():
-    rendered = Page(page.render(make_report()))
+    rendered = Page(page.render(make_report(moving=True)))
     kinds = [decoded(uri)[0] for uri in rendered.values("src", "srcset")]
     assert kinds.count("gif") == 1
-    assert kinds.count("svg+xml") == 6  # two species and the loss, in light and in dark
-    tiles = [value for value in rendered.values("alt") if "difference" in value]
+    # Errors, spectra and wavelengths of two species, and the loss, in light and in dark.
+    assert kinds.count("svg+xml") == 14
+    tiles = [value for value in rendered.values("alt") if "difference, t =" in value]
     assert len(tiles) == 2 * len(images.chosen_times(make_report().lattices[0][0].times))
 
 
@@ -133,12 +108,12 @@ def test_the_drift_of_a_sum_is_shown_where_the_truth_keeps_it():
     caption = "Relative drift of the sum over the lattice, at most"
     # B, which the truth does not keep, has no row: the next chapter begins.
     assert f"{caption} species rule truth A 0.012 3.0\N{MULTIPLICATION SIGN}10" in text
-    assert re.search(rf"{caption} .* 3\.0\S10 .7 The rule", text)
+    assert re.search(rf"{caption} .* 3\.0\S10 .7 Spectra", text)
     assert caption not in Page(page.render(make_report())).text
 
 
 def test_contents_lead_to_sections():
-    rendered = Page(page.render(make_report()))
+    rendered = Page(page.render(make_report(moving=True)))
     targets = set(rendered.values("id"))
     assert {value.removeprefix("#") for value in rendered.values("href")} == targets
     assert {"results", "truth-and-prediction", "animation", "the-rule"} <= targets
@@ -202,7 +177,9 @@ def test_the_median_trajectory_is_the_one_shown():
 @pytest.mark.parametrize("shape", [(40,), (6, 8), (5, 6, 8)])
 @pytest.mark.parametrize("snapshots", [1, 2, 9])
 def test_every_number_of_axes_and_snapshots(shape, snapshots):
-    rendered = Page(page.render(make_report(shape, snapshots, ("u",), curves=(), facts={})))
+    rendered = Page(
+        page.render(make_report(shape, snapshots, ("u",), moving=True, curves=(), facts={}))
+    )
     for uri in rendered.values("src", "srcset"):
         decoded(uri)
     assert ("animation" in rendered.values("id")) == (len(shape) > 1)
@@ -221,6 +198,8 @@ def test_a_prediction_that_is_not_finite_is_drawn_grey(shape):
 
 
 def test_the_page_is_small():
-    text = page.render(make_report((64, 64), 65))  # noise, the worst case for compression
+    text = page.render(
+        make_report((64, 64), 65, moving=True)
+    )  # noise, the worst case for compression
     assert text.startswith("<!DOCTYPE html>")
     assert len(text.encode()) < 4_000_000
