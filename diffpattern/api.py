@@ -11,7 +11,6 @@ The numbers are those of the commands, bit for bit where shapes and devices are 
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,12 +104,13 @@ class Run:
         Raises:
           InputError: the run has not been scored yet.
         """
-        path = self.folder.scores
-        if not path.is_file():
+        scores = self.folder.read_scores()
+        if scores is None:
             raise InputError(
-                f"{path} is not there yet; --mode=eval --workdir={self.folder.path} scores the run."
+                f"{self.folder.path} has no scores yet; --mode=eval --workdir={self.folder.path} "
+                "makes them."
             )
-        return json.loads(path.read_text())
+        return scores
 
     def equation(self) -> Equation:
         """The rule as an equation: printed it is text, `.latex` is LaTeX.

@@ -13,6 +13,7 @@ from diffpattern import (
     check,
     compare,
     configuration,
+    drawing,
     evaluate,
     export,
     plan,
@@ -197,6 +198,14 @@ def _simulate() -> None:
     print(predict.simulated(_prepared()[0], Path(_OUTPUT.value)))
 
 
+def _report() -> None:
+    _require("workdir")
+    folder = RunFolder(Path(_WORKDIR.value))
+    start_up(folder.config())
+    drawing.draw(folder)
+    print(f"Report: {folder.report}\nVideos: {folder.videos}")
+
+
 def _export() -> None:
     _require("workdir")
     folder = RunFolder(Path(_WORKDIR.value))
@@ -242,6 +251,7 @@ MODES = {
         ("workdir", "step", "input", "times", "output", "seed"),
         "let a run's rule go on from a lattice of yours",
     ),
+    "report": Mode(_report, ("workdir",), "draw a run's report again, from what it keeps"),
     "export": Mode(
         _export, ("workdir", "step"), "write a page on which a run's rule runs live in a browser"
     ),

@@ -1,12 +1,10 @@
 """Runs side by side: out of their folders, in which nothing is changed, into one page."""
 
 import glob
-import json
 import os
 import urllib.parse
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from diffpattern import configuration
 from diffpattern.errors import InputError
@@ -73,24 +71,4 @@ def _read(folder: RunFolder, name: str, seen_from: Path) -> ComparedRun:
     report = ""
     if folder.report.is_file():
         report = urllib.parse.quote(os.path.relpath(folder.report, seen_from))
-    return ComparedRun(name, config, read_scalars(folder.scalars), _scores(folder.scores), report)
-
-
-def _scores(path: Path) -> dict[str, Any] | None:
-    """The scores in a file, or None where there is none.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        scores = json.loads(path.read_text())
-        for name, errors in scores["nrmse"].items():
-            if not len(errors) == len(scores["times"]) or name not in scores["valid_time"]:
-                raise ValueError(f"it has not all of {name}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}); --mode=eval writes it again."
-        ) from error
-    return scores
+    return ComparedRun(name, config, read_scalars(folder.scalars), folder.read_scores(), report)

@@ -228,7 +228,7 @@ def _fastest(rule: RestoredRule, iterations: int = 40) -> float:
 
 
 def _rule(rule: RestoredRule, folder: RunFolder) -> str:
-    config, scores = rule.config, folder.findings()
+    config, scores = rule.config, folder.read_scores() or {}
     parts = []
     if config.model.name == "rda":
         terms = config.model.rda.terms

@@ -7,7 +7,8 @@
                             on; statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
-    RUN/eval/               scores.json and predictions.npz
+    RUN/eval/               scores.json, predictions.npz, and of one start states.npz and damage.npz
+    RUN/videos/             what moves in the report, as GIF and as MP4
     RUN/report.html
     RUN/explorer.html       if --mode=export was asked for it
     RUN/data.png            what it trains on, if --mode=data was asked for it
@@ -79,6 +80,21 @@ class RunFolder:
     def predictions(self) -> Path:
         """The predictions of the last evaluation, those for the first size of lattices."""
         return self.path / "eval" / numbered("predictions.npz", 0)
+
+    @property
+    def states(self) -> Path:
+        """All channels of the last evaluation's typical prediction."""
+        return self.path / "eval" / "states.npz"
+
+    @property
+    def damage(self) -> Path:
+        """What became of it after a part had been erased."""
+        return self.path / "eval" / "damage.npz"
+
+    @property
+    def videos(self) -> Path:
+        """Folder of the videos."""
+        return self.path / "videos"
 
     @property
     def report(self) -> Path:
@@ -237,21 +253,25 @@ class RunFolder:
             )
         return tuple(test), statistics
 
-    def findings(self) -> dict[str, Any]:
-        """The scores of the last evaluation, or nothing where there is none.
+    def read_scores(self) -> dict[str, Any] | None:
+        """What the last evaluation scored, or None where there was none.
 
         Raises:
-          InputError: they are damaged.
+          InputError: it is damaged.
         """
         if not self.scores.is_file():
-            return {}
+            return None
         try:
-            return dict(json.loads(self.scores.read_text()))
-        except (ValueError, TypeError) as error:
+            scores = json.loads(self.scores.read_text())
+            for name, errors in scores["nrmse"].items():
+                if not len(errors) == len(scores["times"]) or name not in scores["valid_time"]:
+                    raise ValueError(f"it has not all of {name}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{self.scores} is damaged ({error}); --mode=eval --workdir={self.path} writes it "
-                "again."
+                f"{self.scores} is damaged ({type(error).__name__}: {error}); --mode=eval writes "
+                "it again."
             ) from error
+        return scores
 
     def facts(self) -> dict[str, Any]:
         """What run.json says, or nothing where no session has begun.

@@ -107,6 +107,24 @@ def by_trajectory(errors: ArrayLike) -> NDArray[np.float64]:
     return _mean_of_seen(np.asarray(errors)[:, 1:], (1, 2))
 
 
+def typical(prediction: ArrayLike, truth: Trajectories, floor: ArrayLike) -> int:
+    """The trajectory of median error at the last time at which anything was seen.
+
+    Its error is that of the worst channel; of two in the middle the better one is taken.
+
+    Args:
+      prediction: at the truth's times, [N, T, *space, C].
+      truth: held-out trajectories.
+      floor: see `nrmse`.
+    """
+    seen = range(len(truth.times)) if truth.known is None else truth.known.any((0, 2)).nonzero()[0]
+    last = (slice(None), slice(seen[-1], seen[-1] + 1))
+    known = None if truth.known is None else truth.known[last]
+    errors = nrmse(np.asarray(prediction)[last], truth.values[last], floor, truth.mask, known)
+    worst = np.nan_to_num(errors[:, 0], nan=-1.0, posinf=np.inf).max(axis=-1)
+    return int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2])
+
+
 def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float | None:
     """First time at which an error exceeds the threshold; None if it never does.
 

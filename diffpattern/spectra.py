@@ -30,6 +30,31 @@ def power(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray]
     return np.sqrt(squares), np.abs(waves) ** 2
 
 
+def radial(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray]:
+    """The radial power spectrum of a lattice: its power in shells of wavenumbers, per wavenumber.
+
+    Shells are as wide as the longest wave's number along the lattice's shortest side, so that none
+    is empty, and reach up to the shortest wave that its coarsest axis can carry.
+
+    Args:
+      lattice: [*space] of one species.
+      spacing: of its cells, along each axis.
+
+    Returns:
+      Wavenumbers in radians per length [K], those of the shells' middles, and power over the
+      shells' width [K]; the sum of power times width is the variance, but for waves shorter than
+      the last shell's.
+    """
+    wavenumbers, powers = power(lattice, spacing)
+    width = 2 * np.pi / min(n * d for n, d in zip(lattice.shape, spacing, strict=True))
+    count = max(1, int(np.pi / max(spacing) / width + 0.5))
+    shell = np.rint(wavenumbers / width).astype(int)
+    # Waves longer than the first shell's belong to it; only the mean, which is gone, has none.
+    shell = np.where((shell == 0) & (wavenumbers > 0), 1, shell)
+    sums = np.bincount(shell.ravel(), powers.ravel(), minlength=count + 1)
+    return width * np.arange(1, count + 1), sums[1 : count + 1] / width
+
+
 def dominant_wavelength(lattice: NDArray, spacing: Sequence[float]) -> float:
     """2 pi over the mean wavenumber, weighted by power; NaN for a lattice that is flat.
 

@@ -11,8 +11,8 @@ import tiny
 import tiny_runs
 from absl import logging
 
+from diffpattern import drawing, prediction, train
 from diffpattern import evaluate as evaluation
-from diffpattern import prediction, train
 from diffpattern.errors import InputError
 from diffpattern.evaluate import evaluate
 from diffpattern.parallel.mesh import make_mesh
@@ -78,6 +78,7 @@ def test_scores_do_not_depend_on_place_and_devices(trained, tmp_path, monkeypatc
     assert stored["values"].shape == (3, 5, 8, 8, 2)
     assert stored["times"].tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
     assert folder.report.stat().st_size > 10_000
+    assert {path.stem for path in folder.videos.iterdir()} >= {"truth_and_prediction", "damage"}
 
 
 def test_the_best_checkpoint_is_taken_unless_one_is_named(folder, capsys):
@@ -230,3 +231,67 @@ def test_a_rule_that_diverges_is_scored_all_the_same(folder, monkeypatch):
     assert found["nrmse"]["A"] == [None] * 5
     assert found["valid_time"] == {"A": 0.0, "B": 0.0}
     assert "Grey: the prediction is not a finite number" in folder.report.read_text()
+
+
+def test_what_the_report_shows_is_kept_and_it_is_drawn_again_from_that(trained, tmp_path):
+    folder = RunFolder(shutil.copytree(trained[0] / "nca", tmp_path / "nca"))
+    kept = tiny_runs.listing(folder.path)
+    states, damage = (np.load(path) for path in (folder.states, folder.damage))
+    assert states["values"].shape[1:] == (8, 8, 4)
+    predicted = np.load(folder.predictions)["values"][states["trajectory"]]
+    start, end = states["times"].searchsorted([0.0, 8.0])
+    np.testing.assert_allclose(states["values"][start, ..., :2], predicted[0], atol=2e-3)
+    assert states["times"][end] == 8.0
+    written = json.loads(folder.scores.read_text())["damage"]
+    assert written["trajectory"] == states["trajectory"] == damage["trajectory"]
+    np.testing.assert_allclose(written["nrmse"]["B"], damage["nrmse"][:, 1])
+    assert written["times"][0] == 4.0
+
+    # Neither the rule nor its checkpoints are needed.
+    shutil.rmtree(folder.checkpoints)
+    remove("report.html", "videos")(folder)
+    drawing.draw(folder)
+    again = tiny_runs.listing(folder.path)
+    assert again == {name: it for name, it in kept.items() if not name.startswith("checkpoints")}
+    assert all(
+        f'id="{name}"' in folder.report.read_text() for name in ("damage", "hidden-channels")
+    )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (remove("config.json"), ["is not the folder of a run"]),
+        (remove("eval"), ["no predictions yet", "--mode=eval"]),
+        (remove("eval/predictions.npz"), ["eval/predictions.npz", "missing", "--mode=eval"]),
+        (write("eval/predictions.npz", b"PK"), ["eval/predictions.npz", "damaged", "--mode=eval"]),
+        (write("eval/scores.json", b"{"), ["eval/scores.json", "damaged", "--mode=eval"]),
+        (write("eval/states.npz", b"PK"), ["eval/states.npz", "damaged", "--mode=eval"]),
+        (remove("data/test.npz"), ["data/test.npz"]),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_and_nothing_written(folder, break_it, words):
+    remove("report.html", "videos")(folder)
+    break_it(folder)
+    before = tiny_runs.listing(folder.path)
+    with pytest.raises(InputError) as error:
+        drawing.draw(folder)
+    message = str(error.value)
+    assert "\n" not in message and message.endswith(".")
+    for word in [str(folder.path), *words]:
+        assert word in message
+    assert tiny_runs.listing(folder.path) == before
+
+
+def test_predictions_of_other_data_are_not_drawn(folder):
+    values = np.load(folder.predictions)["values"]
+    np.savez(folder.predictions, values=values[:, 1:])
+    with pytest.raises(InputError, match=r"predictions\.npz .*\(3, 4, 8, 8, 2\).*--mode=eval"):
+        drawing.draw(folder)
+
+
+def test_a_run_that_was_scored_before_there_were_records_has_a_report(folder):
+    remove("eval/states.npz", "eval/damage.npz", "videos")(folder)
+    drawing.draw(folder)
+    assert 'id="damage"' not in folder.report.read_text()
+    assert {path.stem for path in folder.videos.iterdir()} == {"truth_and_prediction"}

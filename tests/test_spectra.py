@@ -35,3 +35,29 @@ def test_the_unit_of_length_is_that_of_the_spacing():
 def test_what_is_flat_or_not_finite_has_no_wavelength():
     assert np.isnan(spectra.dominant_wavelength(np.full((8, 8), 3.0), (1.0, 1.0)))
     assert np.isnan(spectra.dominant_wavelength(np.full((8, 8), np.inf), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((64,), (0.5,)), ((32, 48), (1.0, 0.5)), ((8, 12, 16), (1.0, 1.0, 2.0))]
+)
+def test_the_radial_spectrum_has_the_variance_of_waves_that_all_axes_carry(shape, spacing):
+    lattice = np.random.default_rng(0).normal(size=shape)
+    waves = np.fft.fftn(lattice)
+    wavenumbers, powers = spectra.power(lattice, spacing)
+    shortest = np.pi / max(spacing)
+    smooth = np.fft.ifftn(np.where(wavenumbers < 0.8 * shortest, waves, 0)).real
+    shells, density = spectra.radial(smooth, spacing)
+    width = shells[0]
+    np.testing.assert_allclose(np.diff(shells), width)
+    assert density.sum() * width == pytest.approx(smooth.var())
+    assert (density[shells < 0.7 * shortest] > 0).all()
+
+
+def test_a_wave_lies_in_its_shell_of_the_radial_spectrum():
+    x = 0.5 * np.arange(64)
+    lattice = 3 + 2 * np.cos(2 * np.pi * x / 4)[None] * np.ones((64, 1))
+    shells, density = spectra.radial(lattice, (0.5, 0.5))
+    place = np.argmax(density)
+    assert shells[place] == pytest.approx(2 * np.pi / 4)
+    assert density[place] * shells[0] == pytest.approx(2.0)  # half of the amplitude's square
+    assert np.delete(density, place).max() < 1e-20

@@ -182,6 +182,10 @@ class Trajectories:
         """Numbers [..., C] such as `values` as those of the data, in units of their own."""
         return np.asarray(self.offset, np.float32) + np.asarray(self.scale, np.float32) * values
 
+    def from_units(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `in_units`."""
+        return (values - np.asarray(self.offset, np.float32)) / np.asarray(self.scale, np.float32)
+
     def regular(self) -> "Trajectories":
         """The same at equal intervals, the longest that reach all times.
 

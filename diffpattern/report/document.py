@@ -56,11 +56,21 @@ def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def chart(draw: Callable[[figures.Theme], Figure], alt: str, caption: str) -> str:
-    """A chart in light and in dark colours, of which the browser shows one."""
-    light, dark = (
-        data_uri("svg+xml", figures.to_svg(draw(theme))) for theme in (figures.LIGHT, figures.DARK)
-    )
+def chart(
+    draw: Callable[[figures.Theme], Figure], alt: str, caption: str, *, redrawn: bool = False
+) -> str:
+    """A chart in light and in dark colours, of which the browser shows one.
+
+    Args:
+      draw: makes it in the colours of a theme.
+      alt: what it shows, for those who cannot see it.
+      caption: HTML.
+      redrawn: whether the dark one differs in more than the theme's own colours, and so is drawn
+        anew, which takes twice as long.
+    """
+    drawn = figures.to_svg(draw(figures.LIGHT))
+    in_dark = figures.to_svg(draw(figures.DARK)) if redrawn else figures.recoloured(drawn)
+    light, dark = data_uri("svg+xml", drawn), data_uri("svg+xml", in_dark)
     return (
         "<figure><picture>"
         f"<source media='screen and (prefers-color-scheme: dark)' srcset='{dark}'>"
@@ -78,9 +88,9 @@ def settings_table(rows: Iterable[tuple[str, object]]) -> str:
     return f"<div class='scroll'><table class='settings'><tbody>{body}</tbody></table></div>"
 
 
-def data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes, family: str = "image") -> str:
     """Content as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return f"data:{family}/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _command(command: str) -> str:

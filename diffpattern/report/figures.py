@@ -9,8 +9,9 @@ each series has its own line style besides.
 import functools
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -18,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 SIZE_INCHES = (5.4, 3.5)
 MARKERS_UP_TO = 40
@@ -25,7 +27,7 @@ MARKERS_UP_TO = 40
 NAMED_RUNS = 12
 POINTS_UP_TO = 1000
 # As many as have no divisor with the colours of a theme: 20 runs would all look different.
-_DASHES = ("-", "--", ":", "-.")
+DASHES = ("-", "--", ":", "-.")
 
 # Only what a user's matplotlibrc could spoil; set while a figure is drawn and undone after it.
 _SETTINGS = {
@@ -38,6 +40,8 @@ _SETTINGS = {
     "svg.fonttype": "path",
     "svg.hashsalt": "diffpattern",  # else the same figure would differ from one run to the next
 }
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _P = ParamSpec("_P")
 
@@ -88,7 +92,7 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
         any key but the step, and values that are not finite and positive are left out.
       theme: colours.
     """
-    figure, axes = _chart(theme)
+    figure, axes = chart(theme)
     for key, label, colour, style in (
         ("loss", "training loss", theme.rule, "-"),
         ("validation", "validation score", theme.persistence, "--"),
@@ -115,7 +119,7 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
 
     Errors of exactly 0, as at the start, have no place on the logarithmic axis and are left out.
     """
-    figure, axes = _chart(theme)
+    figure, axes = chart(theme)
     times = np.asarray(scores["times"])
     for name, candidate, colour, style in (
         ("rule", scores, theme.rule, "-"),
@@ -123,10 +127,10 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
         ("training mean", scores["baselines"]["mean"], theme.mean, ":"),
     ):
         spread = candidate["nrmse_range"][species]
-        low, high = _positive(spread["low"]), _positive(spread["high"])
+        low, high = positive(spread["low"]), positive(spread["high"])
         axes.fill_between(times, low, high, color=colour, alpha=0.22, linewidth=0)
         marker = "o" if len(times) <= MARKERS_UP_TO else ""
-        median = _positive(candidate["nrmse"][species])
+        median = positive(candidate["nrmse"][species])
         axes.plot(times, median, style, marker=marker, color=colour, label=name)
     threshold = scores["threshold"]
     axes.axhline(threshold, color=theme.muted, linewidth=1.0)
@@ -181,7 +185,7 @@ def compared_curves(
             points = points[:: math.ceil(len(points) / POINTS_UP_TO) or 1]
             style = {"color": theme.muted, "linewidth": 0.8, "alpha": 0.5}
             if index < len(named):
-                colour, dashes = theme.runs[index % len(theme.runs)], _DASHES[index % len(_DASHES)]
+                colour, dashes = theme.runs[index % len(theme.runs)], DASHES[index % len(DASHES)]
                 style = {"color": colour, "linestyle": dashes}
             else:
                 label = "others"
@@ -208,6 +212,28 @@ def compared_curves(
     return figure
 
 
+class Powers(LogFormatter):
+    """Ticks of a logarithmic axis as plain text, which is set much faster than mathematics."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick, such as 0.5 or 10⁻⁵; many have none."""
+        if not super().__call__(x, pos):
+            return ""
+        if 1e-2 <= x < 1e4:
+            return f"{x:g}"
+        factor, _, exponent = f"{x:.0e}".partition("e")
+        power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+        return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+
+
+def recoloured(svg: bytes) -> bytes:
+    """A chart that was drawn in light colours as it would be in dark ones."""
+    pairs = [(getattr(LIGHT, field.name), getattr(DARK, field.name)) for field in fields(Theme)]
+    pairs += zip(LIGHT.runs, DARK.runs, strict=True)
+    dark = {light.encode(): dark.encode() for light, dark in pairs if isinstance(light, str)}
+    return re.sub(b"|".join(dark), lambda match: dark[match.group()], svg)
+
+
 def to_svg(figure: Figure) -> bytes:
     """The figure as SVG with a transparent ground; the same bytes for the same figure."""
     buffer = io.BytesIO()
@@ -220,12 +246,13 @@ def _drawable(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _positive(values: Sequence[float | None]) -> np.ndarray:
+def positive(values: Sequence[float | None]) -> np.ndarray:
     """Values for a logarithmic axis: a gap where there is none, where it is 0, or not finite."""
     return np.array([value if _drawable(value) else math.nan for value in values], float)
 
 
-def _chart(theme: Theme) -> tuple[Figure, Axes]:
+def chart(theme: Theme) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="none")
@@ -242,6 +269,10 @@ def prepare(axes: Axes, theme: Theme) -> None:
 
 def finish(axes: Axes, theme: Theme) -> None:
     """Gives axes their colours, and what has a label a legend above them."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(Powers(labelOnlyBase=True))
+            axis.set_minor_formatter(Powers())
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.muted)
     axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)

@@ -1,4 +1,4 @@
-"""Lattices as pictures: colour scales, tiles and the animation.
+"""Lattices as pictures: colour scales and tiles.
 
 Every lattice becomes one picture: a 2D lattice is drawn as it is, a 3D one by the slice through
 the middle of its first axis, and a 1D trajectory as a kymograph whose rows are times. Pictures
@@ -14,22 +14,18 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from skimage.color import lab2rgb
 
 # The palette: the scale (an odd number, so that a diverging one has an entry for exactly 0), then
-# shades from the animation's ground to its letters, which smooth them, then "not finite".
+# "not finite". What is left of 256 is for the letters of films.
 LEVELS = 241
-SHADES = 14
-GROUND, TEXT, NOT_FINITE = LEVELS, LEVELS + SHADES - 1, LEVELS + SHADES
+NOT_FINITE = LEVELS
 LONGEST_SIDE = 192
 KYMOGRAPH_ROWS = 128
-FRAMES_UP_TO = 96
-FRAME_SECONDS = 0.08
-LAST_FRAME_SECONDS = 1.6
-ANIMATION_BYTES = 1_900_000
+COLOURS = ("red", "green", "blue")
 
-_GROUND_COLOUR, _TEXT_COLOUR, _NOT_FINITE_COLOUR = (22, 26, 31), (226, 230, 235), (150, 150, 150)
+_NOT_FINITE_COLOUR = (150, 150, 150)
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Scale:
     diverging: bool = False
 
     def palette(self) -> NDArray[np.uint8]:
-        """Colours of the palette images drawn on this scale, [256, 3]."""
+        """Colours of the palette images drawn on this scale, [LEVELS + 1, 3]."""
         return _palette(self.diverging)
 
     def indices(self, values: NDArray) -> NDArray[np.uint8]:
@@ -85,8 +81,7 @@ def _palette(diverging: bool) -> NDArray[np.uint8]:
         scale = lab2rgb(np.stack(lab, axis=-1))
     else:
         scale = matplotlib.colormaps["viridis"](np.linspace(0, 1, LEVELS))[:, :3]
-    shades = np.linspace(_GROUND_COLOUR, _TEXT_COLOUR, SHADES)
-    return np.rint(np.concatenate([255 * scale, shades, [_NOT_FINITE_COLOUR]])).astype(np.uint8)
+    return np.rint(np.concatenate([255 * scale, [_NOT_FINITE_COLOUR]])).astype(np.uint8)
 
 
 def chosen_times(times: NDArray, count: int = 7) -> list[int]:
@@ -102,10 +97,10 @@ def chosen_times(times: NDArray, count: int = 7) -> list[int]:
     return sorted({0, len(elapsed) - 1, *nearest})
 
 
-def plane(lattice: NDArray) -> NDArray:
-    """The picture of one species' 2D or 3D lattice, [rows, columns], of a moderate size."""
+def plane(lattice: NDArray, longest: int = LONGEST_SIDE) -> NDArray:
+    """The picture of one species' 2D or 3D lattice, [rows, columns], no longer than that."""
     picture = lattice if lattice.ndim == 2 else lattice[len(lattice) // 2]
-    block = math.ceil(max(picture.shape) / LONGEST_SIDE)
+    block = math.ceil(max(picture.shape) / longest)
     return _block_means(picture, block, block)
 
 
@@ -125,107 +120,60 @@ def _block_means(picture: NDArray, height: int, width: int) -> NDArray:
     return whole.reshape(rows, height, columns, width).mean(axis=(1, 3))
 
 
-def to_png(picture: NDArray, scale: Scale) -> bytes:
-    """A picture [rows, columns] as PNG, one pixel a cell."""
-    return _encoded(scale.indices(picture), scale.palette(), "PNG", optimize=True)
+def has_colours(species: Sequence[str]) -> bool:
+    """Whether the first channels are red, green and blue, as those of photographs are."""
+    return tuple(species[:3]) == COLOURS
+
+
+def coloured(lattice: NDArray, species: Sequence[str]) -> NDArray[np.uint8]:
+    """A 2D or 3D lattice [*space, C] in its own colours, [rows, columns, 3].
+
+    Numbers run from 0 to 1; with a channel alpha the colours are premultiplied, and lie on white
+    paper. What is not finite is grey.
+
+    Args:
+      lattice: numbers of the data, in units of their own.
+      species: names of its channels, of which the first are colours.
+    """
+    numbers = np.stack([plane(lattice[..., n]) for n in range(len(species[:4]))], axis=-1)
+    colours = numbers[..., :3]
+    if species[3:4] == ("alpha",):
+        with np.errstate(invalid="ignore", over="ignore"):
+            colours = colours + (1 - numbers[..., 3:])
+    bytes_ = np.rint(255 * np.clip(np.nan_to_num(colours), 0, 1)).astype(np.uint8)
+    finite = np.isfinite(numbers).all(axis=-1, keepdims=True)
+    return np.where(finite, bytes_, np.uint8(_NOT_FINITE_COLOUR))
+
+
+def painted(picture: NDArray, scale: Scale) -> NDArray[np.uint8]:
+    """A picture [rows, columns] in the colours of a scale, [rows, columns, 3]."""
+    return scale.palette()[scale.indices(picture)]
+
+
+def to_png(picture: NDArray, scale: Scale | None = None) -> bytes:
+    """A picture as PNG, one pixel a cell.
+
+    Args:
+      picture: [rows, columns] on a scale, or colours [rows, columns, 3] without one.
+      scale: of its values.
+    """
+    if scale is None:
+        return _encoded(Image.fromarray(picture))
+    return _encoded(_paletted(scale.indices(picture), scale.palette()))
 
 
 def colour_bar(scale: Scale) -> bytes:
     """The colour scale as a PNG one pixel high, low values on the left."""
-    return _encoded(np.arange(LEVELS, dtype=np.uint8)[None], scale.palette(), "PNG")
-
-
-def animation(
-    truth: NDArray, prediction: NDArray, times: NDArray, species: Sequence[str]
-) -> tuple[bytes, bytes]:
-    """Truth beside prediction as a looping GIF, one row of panes for each species.
-
-    Args:
-      truth: one trajectory on a 2D or 3D lattice, [T, *space, C].
-      prediction: of the same shape.
-      times: [T], written under the panes.
-      species: names, written over the panes.
-
-    Returns:
-      The GIF, and its last frame as a PNG for those who want no motion. Frames are dropped evenly
-      until the GIF is smaller than ANIMATION_BYTES.
-    """
-    scales = [scale_of_states(truth[..., channel], times) for channel in range(len(species))]
-    palette = scales[0].palette()
-    count = min(len(times), FRAMES_UP_TO)
-    while True:
-        shown = np.unique(np.linspace(0, len(times) - 1, count).round().astype(int))
-        frames = [
-            _frame(truth[i], prediction[i], species, scales, times[i], i / (len(times) - 1 or 1))
-            for i in shown
-        ]
-        durations = [round(1000 * FRAME_SECONDS)] * (len(frames) - 1)
-        durations.append(round(1000 * LAST_FRAME_SECONDS))
-        rest = [_paletted(frame, palette) for frame in frames[1:]]
-        gif = _encoded(
-            frames[0],
-            palette,
-            "GIF",
-            save_all=True,
-            append_images=rest,
-            duration=durations,
-            loop=0,
-            optimize=False,
-        )
-        if len(gif) <= ANIMATION_BYTES or count <= 2:
-            return gif, _encoded(frames[-1], palette, "PNG", optimize=True)
-        count = max(2, min(count - 1, int(count * ANIMATION_BYTES / len(gif))))
-
-
-def _frame(
-    truth: NDArray,
-    prediction: NDArray,
-    species: Sequence[str],
-    scales: Sequence[Scale],
-    time: float,
-    share: float,
-) -> NDArray[np.uint8]:
-    """Palette entries of one frame: titled panes, then the time, and its share as a bar."""
-    font = ImageFont.load_default(size=14)
-    gap, line = 8, 24
-    panes = [
-        [_enlarged(scale.indices(plane(lattice[..., channel]))) for lattice in (truth, prediction)]
-        for channel, scale in enumerate(scales)
-    ]
-    height, width = panes[0][0].shape
-    size = (3 * gap + 2 * width, len(panes) * (height + line + gap) + line + gap)
-    frame = np.full(size[::-1], GROUND, np.uint8)
-    letters = Image.new("L", size, 0)
-    draw = ImageDraw.Draw(letters)
-    for row, (name, pair) in enumerate(zip(species, panes, strict=True)):
-        top = gap // 2 + row * (height + line + gap)
-        for column, (title, pane) in enumerate(zip(("truth", "prediction"), pair, strict=True)):
-            left = gap + column * (width + gap)
-            draw.text((left, top), f"{name}, {title}", fill=255, font=font)
-            frame[top + line :, left:][:height, :width] = pane
-    draw.text((gap, size[1] - line), f"t = {time:.6g}", fill=255, font=font)
-    left, middle = 2 * gap + width, size[1] - line + 10
-    draw.rectangle((left, middle, left + width - 1, middle + 2), fill=70)
-    draw.rectangle((left, middle, left + round(share * (width - 1)), middle + 2), fill=255)
-    shades = GROUND + np.rint(np.asarray(letters) / 255 * (TEXT - GROUND)).astype(np.uint8)
-    return np.where(shades > GROUND, shades, frame)
-
-
-def _enlarged(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Small lattices with every cell drawn as a square of several pixels."""
-    factor = max(1, LONGEST_SIDE // max(indices.shape))
-    return indices.repeat(factor, axis=0).repeat(factor, axis=1)
+    return _encoded(_paletted(np.arange(LEVELS, dtype=np.uint8)[None], scale.palette()))
 
 
 def _paletted(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Image.Image:
-    image = Image.fromarray(np.ascontiguousarray(indices), mode="P")
+    image = Image.fromarray(np.ascontiguousarray(indices))
     image.putpalette(palette.tobytes())
     return image
 
 
-def _encoded(
-    indices: NDArray[np.uint8], palette: NDArray[np.uint8], kind: str, **options: object
-) -> bytes:
+def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    _paletted(indices, palette).save(buffer, format=kind, **options)
+    image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -49,13 +49,13 @@ img { display: block; max-width: 100%; }
   font-variant-numeric: tabular-nums; }
 .card span { display: block; color: var(--muted); font-size: .875rem; }
 .tiles { display: grid; gap: 4px; align-items: center; grid-auto-flow: column;
-  grid-template-rows: auto repeat(3, auto); grid-auto-columns: minmax(0, 9.5rem);
+  grid-template-rows: auto repeat(var(--rows), auto); grid-auto-columns: minmax(0, 9.5rem);
   grid-template-columns: max-content; }
 .tiles > div { font-size: .8125rem; line-height: 1.3; padding: .1rem .25rem .1rem 0; }
 .tiles small { display: block; color: var(--muted); font-size: .75rem; }
 .tiles img, .pixels { width: 100%; height: auto; image-rendering: pixelated; }
 .tiles.kymograph { grid-auto-flow: row; grid-template-rows: none; max-width: 46rem;
-  grid-template-columns: max-content repeat(3, minmax(0, 1fr)); }
+  grid-template-columns: max-content repeat(var(--rows), minmax(0, 1fr)); }
 .tiles.kymograph img { aspect-ratio: 1; }
 .scales { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: .75rem 0; }
 .scale { display: grid; grid-template-columns: max-content 8rem max-content; gap: 0 .5rem;
@@ -63,8 +63,18 @@ img { display: block; max-width: 100%; }
 .scale div { white-space: nowrap; }
 .scale img { width: 100%; height: .75rem; }
 .scales small { color: var(--muted); font-size: .8125rem; }
+.channels { display: grid; gap: 4px; align-items: center; font-size: .8125rem; line-height: 1.3;
+  grid-template-columns: max-content repeat(var(--columns), minmax(0, 7rem)); }
+.channels small { display: block; color: var(--muted); font-size: .75rem; }
+.channels img, .cut img { width: 100%; height: auto; image-rendering: pixelated; }
+.channels > div { padding-right: .25rem; }
+.cut { display: grid; gap: 4px .5rem; align-items: center; font-size: .8125rem; max-width: 56rem;
+  grid-template-columns: max-content minmax(0, 1fr); }
+.cut img { height: 8rem; }
+.axis { display: flex; justify-content: space-between; color: var(--muted); }
 .film { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: end; }
-.film img { border-radius: .5rem; }
+.film img, .film video { border-radius: .5rem; display: block; max-width: 100%; }
+.film video { width: 26rem; height: auto; }
 .film figcaption { flex: 1 1 16rem; }
 .equation { max-width: none; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .75rem 1rem; line-height: 2;
@@ -91,7 +101,7 @@ summary { cursor: pointer; padding: .4rem 0; }
   body { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.4rem; }
   .tiles { grid-auto-flow: row; grid-template-rows: none;
-    grid-template-columns: 5.4rem repeat(3, minmax(0, 1fr)); }
+    grid-template-columns: 6.2rem repeat(var(--rows), minmax(0, 1fr)); }
   .tiles small { font-size: .69rem; white-space: nowrap; }
   .tiles small span { display: none; }
   th, td { padding: .3rem .3rem; }

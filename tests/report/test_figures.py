@@ -1,5 +1,7 @@
 """Charts: what is drawn, and that nothing outside them changes."""
 
+import re
+
 import matplotlib
 import numpy as np
 import pytest
@@ -96,3 +98,32 @@ def test_long_curves_are_drawn_by_few_points():
     line = figures.compared_curves([("long", rows)]).axes[0].lines[0]
     assert 500 <= len(line.get_xydata()) <= figures.POINTS_UP_TO
     assert not figures.compared_curves([]).axes[0].lines
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda theme: figures.nrmse_over_time(SCORES, "A", theme),
+        lambda theme: figures.compared_curves(
+            [
+                (f"run {n}", [{"step": 1, "loss": n + 1.0}, {"step": 2, "loss": 1.0}])
+                for n in range(6)
+            ],
+            theme=theme,
+        ),
+    ],
+)
+def test_a_chart_in_dark_colours_is_the_light_one_recoloured(draw):
+    light, dark = (figures.to_svg(draw(theme)) for theme in (figures.LIGHT, figures.DARK))
+    # But for the names of markers, which are made of their colours.
+    unnamed = lambda svg: re.sub(rb"\bm[0-9a-f]{10}\b", b"m", svg)
+    assert unnamed(figures.recoloured(light)) == unnamed(dark) != unnamed(light)
+
+
+def test_ticks_of_logarithmic_axes_are_plain_numbers_or_powers():
+    axes = figures.nrmse_over_time(SCORES, "A").axes[0]
+    labels = [axes.yaxis.get_major_formatter()(x) for x in (1e-7, 1e-2, 0.1, 1.0, 1e3, 1e5)]
+    assert labels == ["10⁻⁷", "0.01", "0.1", "1", "1000", "10⁵"]
+    axes.set_ylim(2e-5, 9e-5)  # less than a decade, where other ticks are labelled too
+    shown = [text.get_text() for text in axes.yaxis.get_ticklabels(minor=True)]
+    assert "3×10⁻⁵" in shown

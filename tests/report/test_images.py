@@ -1,10 +1,7 @@
 """Lattices as pictures."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 from skimage.color import rgb2lab
 
 from diffpattern.report import images
@@ -64,21 +61,3 @@ def test_kymograph_spaces_its_rows_evenly_in_time():
     picture = images.kymograph(trajectory, np.array([0.0, 1.0, 10.0]))
     assert picture.shape == (images.KYMOGRAPH_ROWS, 500 // 3)
     assert (picture[:, 0] == 2).mean() == pytest.approx(0.45, abs=0.02)  # nearest from 5.5 on
-
-
-def test_animation_has_a_frame_for_each_time():
-    truth = np.random.default_rng(0).random((5, 8, 12, 2))
-    gif, still = images.animation(truth, truth, np.arange(5.0), ("A", "B"))
-    film = Image.open(io.BytesIO(gif))
-    assert film.n_frames == 5
-    assert film.size == Image.open(io.BytesIO(still)).size
-    assert film.info["loop"] == 0
-
-
-def test_animation_drops_frames_to_stay_small(monkeypatch):
-    noise = np.random.default_rng(0).random((30, 32, 32, 1))
-    full, _ = images.animation(noise, noise, np.arange(30.0), ("A",))
-    monkeypatch.setattr(images, "ANIMATION_BYTES", len(full) // 2)
-    small, _ = images.animation(noise, noise, np.arange(30.0), ("A",))
-    assert len(small) <= len(full) // 2
-    assert 2 < Image.open(io.BytesIO(small)).n_frames < 30

@@ -10,12 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_reports import make_report
 
-from diffpattern import scores
-from diffpattern.data.trajectories import Trajectories
-from diffpattern.grid.geometry import Grid
 from diffpattern.report import images, page
-from diffpattern.report.page import RunReport
+from diffpattern.report.chapters import damage, errors, hidden, kymographs, pictures, rule, spectra
 
 VOID = {"meta", "img", "source", "br", "link"}
 EQUATION = {
@@ -58,36 +56,13 @@ class Page(HTMLParser):
         return [value for _, name, value in self.attributes if name in names]
 
 
-def make_report(shape=(16, 20), snapshots=10, species=("A", "B"), **changes):
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(3, snapshots, *shape, len(species)))
-    truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape))
-    prediction = changes.pop("prediction", truth.values + 0.05)
-    summary = scores.summarise(
-        [prediction],
-        [truth],
-        training_mean=np.zeros(len(species)),
-        floor=[0.05] * len(species),
-        threshold=0.2,
-    )
-    report = RunReport(
-        title="A run <of> two species",
-        command="python -m diffpattern.main --config=configs/pde.py",
-        config={"seed": 0, "training": {"steps": 12, "window": {"span": 16.0}}, "empty": {}},
-        scores=summary,
-        lattices=[(truth, prediction)],
-        curves=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.1, "validation": 0.3}],
-        facts={"steps": "12", "devices": "1 CPU"},
-        rule="A polynomial of order 3.",
-    )
-    return dataclasses.replace(report, **changes)
-
-
 def decoded(uri):
-    kind, content = re.fullmatch(r"data:image/([a-z+]+);base64,([A-Za-z0-9+/=]+)", uri).groups()
+    kind, content = re.fullmatch(r"data:\w+/([a-z0-9+]+);base64,([A-Za-z0-9+/=]+)", uri).groups()
     content = base64.b64decode(content, validate=True)
     if kind == "svg+xml":
         return kind, ElementTree.fromstring(content)
+    if kind == "mp4":
+        return kind, content
     image = Image.open(io.BytesIO(content))
     image.load()
     assert image.format.lower() == kind
@@ -95,11 +70,12 @@ def decoded(uri):
 
 
 def test_every_picture_is_inside_the_file_and_can_be_decoded():
-    rendered = Page(page.render(make_report()))
+    rendered = Page(page.render(make_report(moving=True)))
     kinds = [decoded(uri)[0] for uri in rendered.values("src", "srcset")]
     assert kinds.count("gif") == 1
-    assert kinds.count("svg+xml") == 6  # two species and the loss, in light and in dark
-    tiles = [value for value in rendered.values("alt") if "difference" in value]
+    # Errors, spectra and wavelengths of two species, and the loss, in light and in dark.
+    assert kinds.count("svg+xml") == 14
+    tiles = [value for value in rendered.values("alt") if "difference, t =" in value]
     assert len(tiles) == 2 * len(images.chosen_times(make_report().lattices[0][0].times))
 
 
@@ -129,16 +105,16 @@ def test_the_drift_of_a_sum_is_shown_where_the_truth_keeps_it():
     report.scores["drift"] = {
         "A": {"rule": 0.0123, "truth": 3e-7}, "B": {"rule": 0.0456, "truth": 0.4},
     }  # fmt: skip
-    text = Page(page.render(report)).text
+    text = Page(errors.chapter(report)).text
     caption = "Relative drift of the sum over the lattice, at most"
-    # B, which the truth does not keep, has no row: the next chapter begins.
+    # B, which the truth does not keep, has no row: there the chapter ends.
     assert f"{caption} species rule truth A 0.012 3.0\N{MULTIPLICATION SIGN}10" in text
-    assert re.search(rf"{caption} .* 3\.0\S10 .7 The rule", text)
-    assert caption not in Page(page.render(make_report())).text
+    assert re.search(rf"{caption} .* 3\.0\S10 .7$", text)
+    assert caption not in Page(errors.chapter(make_report())).text
 
 
 def test_contents_lead_to_sections():
-    rendered = Page(page.render(make_report()))
+    rendered = Page(page.render(make_report(moving=True)))
     targets = set(rendered.values("id"))
     assert {value.removeprefix("#") for value in rendered.values("href")} == targets
     assert {"results", "truth-and-prediction", "animation", "the-rule"} <= targets
@@ -169,7 +145,7 @@ def test_headline_numbers_come_from_the_scores():
 def test_undetermined_terms_are_marked_and_explained():
     report = make_report()
     plain = dataclasses.replace(report, scores={**report.scores, **DIFFUSION, "equation": EQUATION})
-    content = page.render(plain)
+    content = rule.chapter(plain)
     marked = re.findall(r'<span class="undetermined">(.*?)</span>', content)
     assert len(marked) == 1
     assert "<i>B</i><sup>3</sup>" in marked[0]
@@ -177,7 +153,7 @@ def test_undetermined_terms_are_marked_and_explained():
     assert "not told apart from zero : the value of each is within two standard errors" in text
 
     certain = {"A": EQUATION["A"][:1], "B": EQUATION["B"]}
-    content = page.render(
+    content = rule.chapter(
         dataclasses.replace(report, scores={**report.scores, "equation": certain})
     )
     assert "not told apart from zero" not in Page(content).text
@@ -186,7 +162,7 @@ def test_undetermined_terms_are_marked_and_explained():
 def test_a_rule_without_equation_is_described():
     report = make_report(rule="A network of 16 tanh units.")
     report = dataclasses.replace(report, scores={**report.scores, **DIFFUSION})
-    content = page.render(report)
+    content = rule.chapter(report)
     text = Page(content).text
     assert "A network of 16 tanh units." in text
     assert "∇ 2 A 0.1000" in text
@@ -196,13 +172,15 @@ def test_a_rule_without_equation_is_described():
 def test_the_median_trajectory_is_the_one_shown():
     truth = make_report().lattices[0][0].values
     prediction = truth * np.array([1.5, 1.1, 1.2])[:, None, None, None, None]
-    assert "Trajectory 3 of 3" in Page(page.render(make_report(prediction=prediction))).text
+    assert "Trajectory 3 of 3" in Page(pictures.chapter(make_report(prediction=prediction))).text
 
 
 @pytest.mark.parametrize("shape", [(40,), (6, 8), (5, 6, 8)])
 @pytest.mark.parametrize("snapshots", [1, 2, 9])
 def test_every_number_of_axes_and_snapshots(shape, snapshots):
-    rendered = Page(page.render(make_report(shape, snapshots, ("u",), curves=(), facts={})))
+    rendered = Page(
+        page.render(make_report(shape, snapshots, ("u",), moving=True, curves=(), facts={}))
+    )
     for uri in rendered.values("src", "srcset"):
         decoded(uri)
     assert ("animation" in rendered.values("id")) == (len(shape) > 1)
@@ -220,7 +198,90 @@ def test_a_prediction_that_is_not_finite_is_drawn_grey(shape):
     assert "not finite" in text
 
 
+@pytest.mark.slow
 def test_the_page_is_small():
-    text = page.render(make_report((64, 64), 65))  # noise, the worst case for compression
+    text = page.render(
+        make_report((64, 64), 65, moving=True)
+    )  # noise, the worst case for compression
     assert text.startswith("<!DOCTYPE html>")
     assert len(text.encode()) < 4_000_000
+
+
+def alternatives(content):
+    return Page(content).values("alt")
+
+
+def test_hidden_channels_have_a_row_each_with_a_scale_of_its_own():
+    report = make_report(hidden=3)
+    content = hidden.chapter(report)
+    assert len(alternatives(content)) == 3 * 6
+    limits = [float(text) for text in re.findall(r"±([\d.]+)</small>", content)]
+    values = report.states.values[images.chosen_times(report.states.times, 6), ..., 2:]
+    expected = np.percentile(np.abs(values), 99, axis=(0, 1, 2))
+    np.testing.assert_allclose(limits, expected, rtol=0.05)
+    assert hidden.chapter(make_report(hidden=0)) == hidden.chapter(make_report()) == ""
+
+
+def test_of_many_hidden_channels_the_first_are_shown():
+    report = make_report((6, 7), snapshots=3, hidden=40)
+    content = hidden.chapter(report)
+    assert "the first 32 of 40" in content
+    assert len(alternatives(content)) == 32 * 3
+
+
+def test_kymographs_are_the_middle_row_over_even_times():
+    report = make_report((5, 12))
+    content = kymographs.chapter(report)
+    uris = Page(content).values("src")
+    truth = decoded(uris[0])[1]
+    assert truth.size == (images.KYMOGRAPH_ROWS, 12)
+    row = report.shown[0].actual[-1, 2, :, 0]
+    scale = images.scale_of_states(report.shown[0].actual[..., 0], report.shown[0].truth.times)
+    np.testing.assert_array_equal(
+        np.asarray(truth.convert("RGB"))[::-1, -1], images.painted(row[None], scale)[0]
+    )
+    assert "along 12 units of length" in content
+    assert kymographs.chapter(make_report((40,))) == ""
+    assert kymographs.chapter(make_report(snapshots=3)) == ""
+
+
+def test_what_was_erased_is_told_and_shown():
+    report = make_report(hidden=2)
+    content = damage.chapter(report)
+    assert "6% of the cells" in content and "set to zero, hidden channels too" in content
+    assert len([alt for alt in alternatives(content) if "damaged, t = " in alt]) == 2 * 6
+    filled = dataclasses.replace(report.damage, filling=np.array([0.25, 0.5]))
+    content = damage.chapter(dataclasses.replace(report, damage=filled))
+    assert "mean of the training data (<i>A</i> = 0.25, <i>B</i> = 0.50)" in content
+    assert damage.chapter(make_report()) == ""
+
+
+def test_colours_come_before_the_channels_that_make_them():
+    report = make_report(species=("red", "green", "blue"), hidden=1)
+    for chapter in (pictures.chapter, damage.chapter):
+        content = chapter(report)
+        uris = [uri for uri in Page(content).values("src") if uri.startswith("data:image/png")]
+        assert decoded(uris[0])[1].mode == "RGB"
+        assert "In colours" in content
+    shown = report.shown[0]
+    first = decoded(Page(pictures.chapter(report)).values("src")[0])[1]
+    np.testing.assert_array_equal(
+        np.asarray(first), images.coloured(shown.actual[0], shown.truth.species)
+    )
+
+
+def test_spectra_are_left_out_where_there_is_no_pattern():
+    report = make_report()
+    assert Page(spectra.chapter(report)).text.count("how its variance") == 2
+    flat = dataclasses.replace(report.lattices[0][0], values=0 * report.lattices[0][0].values)
+    scores = {**report.scores, "wavelength": {}}
+    assert spectra.chapter(make_report(lattices=[(flat, flat.values)], scores=scores)) == ""
+
+
+@pytest.mark.parametrize("shape", [(40,), (5, 6, 8)])
+def test_states_and_damage_on_other_lattices(shape):
+    report = make_report(shape, 9, ("u",), hidden=2)
+    for chapter in (hidden.chapter, damage.chapter):
+        rendered = Page(chapter(report))
+        for uri in rendered.values("src", "srcset"):
+            decoded(uri)
