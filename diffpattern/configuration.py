@@ -225,6 +225,21 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
             )
 
 
+def with_stored(arguments: Sequence[str]) -> list[str]:
+    """A command line in which `--config=RUN/config.json` names a config file that reads it."""
+    reader, flags = Path(__file__).with_name("stored_config.py"), ("--config", "-config")
+
+    def read(before: str, argument: str) -> str:
+        name, equals, path = argument.partition("=")
+        if before in flags:
+            name, equals, path = "", "", argument
+        elif name not in flags:
+            return argument
+        return f"{name}{equals}{reader}:{path}" if path.endswith(".json") else argument
+
+    return list(map(read, ["", *arguments], arguments))
+
+
 def check_arguments(arguments: Sequence[str]) -> None:
     """Refuses a command line whose --config, or a --config.FIELD, does not lead to a config.
 
@@ -283,6 +298,8 @@ def call(path: str, function: str) -> Any:
         if function in defined:
             result = defined[function](*arguments)
             return list(result) if isinstance(result, Iterator) else result
+    except InputError:
+        raise
     except SyntaxError as error:
         raise InputError(f"{file} is not Python: {error.msg} (line {error.lineno}).") from error
     except Exception as error:

@@ -49,8 +49,9 @@ def main(argv: Sequence[str]) -> None:
 def _parse(argv: Sequence[str]) -> Sequence[str]:
     """Parses flags; a wrong one, or a wrong config, is told in a sentence too."""
     try:
+        argv = configuration.with_stored(argv)
         configuration.check_arguments(argv)
-        return flags.FLAGS(list(argv))
+        return flags.FLAGS(argv)
     except (InputError, flags.Error) as error:
         _stop(" ".join(str(error).split()).rstrip("?. ") + ".")
 

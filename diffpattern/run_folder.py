@@ -335,8 +335,14 @@ def numbered(name: str, place: int) -> str:
 
 
 def new_folder(config_path: str) -> RunFolder:
-    """runs/<config>-<time>, not yet made, with a number behind it where that is taken."""
+    """runs/<config>-<time>, not yet made, with a number behind it where that is taken.
+
+    A config.json has the name of its run, without that run's time.
+    """
     name = Path(config_path.split(":")[0]).stem
+    if config_path.endswith(".json"):
+        run = Path(config_path.split(":", 1)[-1]).absolute().parent.name
+        name = re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", run)
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path, number = Path("runs") / f"{name}-{time}", 1
     while path.exists():

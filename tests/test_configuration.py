@@ -368,3 +368,21 @@ def test_command_lines_that_lead_to_a_config_pass(tmp_path):
         ["--config", f"{path}:fast", "--config.data.shape=(8, 8)"],
     ):
         configuration.check_arguments(["main.py", *arguments])
+
+
+def test_a_stored_config_is_read_like_a_config_file(tmp_path):
+    path = tmp_path / "config.json"
+    kept = tiny.config(**{"training.steps": 7, "data.shape": (8, 12)})
+    path.write_text(configuration.to_json(kept))
+    given = ["main", "--mode=train", f"--config={path}", "--config.seed=1", "--input=a.json"]
+    read = configuration.with_stored(given)
+    assert [read[n] for n in (0, 1, 3, 4)] == [given[n] for n in (0, 1, 3, 4)]
+    flag, _, file = read[2].partition("=")
+    assert flag == "--config"
+    assert configuration.call(file, "get_config") == kept
+    assert configuration.with_stored(["main", "--config", str(path)])[2] == file
+    path.write_text("{")
+    for wrong, told in ((path, "does not hold the config"), (tmp_path / "no.json", "cannot be")):
+        (_, argument) = configuration.with_stored(["main", f"--config={wrong}"])
+        with pytest.raises(InputError, match=f"{wrong} {told}"):
+            configuration.check_arguments([argument])

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 from tiny_runs import listing
 
+from diffpattern.api import load
 from diffpattern.training.metrics import read_scalars
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_main")]
@@ -351,6 +353,16 @@ def test_evaluation_needs_the_folder_alone_and_no_tensorflow(diffpattern, traine
     assert code == 0, error
     assert "SPY False" in out
     assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
+
+
+def test_a_run_is_repeated_by_its_config_to_the_bit(diffpattern, trained, tmp_path):
+    code, _, error = diffpattern(
+        f"--config={trained[0] / 'config.json'}", f"--workdir={tmp_path / 'again'}"
+    )
+    assert code == 0, error
+    first, again = (load(path) for path in (trained[0], tmp_path / "again"))
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+    assert first.config == again.config and first.scores == again.scores
 
 
 def test_data_are_shown_before_training(diffpattern, tmp_path):
