@@ -219,7 +219,7 @@ class Powers(LogFormatter):
         """The label of a tick, such as 0.5 or 10⁻⁵; many have none."""
         if not super().__call__(x, pos):
             return ""
-        if 1e-2 <= x < 1e4:
+        if 1e-3 <= x < 1e4:
             return f"{x:g}"
         factor, _, exponent = f"{x:.0e}".partition("e")
         power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)

@@ -4,7 +4,9 @@ A film is made of frames when it is written: as a GIF, which plays anywhere by i
 of twice the size, for slides.
 """
 
+import functools
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,9 +28,11 @@ _SIDE, _GAP, _LINE, _LETTERS = 192, 8, 24, 14
 _GROUND, _TEXT = (22, 26, 31), (226, 230, 235)
 # So few that a colour scale and they are no more colours than a GIF has.
 _SHADES = 14
+# Of how many pixels a palette is made where there are more.
+_WEIGHTS = 100_000
 _MP4_SCALE = 2
-# How coarse H.264 may be, from what looks lossless on, tried until a file is small enough.
-_RATE_FACTORS = (20, 24, 28, 32)
+# How coarse H.264 may be: from what looks lossless, to where edges blur.
+_FINEST, _COARSEST = 20, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +63,13 @@ class Film:
     @property
     def magnification(self) -> int:
         """How many pixels wide a cell is; small lattices are drawn larger, many panes smaller."""
-        side = _SIDE if max(map(len, self.rows)) <= 4 else _SIDE // 2
+        side = min(_SIDE, 3 * _SIDE // max(map(len, self.rows)))
         return max(1, side // max(self.rows[0][0].pictures.shape[1:3]))
 
     def frame(self, index: int, scale: int = 1) -> NDArray[np.uint8]:
         """One frame, [rows, columns, 3], larger by a whole number."""
         gap, line = scale * _GAP, scale * _LINE
-        font = ImageFont.load_default(size=scale * _LETTERS)
+        font = _font(scale * _LETTERS)
         cell = scale * self.magnification
         height, width = (cell * n for n in self.rows[0][0].pictures.shape[1:3])
         across = max(map(len, self.rows))
@@ -83,8 +87,7 @@ class Film:
                 draw.text((left, top), pane.titles[index], fill=255, font=font)
                 places.append((top + line, left, pane.pictures[index]))
         self._draw_time(draw, index, size, width, scale)
-        shades = np.linspace(_GROUND, _TEXT, _SHADES).round().astype(np.uint8)
-        frame = shades[np.rint(np.asarray(letters) / 255 * (_SHADES - 1)).astype(np.uint8)]
+        frame = _shades()[np.asarray(letters)]
         for top, left, picture in places:
             frame[top:, left:][:height, :width] = _enlarged(picture, cell)
         return frame
@@ -94,7 +97,7 @@ class Film:
     ) -> None:
         """The time in the lower left corner, and its share of the whole as a bar beside it."""
         gap, line = scale * _GAP, scale * _LINE
-        font = ImageFont.load_default(size=scale * _LETTERS)
+        font = _font(scale * _LETTERS)
         times, top = self.times, size[1] - line
         draw.text((gap, top), f"t = {times[index]:.6g}", fill=255, font=font)
         share = (times[index] - times[0]) / ((times[-1] - times[0]) or 1)
@@ -109,10 +112,9 @@ class Film:
         """How long each of so many frames is seen."""
         return min(max(SECONDS / count, SHORTEST), LONGEST)
 
-    def shown(self, count: int) -> list[int]:
-        """The indices of so many frames, evenly apart, the first and the last among them."""
-        last = len(self.times) - 1
-        return np.unique(np.linspace(0, last, count).round().astype(int)).tolist()
+    def shown(self) -> list[int]:
+        """The indices of the frames that are written, evenly apart."""
+        return _evenly(len(self.times), min(len(self.times), FRAMES_UP_TO))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +139,10 @@ def written(film: Film) -> Video:
 
 def to_gif(film: Film) -> bytes:
     """The film as a looping GIF, of which frames are left out evenly until it is small enough."""
-    count = min(len(film.times), FRAMES_UP_TO)
+    everything = _paletted(np.stack([film.frame(i) for i in film.shown()]))
+    count = len(everything)
     while True:
-        images = _paletted(np.stack([film.frame(i) for i in film.shown(count)]))
+        images = [everything[i] for i in _evenly(len(everything), count)]
         durations = [round(1000 * film.seconds(count))] * (len(images) - 1)
         buffer = io.BytesIO()
         images[0].save(
@@ -162,13 +165,19 @@ def to_mp4(film: Film) -> bytes:
 
     Its sides are even, its colours tagged (BT.709), and each has one for every four pixels.
     """
-    shown = film.shown(min(len(film.times), FRAMES_UP_TO))
-    frames = [_in_luma_and_chroma(film.frame(index, _MP4_SCALE)) for index in shown]
-    for factor in _RATE_FACTORS:
-        mp4 = _encoded(frames, 1 / film.seconds(len(shown)), factor)
-        if len(mp4) <= MP4_BYTES:
-            break
-    return mp4
+    frames = [_in_luma_and_chroma(film.frame(index, _MP4_SCALE)) for index in film.shown()]
+    factor = _FINEST
+    while True:
+        mp4 = _encoded(frames, 1 / film.seconds(len(frames)), factor)
+        if len(mp4) <= MP4_BYTES or factor == _COARSEST:
+            return mp4
+        # Six more make a file about half as large.
+        factor = min(_COARSEST, factor + 1 + int(6 * math.log2(len(mp4) / MP4_BYTES)))
+
+
+def _evenly(count: int, chosen: int) -> list[int]:
+    """So many indices out of `count`, evenly apart, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, chosen).round().astype(int)).tolist()
 
 
 def _in_luma_and_chroma(frame: NDArray[np.uint8]) -> av.VideoFrame:
@@ -205,6 +214,18 @@ def last_frame(film: Film) -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
+
+
+@functools.cache
+def _shades() -> NDArray[np.uint8]:
+    """The colours of letters, from ground to text, [256, 3], few of them different."""
+    steps = np.rint(np.linspace(0, _SHADES - 1, 256))[:, None] / (_SHADES - 1)
+    return np.rint((1 - steps) * _GROUND + steps * _TEXT).astype(np.uint8)
+
+
 def _enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -212,18 +233,19 @@ def _enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 def _paletted(frames: NDArray[np.uint8]) -> list[Image.Image]:
     """Frames [F, rows, columns, 3] with one palette, exact for no more than 256 colours."""
     packed = frames.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    there = np.zeros(1 << 24, bool)
-    there[packed] = True
-    colours = np.flatnonzero(there)
-    table = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
+    counts = np.bincount(packed.ravel(), minlength=1 << 24)
+    colours = np.flatnonzero(counts)
+    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
     indices = np.arange(len(colours))
     if len(colours) > 256:
-        few = Image.fromarray(table[None]).quantize(256)
-        indices = np.asarray(few)[0]
-        table = np.array(few.getpalette(), np.uint8).reshape(-1, 3)
+        # As often as they are seen, so that grounds keep their colour.
+        weights = 1 + _WEIGHTS * counts[colours] // packed.size
+        few = Image.fromarray(np.repeat(palette, weights, axis=0)[None]).quantize(256, kmeans=1)
+        indices = np.asarray(few)[0, np.cumsum(weights) - 1]
+        palette = np.array(few.getpalette(), np.uint8)
     lookup = np.zeros(1 << 24, np.uint8)
     lookup[colours] = indices
-    images = [Image.fromarray(indices) for indices in lookup[packed]]
+    images = [Image.fromarray(frame) for frame in lookup[packed]]
     for image in images:
-        image.putpalette(table.tobytes())
+        image.putpalette(palette.tobytes())
     return images

@@ -104,6 +104,7 @@ summary { cursor: pointer; padding: .4rem 0; }
     grid-template-columns: 6.2rem repeat(var(--rows), minmax(0, 1fr)); }
   .tiles small { font-size: .69rem; white-space: nowrap; }
   .tiles small span { display: none; }
+  .channels { font-size: .75rem; }
   th, td { padding: .3rem .3rem; }
   table { font-size: .85rem; }
 }
@@ -114,6 +115,11 @@ summary { cursor: pointer; padding: .4rem 0; }
   figure, .card, .equation, tr { break-inside: avoid; }
   .cards { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
   .charts, .tables { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  table, .tiles, .cut, .channels { break-inside: avoid; }
+  .settings { break-inside: auto; font-size: 7pt; }
+  .settings td { padding: 0 .3rem; }
   details::details-content { content-visibility: visible; block-size: auto; }
+  details .scroll { columns: 2; }
+  video::-webkit-media-controls { display: none; }
 }
 """

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from diffpattern.report import images, videos
-from diffpattern.report.chapters.pieces import film, moment, plus_minus
+from diffpattern.report import images, mathematics, videos
+from diffpattern.report.chapters.pieces import film, plus_minus
 from diffpattern.report.contents import RunReport
 from diffpattern.report.document import data_uri
 
@@ -21,8 +21,11 @@ def chapter(report: RunReport) -> str:
     count = min(report.hidden, CHANNELS_UP_TO)
     flat = states.values.ndim == 3
     at = images.chosen_times(states.times, _MOMENTS)
-    labels = ["all times, downwards"] if flat else [moment(states.times[i]) for i in at]
-    cells = ["<div></div>", *(f"<div>{label}</div>" for label in labels)]
+    labels = [mathematics.time(states.times[i]) for i in at]
+    corner = "<i>t</i>\N{NO-BREAK SPACE}="
+    if flat:
+        corner, labels = "", ["all times, downwards"]
+    cells = [f"<div>{corner}</div>", *(f"<div>{label}</div>" for label in labels)]
     for channel in range(species, species + count):
         values = states.values[..., channel].astype(np.float32)
         if flat:

@@ -138,7 +138,7 @@ def film(video: Video, alt: str, caption: str, *, at_once: bool = False) -> str:
     alt = html.escape(alt, quote=True)
     if at_once:
         shown = (
-            "<picture><source media='(prefers-reduced-motion: reduce)' "
+            "<picture><source media='print, (prefers-reduced-motion: reduce)' "
             f"srcset='{data_uri('png', video.still)}'>"
             f"<img src='{data_uri('gif', video.gif)}' alt='{alt}'></picture>"
         )

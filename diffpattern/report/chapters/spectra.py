@@ -10,6 +10,8 @@ from diffpattern.spectra import radial
 # As many species have charts, and as many times curves.
 _SPECIES_UP_TO = 6
 _TIMES = 4
+# With fewer times there is no curve.
+_WAVELENGTHS_FROM = 3
 
 
 def chapter(report: RunReport) -> str:
@@ -58,7 +60,7 @@ def _spectra(report: RunReport, channel: int, name: str) -> str:
 def _wavelengths(report: RunReport, channel: int, name: str) -> str:
     del channel
     both = report.scores.get("wavelength", {}).get(name)
-    if not both or all(value is None for value in both["truth"]):
+    if not both or len(both["truth"]) - both["truth"].count(None) < _WAVELENGTHS_FROM:
         return ""
     return chart(
         lambda theme: pattern_charts.wavelengths(report.scores, name, theme),
