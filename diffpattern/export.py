@@ -156,8 +156,11 @@ def _starts(truth: Trajectories, seen: list[dict[str, np.ndarray]]) -> list[page
 
 def _ranges(truth: Trajectories, channels: int) -> list[tuple[float, float]]:
     """Ends of each species' colours: they span 99% of the data; hidden channels' are fitted."""
-    ends = np.percentile(truth.values, [0.5, 99.5], axis=(0, 1, 2, 3)).T
+    ends = np.percentile(truth.values, [0.5, 99.5], axis=(0, 1, 2, 3)).T.astype(np.float64)
     ends[:, 1] = np.where(ends[:, 1] > ends[:, 0], ends[:, 1], ends[:, 0] + 1)
+    # No finer than their distance gives reason for: 0, and not 2e-8.
+    decimals = 3 - np.ceil(np.log10(ends[:, 1] - ends[:, 0])).astype(int)
+    ends = [np.round(pair, places) for pair, places in zip(ends, decimals.tolist(), strict=True)]
     return [*map(tuple, ends), *[(-1.0, 1.0)] * (channels - len(ends))]
 
 

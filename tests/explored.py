@@ -40,7 +40,7 @@ def restored(config: ConfigDict, data: Trajectories, scale: float) -> RestoredRu
     first = sought.initialise(0)
     flat, unravel = ravel_pytree(first)
     random = np.random.default_rng(1)
-    widths = jax.tree.map(lambda leaf: np.full(leaf.shape, leaf.shape[0] ** -0.5), first)
+    widths = jax.tree.map(lambda leaf: np.full(leaf.shape, (leaf.shape or (1,))[0] ** -0.5), first)
     moved = flat + scale * random.normal(size=flat.shape) * ravel_pytree(widths)[0]
     lowest = ravel_pytree(sought.lower_bounds(first))[0]
     parameters = unravel(jnp.where(jnp.isfinite(lowest), jnp.abs(moved), moved))

@@ -290,7 +290,8 @@ const WALLS = {
 };
 
 function fillSelect(select, names, chosen = 0) {
-  select.replaceChildren(...names.map((name, n) => new Option(name, n, n === chosen, n === chosen)));
+  const option = (name, n) => new Option(name, n, n === chosen, n === chosen);
+  select.replaceChildren(...names.map(option));
 }
 
 function connect(explorer) {
@@ -304,9 +305,8 @@ function connect(explorer) {
   fillSelect(byId("colours"), RULE.maps.map(({ name }) => name));
   fillSelect(byId("start"), RULE.starts.map(({ name }) => name));
   const kinds = new Set(RULE.walls.kinds);
-  fillSelect(
-    byId("walls"),
-    Object.entries(WALLS).map(([name, kind]) => (kind ? name : `${name} (${[...kinds].join(", ")})`)));
+  const trained = `as trained: ${[...kinds].join(", ")}`;
+  fillSelect(byId("walls"), Object.keys(WALLS).map((name) => (WALLS[name] ? name : trained)));
   const wallKinds = Object.values(WALLS);
 
   const sizes = [0, ...RULE.sizes];
@@ -314,7 +314,7 @@ function connect(explorer) {
     const { rows, columns } = RULE.starts[explorer.start];
     fillSelect(
       byId("size"),
-      sizes.map((cells) => (cells ? `${cells} \u00d7 ${cells}` : `${rows} \u00d7 ${columns}, as the data`)),
+      sizes.map((cells) => `${cells || rows} \u00d7 ${cells || columns}${cells ? "" : " (data)"}`),
       Math.max(0, sizes.indexOf(explorer.cells)));
     byId("size").disabled = sizes.length < 2;
   };
@@ -341,6 +341,8 @@ function connect(explorer) {
     byId("stepSizeShown").textContent = written(engine.settings.stepSize);
     byId("fireRateShown").textContent = written(engine.settings.fireRate);
     byId("channel").value = explorer.view.channel - first;
+    byId("colours").value = explorer.view.map;
+    byId("size").value = Math.max(0, sizes.indexOf(explorer.cells));
     byId("play").textContent = explorer.playing ? "Pause" : "Run";
     byId("play").setAttribute("aria-pressed", explorer.playing);
     document.querySelector(`[name=brush][value=${explorer.brush.kind}]`).checked = true;
@@ -400,11 +402,13 @@ function connect(explorer) {
   byId("inputs").replaceChildren(...RULE.inputs.map((value, n) => {
     const label = document.createElement("label"), field = document.createElement("input");
     Object.assign(field, { type: "number", step: "any", value });
-    field.addEventListener("input", () => { engine.settings.inputs[n] = Number(field.value) || 0; });
+    field.addEventListener("input", () => {
+      engine.settings.inputs[n] = Number(field.value) || 0;
+    });
     label.append(`Input ${n + 1} `, field);
     return label;
   }));
-  connectHands(explorer, show);
+  connectHands(explorer);
   connectKeys(explorer, act, views.length);
   offerSizes();
   show();
@@ -412,11 +416,12 @@ function connect(explorer) {
 
 function plainWalls(kind) {
   const none = [new Array(RULE.channels).fill(0)];
-  return { kinds: [kind, kind, kind, kind], values: [none, none, none, none], times: [[], [], [], []] };
+  const four = (one) => [one, one, one, one];
+  return { kinds: four(kind), values: four(none), times: four([]) };
 }
 
 // Mouse, pen and fingers on the lattice.
-function connectHands(explorer, show) {
+function connectHands(explorer) {
   const { canvas, engine } = explorer;
   let last = null;
   const cellAt = (event) => {
@@ -442,8 +447,9 @@ function connectHands(explorer, show) {
   for (const kind of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(kind, () => { last = null; });
   }
-  canvas.addEventListener("pointerleave", () => { explorer.mark = explorer.pointed = null; show(); });
-  canvas.addEventListener("blur", () => { explorer.mark = null; show(); });
+  for (const kind of ["pointerleave", "blur"]) {
+    canvas.addEventListener(kind, () => { explorer.mark = explorer.pointed = null; });
+  }
 }
 
 function connectKeys(explorer, act, views) {
