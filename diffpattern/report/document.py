@@ -71,11 +71,11 @@ def chart(
     drawn = figures.to_svg(draw(figures.LIGHT))
     in_dark = figures.to_svg(draw(figures.DARK)) if redrawn else figures.recoloured(drawn)
     light, dark = data_uri("svg+xml", drawn), data_uri("svg+xml", in_dark)
+    alt = html.escape(alt, quote=True)
+    # Two pictures and not two sources of one, which browsers do not choose anew to print.
     return (
-        "<figure><picture>"
-        f"<source media='screen and (prefers-color-scheme: dark)' srcset='{dark}'>"
-        f"<img src='{light}' alt='{html.escape(alt, quote=True)}'></picture>"
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figure><img class='light' src='{light}' alt='{alt}'>"
+        f"<img class='dark' src='{dark}' alt='{alt}'><figcaption>{caption}</figcaption></figure>"
     )
 
 

@@ -37,6 +37,11 @@ pre span { display: inline-block; max-width: 100%; }
 pre, code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .875rem; }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; }
+img.dark { display: none; }
+@media screen and (prefers-color-scheme: dark) {
+  img.light { display: none; }
+  img.dark { display: block; }
+}
 .cards, .charts, .tables { display: grid; gap: 1rem 1.5rem; }
 .cards { grid-template-columns: repeat(auto-fit, minmax(min(15rem, 100%), 1fr)); gap: .75rem; }
 .charts { grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
@@ -75,6 +80,11 @@ img { display: block; max-width: 100%; }
 .film { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: end; }
 .film img, .film video { border-radius: .5rem; display: block; max-width: 100%; }
 .film video { width: 26rem; height: auto; }
+.film .still { display: none; }
+@media print, (prefers-reduced-motion: reduce) {
+  .film .moving { display: none; }
+  .film .still { display: block; }
+}
 .film figcaption { flex: 1 1 16rem; }
 .equation { max-width: none; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .75rem 1rem; line-height: 2;

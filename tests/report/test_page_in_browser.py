@@ -50,6 +50,16 @@ def pages(tmp_path_factory):
     return paths
 
 
+def are_dark(window):
+    """Whether the charts that are seen are drawn in light ink."""
+    seen = window.evaluate(
+        "return [...document.images].filter((it) => getComputedStyle(it).display !== 'none')"
+        ".map((it) => it.src)"
+    )
+    charts = [uri for uri in seen if uri.startswith("data:image/svg+xml")]
+    return {b"#e7eaee" in base64.b64decode(uri.partition(",")[2]) for uri in charts}
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESK, PHONE])
 @pytest.mark.parametrize("name", REPORTS)
@@ -61,10 +71,7 @@ def test_all_loads_and_nothing_fails_or_overflows(window, pages, name, size, dar
     assert window.evaluate("return document.scrollingElement.scrollWidth") <= size[0]
     ground = window.evaluate("return getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(20, 24, 29)" if dark else "rgb(255, 255, 255)")
-    chosen = window.evaluate("return [...document.images].map((it) => it.currentSrc)")
-    charts = [uri for uri in chosen if uri.startswith("data:image/svg+xml")]
-    inks = [b"#e7eaee" in base64.b64decode(uri.partition(",")[2]) for uri in charts]
-    assert charts and set(inks) == {dark}
+    assert are_dark(window) == {dark}
 
 
 def test_labels_do_not_run_into_pictures_on_a_phone(window, pages):
@@ -93,6 +100,13 @@ def test_videos_play(window, pages):
 
 def test_it_prints_on_pages_in_light_colours(window, pages):
     window.open(pages["two_species"], dark=True)
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    on_paper = {"media": "print", "features": [scheme]}
+    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", on_paper)
+    assert are_dark(window) == {False}
+    moving = window.evaluate("return getComputedStyle(document.querySelector('.moving')).display")
+    assert moving == "none"
+    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     printed = window.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     pdf = base64.b64decode(printed["data"])
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") >= 3

@@ -138,9 +138,8 @@ def film(video: Video, alt: str, caption: str, *, at_once: bool = False) -> str:
     alt = html.escape(alt, quote=True)
     if at_once:
         shown = (
-            "<picture><source media='print, (prefers-reduced-motion: reduce)' "
-            f"srcset='{data_uri('png', video.still)}'>"
-            f"<img src='{data_uri('gif', video.gif)}' alt='{alt}'></picture>"
+            f"<img class='moving' src='{data_uri('gif', video.gif)}' alt='{alt}'>"
+            f"<img class='still' src='{data_uri('png', video.still)}' alt='{alt}, its last frame'>"
         )
     else:
         shown = (
