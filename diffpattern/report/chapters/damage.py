@@ -25,7 +25,7 @@ def chapter(report: RunReport) -> str:
     truth, species, times = report.lattices[0][0], report.species, damage.times
     at = chosen(range(len(times)), times)
     flat = truth.grid.ndim == 1
-    parts = [_what_was_done(damage, species, flat)]
+    parts = [_what_was_done(damage, species)]
     if images.has_colours(species) and not flat:
         both = [truth.in_units(x) for x in (damage.undamaged, damage.damaged)]
         parts.append(tiles_in_colours(_TITLES[:2], both, species, times, at, [""] * len(at)))
@@ -54,15 +54,9 @@ def chapter(report: RunReport) -> str:
     return "\n".join([*parts, f"<div class='charts'>{moving}</div>"])
 
 
-def _what_was_done(damage: Damage, species: tuple[str, ...], flat: bool) -> str:
+def _what_was_done(damage: Damage, species: tuple[str, ...]) -> str:
     share = np.mean(damage.erased)
-    where = (
-        "the middle"
-        if flat
-        else "a disc in the middle"
-        if damage.erased.ndim == 2
-        else "a ball in the middle"
-    )
+    where = ("the middle", "a disc in the middle", "a ball in the middle")[damage.erased.ndim - 1]
     filling = damage.filling[: len(species)]
     if np.any(damage.filling):
         told = ", ".join(
