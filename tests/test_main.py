@@ -203,6 +203,9 @@ def assert_refused(result, *words):
         ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
         ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
         (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+        (["--mode=export"], ["--mode=export", "--workdir"]),
+        (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+        (["--mode=export", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
         (["--config=configs/pde.py", "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
         ([SWEEP, "--sweep=6"], ["--sweep is 6", "0 to 5"]),
         ([SWEEP, "--sweep=-1"], ["--sweep is -1", "0 to 5"]),
@@ -333,6 +336,16 @@ def test_evaluation_needs_the_folder_alone_and_no_tensorflow(diffpattern, traine
     assert code == 0, error
     assert "SPY False" in out
     assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
+
+
+def test_a_run_is_exported_from_its_folder_alone(diffpattern, trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "elsewhere")
+    code, out, error = diffpattern("--mode=export", f"--workdir={run}")
+    assert code == 0, error
+    assert f"Explorer: {run / 'explorer.html'}" in out
+    assert "SPY False" in out  # TensorFlow is not needed
+    page = (run / "explorer.html").read_text()
+    assert "gray_scott: elsewhere" in page and 'class="equation"' in page
 
 
 def test_data_are_shown_before_training(diffpattern, tmp_path):
