@@ -84,15 +84,11 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
     graph = steps.graph_of(config, statistics, rule.checkpoint.parameters, solver, given)
     program = passes.compile_graph(graph, given)
     nca = config.model.nca
-    background = np.median(truth.values[0, 0], (0, 1))
+    # Damage leaves what most cells of a start are: nothing, where a picture grows out of a seed.
     erased = np.zeros(channels)
-    if not automaton:
-        erased[: len(background)] = background
-    elif nca.start_alive:
-        background = np.zeros_like(background)
+    erased[: len(statistics.species)] = np.median(truth.values[0, 0], (0, 1))
     size = nca.step_size if automaton else size
     time = statistics.interval / nca.steps_per_interval if automaton else size
-    alone = automaton and "alive" in nca.finishing
     return page.Exploration(
         title=f"{config.data.name}: {folder.path.absolute().name}",
         program=program,
@@ -110,7 +106,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
             "noise": nca.start_noise if automaton else 0.0,
         },
         erased=erased,
-        alone=alone,
+        alone=automaton and "alive" in nca.finishing,
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
         starts=_starts(truth, seen),

@@ -138,6 +138,7 @@ def browser() -> Iterator[Browser]:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+        driver.set_script_timeout(120)  # shaders in software, on a busy machine
         try:
             yield Browser(driver)
         finally:

@@ -223,6 +223,9 @@ def assert_refused(result, *words):
         ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
         ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
         (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+        (["--mode=export"], ["--mode=export", "--workdir"]),
+        (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+        (["--mode=export", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
         (["--config=configs/pde.py", "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
         ([SWEEP, "--sweep=6"], ["--sweep is 6", "0 to 5"]),
         ([SWEEP, "--sweep=-1"], ["--sweep is -1", "0 to 5"]),
@@ -363,6 +366,16 @@ def test_a_run_is_repeated_by_its_config_to_the_bit(diffpattern, trained, tmp_pa
     first, again = (load(path) for path in (trained[0], tmp_path / "again"))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
     assert first.config == again.config and first.scores == again.scores
+
+
+def test_a_run_is_exported_from_its_folder_alone(diffpattern, trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "elsewhere")
+    code, out, error = diffpattern("--mode=export", f"--workdir={run}")
+    assert code == 0, error
+    assert f"Explorer: {run / 'explorer.html'}" in out
+    assert "SPY False" in out  # TensorFlow is not needed
+    page = (run / "explorer.html").read_text()
+    assert "gray_scott: elsewhere" in page and 'class="equation"' in page
 
 
 def test_data_are_shown_before_training(diffpattern, tmp_path):

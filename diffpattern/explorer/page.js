@@ -529,7 +529,8 @@ function run() {
     explorer = new Explorer(canvas);
   } catch (error) {
     complain(error.message);
-    byId("explorer").hidden = true;
+    for (const part of document.querySelectorAll(".stage, .controls")) part.hidden = true;
+    byId("explorer").classList.add("still");
     if (!(error instanceof Unsupported)) throw error;
     return;
   }

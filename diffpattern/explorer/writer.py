@@ -98,14 +98,18 @@ class Writer:
         self.division, self.graph, self.target = division, division.graph, target
         self.cell = tuple(n // target.scale for n in division.cell)
         self.lines: list[str] = []
+        # Elements that are there; what has been read of textures; and of which.
         self.known: dict[int, Number] = {}
+        self.fetched: dict[tuple, str] = {}
+        self.reads: dict[str, None] = {}
+        # What is wanted of products, and how many want something of a node.
         self.rows: dict[tuple[int, int], np.ndarray] = {}
         self.uses: dict[int, int] = {}
+        # What loops make: how, and in the loop that is being written.
         self.chains: dict[bytes, Callable[[str], str]] = {}
         self.made: dict[bytes, str] = {}
-        self.reads: dict[str, None] = {}
-        self.fetched: dict[tuple, str] = {}
         self.counts = dict.fromkeys(("fetches", "operations", "factors"), 0)
+        # How often what is written now will run.
         self.times = 1
         self._names = 0
 
@@ -278,7 +282,7 @@ class Writer:
         self, node: Border, scale: int, cell: tuple[int, ...], asked: list[tuple[int, int, int]]
     ) -> None:
         """A neighbour's numbers that are computed from what lies in textures of it."""
-        own, self.known = self.known, _Displaced(self, node, scale, cell)
+        own, self.known = self.known, _Displaced(self, node, cell)
         numbers = self.need([source for _, source, _ in asked])
         self.known = own
         for four in fours(list(zip(asked, numbers, strict=True))):
@@ -314,7 +318,9 @@ class Writer:
         if border is None or self._is_own(scale, cell):
             border, species = None, 0
         first = species - place
-        kind = None if border is None else (border.coefficient, border.normal_axis, raw, first)
+        kind = None
+        if border is not None:
+            kind = (border.coefficient, border.normal_axis, border.moment, raw, first)
         key = (texture, layer, *offsets, kind)
         if key not in self.fetched:
             self.reads[texture] = None
@@ -393,8 +399,11 @@ class Writer:
 
     def _products(self, node: Product, elements: list[int]) -> None:
         count = node.shape[1]
-        for column in dict.fromkeys((element - node.first) % count for element in elements):
-            rows = self.rows[node.first, column]
+        places = [divmod(element - node.first, count) for element in elements]
+        for column in dict.fromkeys(column for _, column in places):
+            # All rows at once that the pass will ask for; of a neighbour's, only those of now.
+            asked = np.array([row for row, of in places if of == column])
+            rows = self.rows.get((node.first, column), asked)
             self._product(node, rows, column, (node.first + rows * count + column).tolist())
 
     def _product(self, node: Product, rows: np.ndarray, column: int, asked: list[int]) -> None:
@@ -420,7 +429,9 @@ class Writer:
                 one = pack in ("1.0", f"vec{len(four)}(1.0)")
                 terms.append(packed([number] * len(four)) if one else f"{pack} * {number}")
                 self._count("operations", (2 - one) * len(four))
-            name = self._variable(len(four), " + ".join(terms) or packed([Number("0.0")] * 4))
+            name = self._variable(
+                len(four), " + ".join(terms) or packed([Number("0.0")] * len(four))
+            )
             self._set([asked[n] for n in four], name)
 
     def _from_weights(
@@ -441,7 +452,7 @@ class Writer:
         total = f"p{self._names}"
         if many:
             self.lines.append(f"vec4 {total}[{groups}];")
-            self._loop(groups, lambda group: [f"{total}[{group}] = vec4(0.0);"])
+            self._loop("g", groups, [f"{total}[g] = vec4(0.0);"])
             accumulators = [f"{total}[{group}]" for group in range(groups)]
         else:
             accumulators = [f"{total}_{group}" for group in range(groups)]
@@ -476,12 +487,10 @@ class Writer:
                     ]
                 continue
 
-            def body(group, base=base, count=count, numbers=numbers):
-                place = f"{base} + {group} * {count}"
-                terms = [f"a += W({place} + {n}) * {one};" for n, one in enumerate(numbers)]
-                return [f"vec4 a = {array}[{group}];", *terms, f"{array}[{group}] = a;"]
-
-            self._loop(groups, body)
+            place = f"{base} + g * {count}"
+            terms = [f"a += W({place} + {n}) * {one};" for n, one in enumerate(numbers)]
+            body = [f"vec4 a = {array}[g];", *terms, f"{array}[g] = a;"]
+            self._loop("g", groups, body)
 
     def _sum_of_chain(
         self,
@@ -519,13 +528,11 @@ class Writer:
                 for group, accumulator in enumerate(accumulators)
                 for n in range(4)
             ]
-        self.lines.append(f"for (int {counter} = 0; {counter} < {steps}; {counter}++) {{")
-        self.lines += [f"  {line}" for line in lines]
-        self.lines.append("}")
+        self._loop(counter, steps, lines)
 
-    def _loop(self, count: int, body: Callable[[str], list[str]]) -> None:
-        self.lines.append(f"for (int g = 0; g < {count}; g++) {{")
-        self.lines += [f"  {line}" for line in body("g")]
+    def _loop(self, counter: str, count: int, body: list[str]) -> None:
+        self.lines.append(f"for (int {counter} = 0; {counter} < {count}; {counter}++) {{")
+        self.lines += [f"  {line}" for line in body]
         self.lines.append("}")
 
     # Many numbers that are made alike, four in each turn of a loop.
@@ -647,9 +654,9 @@ def _by_fours(values: np.ndarray) -> np.ndarray:
 class _Displaced(dict):
     """The known numbers of another cell, of which all that lies in textures is read there."""
 
-    def __init__(self, writer: Writer, border: Border, scale: int, cell: tuple[int, ...]):
+    def __init__(self, writer: Writer, border: Border, cell: tuple[int, ...]):
         super().__init__()
-        self._writer, self._border, self._scale, self._there = writer, border, scale, cell
+        self._writer, self._border, self._there = writer, border, cell
 
     def __contains__(self, element: int) -> bool:
         return super().__contains__(element) or isinstance(

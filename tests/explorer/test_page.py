@@ -172,7 +172,7 @@ def test_what_a_browser_lacks_is_said(window, grown, tmp_path, lacking, told):
     less.write_text(grown.read_text().replace('"use strict";', f'"use strict"; {lacking}'))
     window.open(less)
     assert told in window.evaluate("return document.getElementById('trouble').innerText")
-    assert window.evaluate("return document.getElementById('explorer').hidden")
+    assert window.evaluate("return explorer.querySelector('.stage').hidden")
     assert "Each cell sees" in window.evaluate("return document.body.innerText")
     assert window.errors() == []
 
