@@ -1,7 +1,4 @@
-"""The report of a run, out of what evaluation has left in the run's folder.
-
-No rule is run: it is only read, which takes seconds.
-"""
+"""The report of a run, out of what evaluation has left in the run's folder: no rule is run."""
 
 import dataclasses
 import zipfile
@@ -11,30 +8,24 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import records, restored
+from diffpattern import records
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.reading.rule import read_rule
 from diffpattern.report import page, videos
 from diffpattern.report.contents import RunReport
-from diffpattern.report.rule.chapter import RuleReading
-from diffpattern.restored import RestoredRule
+from diffpattern.report.rule import kept
 from diffpattern.run_folder import RunFolder, numbered
 from diffpattern.training.metrics import read_scalars
 
 
-def draw(folder: RunFolder, rule: RestoredRule | None = None) -> None:
+def draw(folder: RunFolder) -> None:
     """Writes the page and the videos of a run that has been evaluated.
-
-    Args:
-      folder: of the run.
-      rule: the rule that was scored; None: it is restored.
 
     Raises:
       InputError: the folder is not one of a run, it has no predictions yet or damaged ones, or
         cannot be written.
     """
-    report = read(folder, rule)
+    report = read(folder)
     report = dataclasses.replace(report, videos=videos.make(report))
     for name, video in report.videos.items():
         folder.write(f"{folder.videos.name}/{name}.gif", video.gif)
@@ -42,8 +33,8 @@ def draw(folder: RunFolder, rule: RestoredRule | None = None) -> None:
     folder.write(folder.report.name, page.render(report))
 
 
-def read(folder: RunFolder, rule: RestoredRule | None = None) -> RunReport:
-    """Everything that the page of a run shows; arguments as of `draw`.
+def read(folder: RunFolder) -> RunReport:
+    """Everything that the page of a run shows.
 
     Raises:
       InputError: as `draw` does.
@@ -71,17 +62,8 @@ def read(folder: RunFolder, rule: RestoredRule | None = None) -> RunReport:
         unwritten=_unwritten(config),
         states=_record(records.States, folder.states),
         damage=_record(records.Damage, folder.damage),
-        reading=_reading(folder, scores, rule),
+        reading=kept.read(folder.reading) if folder.reading.is_file() else None,
     )
-
-
-def _reading(folder: RunFolder, scores: dict[str, Any], rule: RestoredRule | None) -> RuleReading:
-    """What can be read off the rule; a checkpoint that is gone leaves the rest of the page."""
-    try:
-        rule = rule or restored.restore(folder, scores["step"])
-    except InputError as error:
-        return RuleReading(tuple(scores["nrmse"]), missing=(f"The rule is not told: {error}",))
-    return read_rule(rule.config, rule.problem, rule.checkpoint.parameters, rule.truth)
 
 
 def _predictions(folder: RunFolder, place: int, truth: Trajectories) -> np.ndarray:

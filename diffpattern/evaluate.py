@@ -18,7 +18,9 @@ from diffpattern.files import npz
 from diffpattern.parallel import processes
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
+from diffpattern.reading.rule import read_rule
 from diffpattern.report import text
+from diffpattern.report.rule import kept
 from diffpattern.run_folder import RunFolder, numbered
 from diffpattern.training.step import prefers_together
 
@@ -108,7 +110,9 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
         folder.write(f"eval/{numbered('predictions.npz', place)}", _to_npz(prediction, truth))
     folder.write("eval/states.npz", records.to_npz(states))
     folder.write("eval/damage.npz", records.to_npz(damage))
-    drawing.draw(folder, rule)
+    reading = read_rule(config, sought, checkpoint.parameters, truths)
+    folder.write("eval/reading.npz", kept.to_npz(reading))
+    drawing.draw(folder)
     print(text.table(result))
     print(f"\nScores: {folder.scores}\nReport: {folder.report}")
     return result

@@ -7,7 +7,8 @@
                             on; statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
     RUN/metrics/            event files for TensorBoard, and scalars.jsonl
-    RUN/eval/               scores.json, predictions.npz, and of one start states.npz and damage.npz
+    RUN/eval/               scores.json, predictions.npz, reading.npz of the rule, and of one start
+                            states.npz and damage.npz
     RUN/videos/             what moves in the report, as GIF and as MP4
     RUN/report.html
     RUN/explorer.html       if --mode=export was asked for it
@@ -90,6 +91,11 @@ class RunFolder:
     def damage(self) -> Path:
         """What became of it after a part had been erased."""
         return self.path / "eval" / "damage.npz"
+
+    @property
+    def reading(self) -> Path:
+        """What the last evaluation read off the rule."""
+        return self.path / "eval" / "reading.npz"
 
     @property
     def videos(self) -> Path:
