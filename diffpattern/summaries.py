@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffpattern import scores
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.parallel import processes
-from diffpattern.report import images
+from diffpattern.report import films, images, videos
 from diffpattern.report.images import Scale
 from diffpattern.training import groups
 from diffpattern.training.metrics import Writer
@@ -119,9 +119,10 @@ def animation(validation: Validation) -> dict[str, bytes]:
     if truth.grid.ndim == 1:
         return {}
     shown = np.unique(np.linspace(0, len(truth.times) - 1, FRAMES).round().astype(int))
-    both = truth.values[0, shown], validation.prediction[0, shown]
-    gif, _ = images.animation(*both, truth.times[shown], truth.species)
-    return {"animation": gif}
+    film = videos.compared(
+        truth, truth.times[shown], truth.values[0], validation.prediction[0, shown]
+    )
+    return {"animation": films.to_gif(film)}
 
 
 def _of_hidden(validation: Validation) -> bytes:
@@ -170,8 +171,7 @@ def sheet(headings: Sequence[str], rows: Sequence[Row]) -> bytes:
         right + longest(end for pair in ends for end in pair) + _GAP,
         top + len(rows) * down,
     )
-    # Palette entries, as the report's pictures are made of: a third of the bytes of colours.
-    panes, letters = np.full(size[::-1], images.GROUND, np.uint8), Image.new("L", size)
+    letters, places = Image.new("L", size), []
     draw = ImageDraw.Draw(letters)
     for column, heading in enumerate(headings):
         middle = left + column * across + (across - _GAP) / 2
@@ -180,20 +180,19 @@ def sheet(headings: Sequence[str], rows: Sequence[Row]) -> bytes:
         upper, lower = top + index * down, top + (index + 1) * down - _GAP
         draw.text((left - _GAP, (upper + lower) / 2), row.label, 255, font, anchor="rm")
         for column, pane in enumerate(row.panes):
-            cells = row.scale.indices(pane).repeat(factor, axis=0).repeat(factor, axis=1)
             y = upper + (lower - upper - height) // 2
             x = left + column * across + (across - _GAP - width) // 2
-            panes[y : y + height, x : x + width] = cells
+            places.append((y, x, films.enlarged(images.painted(pane, row.scale), factor)))
         shades = np.linspace(row.scale.high, row.scale.low, lower - upper)[:, None]
-        panes[upper:lower, bars + _GAP : bars + _GAP + _BAR] = row.scale.indices(shades)
+        bar = images.painted(np.repeat(shades, _BAR, axis=1), row.scale)
+        places.append((upper, bars + _GAP, bar))
         draw.text((right, upper), high, 255, font, anchor="la")
         draw.text((right, lower), low, 255, font, anchor="ld")
-    inked = np.asarray(letters) / 255
-    shades = np.rint(images.GROUND + inked * (images.TEXT - images.GROUND)).astype(np.uint8)
-    picture = Image.fromarray(np.where(inked > 0, shades, panes))
-    picture.putpalette(rows[0].scale.palette().tobytes())
+    picture = films.shades()[np.asarray(letters)]
+    for y, x, colours in places:
+        picture[y:, x:][: colours.shape[0], : colours.shape[1]] = colours
     content = io.BytesIO()
-    picture.save(content, "PNG")
+    films.paletted(picture[None])[0].save(content, "PNG")
     return content.getvalue()
 
 

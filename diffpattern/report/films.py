@@ -87,9 +87,9 @@ class Film:
                 draw.text((left, top), pane.titles[index], fill=255, font=font)
                 places.append((top + line, left, pane.pictures[index]))
         self._draw_time(draw, index, size, width, scale)
-        frame = _shades()[np.asarray(letters)]
+        frame = shades()[np.asarray(letters)]
         for top, left, picture in places:
-            frame[top:, left:][:height, :width] = _enlarged(picture, cell)
+            frame[top:, left:][:height, :width] = enlarged(picture, cell)
         return frame
 
     def _draw_time(
@@ -139,7 +139,7 @@ def written(film: Film) -> Video:
 
 def to_gif(film: Film) -> bytes:
     """The film as a looping GIF, of which frames are left out evenly until it is small enough."""
-    everything = _paletted(np.stack([film.frame(i) for i in film.shown()]))
+    everything = paletted(np.stack([film.frame(i) for i in film.shown()]))
     count = len(everything)
     while True:
         images = [everything[i] for i in _evenly(len(everything), count)]
@@ -210,7 +210,7 @@ def last_frame(film: Film) -> bytes:
     """The last frame as PNG."""
     buffer = io.BytesIO()
     frame = film.frame(len(film.times) - 1)
-    _paletted(frame[None])[0].save(buffer, format="PNG", optimize=True)
+    paletted(frame[None])[0].save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -220,17 +220,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 @functools.cache
-def _shades() -> NDArray[np.uint8]:
+def shades() -> NDArray[np.uint8]:
     """The colours of letters, from ground to text, [256, 3], few of them different."""
     steps = np.rint(np.linspace(0, _SHADES - 1, 256))[:, None] / (_SHADES - 1)
     return np.rint((1 - steps) * _GROUND + steps * _TEXT).astype(np.uint8)
 
 
-def _enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """A picture whose cells are so many pixels wide."""
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _paletted(frames: NDArray[np.uint8]) -> list[Image.Image]:
+def paletted(frames: NDArray[np.uint8]) -> list[Image.Image]:
     """Frames [F, rows, columns, 3] with one palette, exact for no more than 256 colours."""
     packed = frames.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     counts = np.bincount(packed.ravel(), minlength=1 << 24)

@@ -58,10 +58,21 @@ def _prediction(shown: Shown, report: RunReport | None) -> Film:
     states = report.states if report else None
     if states is not None and len(states.times) > len(times):
         times, predicted = states.times, states.values[..., : len(shown.truth.species)]
+    return compared(shown.truth, times, shown.actual, predicted)
+
+
+def compared(truth: Trajectories, times: NDArray, actual: NDArray, predicted: NDArray) -> Film:
+    """Truth beside prediction.
+
+    Args:
+      truth: whose species and units they are in, and whose times the actual snapshots have.
+      times: of the frames, those of the predicted snapshots.
+      actual, predicted: of one trajectory, [T, *space, C].
+    """
     return _side_by_side(
-        shown.truth,
+        truth,
         times,
-        _Part("truth", shown.truth.times, shown.actual),
+        _Part("truth", truth.times, actual),
         _Part("prediction", times, predicted),
     )
 
