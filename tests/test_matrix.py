@@ -410,7 +410,7 @@ def written() -> dict[str, dict[tuple[str, ...], list[str]]]:
         rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line[:2] == "| "]
         names = len(table.names)
         found[table.title] = {
-            tuple(row[:names]): [in_words(told) for told in row[names:]] for row in rows[1:]
+            tuple(row[:names]): [in_words(told) for told in row[names:]] for row in rows[2:]
         }
     return found
 
