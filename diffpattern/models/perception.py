@@ -202,12 +202,13 @@ class MultiScale(nn.Module):
 
     def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
         """Features [K (C + E), *space]; a gradient counts as many times as axes."""
-        wrong = [s for s in self.scales if s < 1 or any(size % s for size in grid.shape)]
+        own = [cells - 2 * margin for cells, margin in zip(grid.shape, grid.margins, strict=True)]
+        wrong = [s for s in self.scales if s < 1 or any(cells % s for cells in own)]
         if wrong:
             kind = "a block's" if grid.is_cut else "the lattice's"
             raise InputError(
                 f"Scale {wrong[0]} of multi-scale perception does not divide {kind} "
-                f"{' x '.join(map(str, grid.shape))} cells; take scales that divide each axis."
+                f"{' x '.join(map(str, own))} cells; take scales that divide each axis."
             )
         if not 1 <= len(self.scales) <= len(x):
             raise InputError(

@@ -53,10 +53,11 @@ class Transform:
     grid: Grid
 
     def __post_init__(self):
-        for boundary in self.grid.boundary:
-            if boundary.kind not in ("circular", "symmetric"):
+        for walls in self.grid.boundary:
+            others = {walls.lower.kind, walls.upper.kind} - {"circular", "symmetric"}
+            if others:
                 raise InputError(
-                    f"grid boundary is {boundary.kind!r}, but a spectral solver has modes for "
+                    f"grid boundary is {min(others)!r}, but a spectral solver has modes for "
                     "'circular' and 'symmetric' ones only; take one of these, or another solver."
                 )
 
