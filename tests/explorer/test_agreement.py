@@ -20,7 +20,12 @@ from diffpattern.grid.geometry import Boundary, Grid, Walls
 from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.run_folder import RunFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), needs_browser]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.usefixtures("quick_compilation"),
+    needs_browser,
+]
 
 SHAPE, STEPS = (12, 20), 100
 CHANGING = Boundary("value", ((0.2, 0.7), (0.6, 0.1)), times=(0.0, 30.0))
