@@ -1,0 +1,32 @@
+"""The pages become a site without a warning or a dead link, which needs no network."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_asks_for_nothing(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "docs", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {path.stem for path in tmp_path.glob("*.html")}
+    assert pages >= {path.stem for path in (ROOT / "docs").glob("*.md")}
+    for path in tmp_path.glob("*.html"):
+        text = path.read_text()
+        assert not re.findall(r"""<(?:script|img)[^>]*\ssrc=["']?(?:https?:)?//""", text), path
+        assert not re.findall(r"""<link[^>]*\shref=["']?(?:https?:)?//""", text), path
+    assert "diffpattern.api.Run.rollout" in (tmp_path / "reference.html").read_text()
+
+
+def test_what_the_readme_links_to_is_there():
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert len(links) > 20
+    for link in links:
+        assert link.startswith("http") or (ROOT / link).is_file(), link
