@@ -37,7 +37,9 @@ def test_states_are_those_of_the_prediction_with_what_is_hidden(devices, changes
     monkeypatch.setattr(experiments, "_MOMENTS", 9)
     tried = make_experiments(devices, **changes)
     states = tried.states()
-    predict = make_predictor(tried.problem, tried.truth, tried.mesh, seed=0, together=True)
+    predict = make_predictor(
+        tried.problem, tried.truth, tried.mesh, key=jax.random.key(0), together=True
+    )
     predicted = predict(tried.parameters)[1]
     np.testing.assert_array_equal(states.times, tried.truth.times)
     np.testing.assert_allclose(states.values[..., :2], predicted, rtol=1e-5, atol=1e-6)
