@@ -4,10 +4,11 @@ Each record is a frozen dataclass of arrays, and one .npz file whose names are t
 Values are in the rule's units, in half precision where that is fine enough for pictures.
 """
 
+import contextlib
 import dataclasses
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -92,17 +93,28 @@ def read(kind: type[Record], path: str | os.PathLike) -> Record:
       InputError: the file cannot be read, or is damaged.
     """
     names = [field.name for field in dataclasses.fields(kind)]
+    with opened(path) as stored:
+        content = {name: stored[name] for name in names}
+        return kind(**content | {"trajectory": int(content["trajectory"])})
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Mapping[str, NDArray]]:
+    """The arrays of a file that evaluation has written.
+
+    Raises:
+      InputError: the file cannot be read, or what is read of it in the block shows that it is
+        damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            content = {name: stored[name] for name in names}
-        content["trajectory"] = int(content["trajectory"])
+            yield stored
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}); --mode=eval writes it again."
         ) from error
-    return kind(**content)
 
 
 def _compact(array: NDArray) -> NDArray:

@@ -7,14 +7,13 @@ the .npz file, and the text has their numbers.
 import dataclasses
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from diffpattern.errors import InputError
 from diffpattern.files import npz
+from diffpattern.records import opened
 from diffpattern.report.rule.chapter import RuleReading
 from diffpattern.report.rule.phase_plane import HomogeneousState, PhasePlane, ReactionCurve
 from diffpattern.report.rule.velocity import VelocityField
@@ -78,12 +77,5 @@ def read(path: str | os.PathLike) -> RuleReading:
         fields = {name: value_of(part) for name, part in written["fields"].items()}
         return _KINDS[written["kind"]](**fields)
 
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return value_of(json.loads(str(stored["reading"])))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}); --mode=eval writes it again."
-        ) from error
+    with opened(path) as stored:
+        return value_of(json.loads(str(stored["reading"])))
