@@ -464,6 +464,9 @@ def get_config() -> ConfigDict:
 
     # --- Evaluation ------------------------------------------------------------------------------
     config.evaluation = evaluation = ConfigDict()
+    # Whether to read what the rule does, damage its pattern and draw report.html and videos, which
+    # takes some 20 s; without it scores and predictions are all.
+    evaluation.report = True
     # An NRMSE's denominator is at least this fraction of the training data's fluctuation.
     evaluation.floor = 0.05
     # A prediction is valid until its NRMSE exceeds this.

@@ -47,7 +47,7 @@ OPERATION = (
     "training.checkpoint_minutes", "training.pictures_every",
     "training.stall_factor", "training.stall_seconds",
     "optimiser.optax.skip_nonfinite", "mesh", "plan", "evaluation.threshold", "evaluation.windows",
-    "evaluation.covered", "data.directory",
+    "evaluation.covered", "evaluation.report", "data.directory",
     "data.the_well.train", "data.the_well.validation", "data.the_well.test", "data.the_well.scan",
     "data.pdebench.train", "data.pdebench.validation", "data.pdebench.test", "data.pdebench.scan",
     "data.run.folder",

@@ -88,19 +88,21 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     result |= {"step": checkpoint.step, "floor_fraction": config.evaluation.floor} | found
     result |= {"units": summary.units()}
 
-    # What it does from one start, on lattices of the first size.
-    experiments = Experiments(
-        sought,
-        checkpoint.parameters,
-        truths[0],
-        scores.typical(predictions[0], truths[0], floor),
-        mesh,
-        seed=config.seed,
-        together=together,
-    )
-    states = experiments.states()
-    damage = experiments.damage(states, floor)
-    result |= {"damage": damage.summary(summary.species)}
+    # What it does from one start, on lattices of the first size, for people to look at.
+    draws = config.evaluation.report
+    if draws:
+        experiments = Experiments(
+            sought,
+            checkpoint.parameters,
+            truths[0],
+            scores.typical(predictions[0], truths[0], floor),
+            mesh,
+            seed=config.seed,
+            together=together,
+        )
+        states = experiments.states()
+        damage = experiments.damage(states, floor)
+        result |= {"damage": damage.summary(summary.species)}
 
     # On disk and on screen.
     if not processes.is_first():
@@ -108,13 +110,14 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     folder.write("eval/scores.json", json.dumps(result, indent=1))
     for place, (truth, prediction) in enumerate(zip(truths, predictions, strict=True)):
         folder.write(f"eval/{numbered('predictions.npz', place)}", _to_npz(prediction, truth))
-    folder.write("eval/states.npz", records.to_npz(states))
-    folder.write("eval/damage.npz", records.to_npz(damage))
-    reading = read_rule(config, sought, checkpoint.parameters, truths)
-    folder.write("eval/reading.npz", kept.to_npz(reading))
-    drawing.draw(folder)
+    if draws:
+        folder.write("eval/states.npz", records.to_npz(states))
+        folder.write("eval/damage.npz", records.to_npz(damage))
+        reading = read_rule(config, sought, checkpoint.parameters, truths)
+        folder.write("eval/reading.npz", kept.to_npz(reading))
+        drawing.draw(folder)
     print(text.table(result))
-    print(f"\nScores: {folder.scores}\nReport: {folder.report}")
+    print(f"\nScores: {folder.scores}" + (f"\nReport: {folder.report}" if draws else ""))
     return result
 
 

@@ -164,13 +164,18 @@ class RunFolder:
             )
 
     def is_complete(self, steps: int) -> bool:
-        """Whether a run of so many steps was trained here, and reported on after that."""
+        """Whether a run of so many steps was trained here, and reported on after that.
+
+        One that is to have no report is scored at least.
+        """
         rows = read_scalars(self.scalars)
+        reports = not self.is_run or self.config().evaluation.report
+        last = self.report if reports else self.scores
         return (
             bool(rows)
             and rows[-1]["step"] >= steps
-            and self.report.is_file()
-            and self.report.stat().st_mtime >= self.scalars.stat().st_mtime
+            and last.is_file()
+            and last.stat().st_mtime >= self.scalars.stat().st_mtime
         )
 
     def record(

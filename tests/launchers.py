@@ -27,6 +27,7 @@ def get_config():
     config.optimiser.derivative_steps = 0
     config.training.batch = 2
     config.training.steps = 2
+    config.evaluation.report = False
     return config
 
 def get_sweep():

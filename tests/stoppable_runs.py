@@ -30,6 +30,7 @@ AUTOMATON = [
     f"--config.training.steps={STEPS}",
     f"--config.training.checkpoint_every={CHECKPOINT_EVERY}",
     "--config.training.log_every=4",
+    "--config.evaluation.report=False",
 ]
 
 

@@ -22,13 +22,16 @@ from diffpattern.training.checkpoints import Checkpoints
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_evaluate")]
 
 
+REPORT = {"evaluation.report": True}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Runs of a PDE and of an automaton, scored on 8 devices; where they were made is gone."""
     place = tmp_path_factory.mktemp("place")
     scores = {
-        "pde": tiny_runs.run(place / "data", place / "pde", **tiny_runs.LEAST_SQUARES),
-        "nca": tiny_runs.run(place / "data", place / "nca", **tiny_runs.NCA),
+        "pde": tiny_runs.run(place / "data", place / "pde", **tiny_runs.LEAST_SQUARES | REPORT),
+        "nca": tiny_runs.run(place / "data", place / "nca", **tiny_runs.NCA | REPORT),
     }
     moved = tmp_path_factory.mktemp("moved")
     for name in scores:
@@ -197,7 +200,7 @@ def test_normalised_data_are_predicted_and_kept_in_units_of_their_own(film, tmp_
         "mesh.data": 2,
     }
     folder = RunFolder(tmp_path / "run")
-    config = tiny.config(**tiny_runs.LEAST_SQUARES | fields)
+    config = tiny.config(**tiny_runs.LEAST_SQUARES | fields | REPORT)
     scores = train.train_and_evaluate(config, folder, config_path="configs/tiny.py")
 
     # In the file's units: the truth, by what is stored beside it, and the predictions as they are.
@@ -295,3 +298,17 @@ def test_a_run_that_was_scored_before_there_were_records_has_a_report(folder):
     drawing.draw(folder)
     assert 'id="damage"' not in folder.report.read_text()
     assert {path.stem for path in folder.videos.iterdir()} == {"truth_and_prediction"}
+
+
+def test_without_a_report_scores_and_predictions_are_all(trained, folder):
+    remove("eval", "report.html", "videos")(folder)
+    fields = json.loads((folder.path / "config.json").read_text())
+    fields["evaluation"]["report"] = False
+    (folder.path / "config.json").write_text(json.dumps(fields))
+    scores = evaluate(folder)
+    assert sorted(path.name for path in (folder.path / "eval").iterdir()) == [
+        "predictions.npz",
+        "scores.json",
+    ]
+    assert not folder.report.exists() and not folder.videos.exists()
+    assert scores["nrmse"] == trained[1]["pde"]["nrmse"]

@@ -47,7 +47,7 @@ def test_every_combination_has_a_run_of_its_own(swept, place):
             "fields": {"seed": seed, "training.window": window},
         }
         assert f"--sweep={number}" in session["command"]
-        assert (run / "report.html").is_file()
+        assert (run / "eval" / "scores.json").is_file()
 
 
 def test_the_runs_are_compared(swept, place, capsys):

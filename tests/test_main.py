@@ -35,6 +35,7 @@ TINY = [
     "--config.training.batch=2",
     "--config.training.steps=2",
     "--config.training.checkpoint_every=1",
+    "--config.evaluation.report=False",
 ]
 
 SWEEP = "--config=configs/sweep.py"

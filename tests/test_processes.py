@@ -74,7 +74,8 @@ def test_an_automaton_is_trained_by_two_and_goes_on_anywhere(automaton, tmp_path
     """With a pool, a fire mask and noise, all of which lie on the devices of both."""
     directory, flag, expected = automaton
     begun = tmp_path / "two"
-    first, second = well(many.runs(2, flag, f"--workdir={begun}"))
+    reports = "--config.evaluation.report=True"
+    first, second = well(many.runs(2, flag, reports, f"--workdir={begun}"))
     assert_alike(losses(begun), expected, 4)
     run = json.loads((begun / "run.json").read_text())
     assert run["sessions"][0]["processes"] == 2 and len(run["sessions"][0]["devices"]) == 2
@@ -120,7 +121,7 @@ def heard(event, arguments):
             touched.add(Path(path).absolute().relative_to(run).parts[:1])
 
 sys.addaudithook(heard)
-tiny_runs.run(directory, run, **tiny_runs.POOL)
+tiny_runs.run(directory, run, **tiny_runs.POOL | {"evaluation.report": True})
 print(json.dumps(sorted("".join(parts) for parts in touched)))
 """
 

@@ -140,6 +140,7 @@ def follow(name, folder, directory, fields):
     if config.data.name != "images":
         config.data.directory = str(directory)
     config.update_from_flattened_dict(fields)
+    config.evaluation.report = False
     return train.train_and_evaluate(config, RunFolder(folder), config_path=f"configs/{name}.py")
 
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from tiny_runs import listing
 
-from diffpattern import run_folder
+from diffpattern import configuration, run_folder
 from diffpattern.data import statistics
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder, new_folder
@@ -223,6 +223,15 @@ def test_a_run_is_complete_once_its_report_tells_of_its_last_step(folder):
     before = folder.report.stat().st_mtime
     os.utime(folder.scalars, (before + 9, before + 9))
     assert not folder.is_complete(3)
+
+
+def test_a_run_without_a_report_is_complete_once_it_is_scored(folder):
+    config = tiny.config(**{"evaluation.report": False})
+    folder.write("config.json", configuration.to_json(config))
+    folder.write("metrics/scalars.jsonl", json.dumps({"step": 3}) + "\n")
+    assert not folder.is_complete(3)
+    folder.write("eval/scores.json", "{}")
+    assert folder.is_complete(3)
 
 
 def test_new_folders_do_not_meet(tmp_path, monkeypatch):

@@ -164,6 +164,7 @@ def noisy_run():
             "optimiser.levenberg_marquardt.selection.steps": 6,
             "optimiser.levenberg_marquardt.selection.windows": 32,
             "evaluation.windows": 16,
+            "evaluation.report": False,
             "training.steps": 12,
             "training.checkpoint_every": 6,
         }

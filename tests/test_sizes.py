@@ -231,7 +231,8 @@ def test_trajectories_of_all_sizes_count_alike_in_scores():
 
 @pytest.mark.slow
 def test_a_run_keeps_scores_and_shows_every_size(tmp_path):
-    result = run(tmp_path / "data", tmp_path / "run", **LEAST_SQUARES | SIZES)
+    reports = {"evaluation.report": True}
+    result = run(tmp_path / "data", tmp_path / "run", **LEAST_SQUARES | SIZES | reports)
     assert result["trajectories"] == 6
     folder = RunFolder(tmp_path / "run")
     truths, summary = folder.data()

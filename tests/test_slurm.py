@@ -84,7 +84,7 @@ def test_a_preempted_job_ends_with_the_parameters_of_one_that_was_not(slurm, pla
     assert 0 < step < launchers.STEPS
     sessions = json.loads((run / "run.json").read_text())["sessions"]
     assert [len(session["devices"]) for session in sessions] == [2, 2]
-    assert (run / "report.html").is_file()
+    assert (run / "eval" / "scores.json").is_file()
     expected, found = parameters(straight), parameters(run)
     assert expected.keys() == found.keys()
     for term, arrays in expected.items():
@@ -109,7 +109,7 @@ def test_a_sweep_is_an_array_of_jobs(slurm, place):
     for task, seed in ((0, 5), (2, 7)):
         run = place / "runs" / f"one-00{task}"
         assert json.loads((run / "config.json").read_text())["seed"] == seed
-        assert (run / "report.html").is_file()
+        assert (run / "eval" / "scores.json").is_file()
     # What is complete is not submitted again.
     code, out, error = launchers.launch(
         "slurm.sh", place, f"--config={place / 'tiny.py'}", *flags, "--dry_run"

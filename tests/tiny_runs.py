@@ -20,6 +20,8 @@ FIELDS = {
     "training.steps": 6,
     "training.checkpoint_every": 2,
     "mesh.data": 2,
+    # It would take longer than all the rest.
+    "evaluation.report": False,
 }
 LEAST_SQUARES = {"model.rda.polynomial.order": 1, "optimiser.derivative_steps": 2}
 NCA = {
