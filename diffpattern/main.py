@@ -1,7 +1,6 @@
 """diffpattern finds the local rule behind a time series of patterns.
 
 python -m diffpattern.main --config=configs/pde.py
-python -m diffpattern.main --mode=eval --workdir=RUN
 """
 
 import os
