@@ -103,7 +103,7 @@ def scorer(sought: Problem, unseen: Trajectories) -> Callable[[Any], dict[str, f
     They are NRMSE at the last time of the worst species, medians over trajectories, of the "rule"
     and of "persistence".
     """
-    predict = make_predictor(sought, unseen, make_mesh(1), seed=0, together=False)
+    predict = make_predictor(sought, unseen, make_mesh(1), key=jax.random.key(0), together=False)
     floor = 0.05 * np.asarray(sought.statistics.fluctuation)
 
     def worst(prediction):
@@ -115,7 +115,7 @@ def scorer(sought: Problem, unseen: Trajectories) -> Callable[[Any], dict[str, f
 
 def on_a_larger_lattice(sought: Problem, parameters: Any, truth: Trajectories) -> np.ndarray:
     """B at the end from an unseen start on a larger lattice, [*space]."""
-    predict = make_predictor(sought, truth, make_mesh(1), seed=0, together=False)
+    predict = make_predictor(sought, truth, make_mesh(1), key=jax.random.key(0), together=False)
     return predict(parameters)[0, -1, ..., 1]
 
 

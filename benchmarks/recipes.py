@@ -105,7 +105,9 @@ def nca_gray_scott(rule: RestoredRule) -> Iterator[Row]:
     config.data.end_time = 2048.0
     (truth,) = dataset.of_split(dataset.load(config), "test")
     together = prefers_together(config.training.windows)
-    predict = make_predictor(rule.problem, truth, make_mesh(-1), seed=0, together=together)
+    predict = make_predictor(
+        rule.problem, truth, make_mesh(-1), key=jax.random.key(0), together=together
+    )
     prediction = predict(rule.checkpoint.parameters)
     floor = config.evaluation.floor * np.asarray(rule.statistics.fluctuation)
     errors = np.median(scores.nrmse(prediction, truth.values, floor), axis=0)
