@@ -45,7 +45,6 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.page, "render", lambda report: "")
         run(folder / "data", folder / "automaton", **NCA)
         patch.setattr(evaluate, "evaluate", lambda folder: {})
         run(folder / "data", folder / "pde", **LEAST_SQUARES | {"optimiser.derivative_steps": 0})
