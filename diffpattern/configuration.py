@@ -298,11 +298,11 @@ def call(path: str, function: str) -> Any:
         if function in defined:
             result = defined[function](*arguments)
             return list(result) if isinstance(result, Iterator) else result
-    except InputError:
-        raise
     except SyntaxError as error:
         raise InputError(f"{file} is not Python: {error.msg} (line {error.lineno}).") from error
     except Exception as error:
+        if isinstance(error, InputError) and arguments and arguments[0] in str(error):
+            raise  # it names the file that the argument stands for
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == file]
         where = f" in line {lines[-1]}" if lines else ""

@@ -282,6 +282,7 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
         "data.run.folder",
         "data.directory",
         "evaluation.covered",
+        "evaluation.report",
         "evaluation.threshold",
         "evaluation.windows",
         *(f"mesh.{field}" for field in defaults.mesh),
