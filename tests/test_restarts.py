@@ -63,7 +63,9 @@ def test_where_there_is_nothing_to_save_it_ends_at_once(server, whole, tmp_path)
     chance, run = random.Random(0), tmp_path / "run"
     fresh = f"--config.data.directory={tmp_path / 'data'}"
     for chapter in ("Training in", "Rule:", "Evaluating step"):
-        process = server.start(*AUTOMATON, fresh, f"--workdir={run}")
+        # With a report, evaluation lasts long enough to be told to stop.
+        reports = "--config.evaluation.report=True"
+        process = server.start(*AUTOMATON, fresh, reports, f"--workdir={run}")
         process.wait_for(chapter)
         time.sleep(chance.uniform(0, 0.5))
         process.send_signal(signal.SIGTERM)
