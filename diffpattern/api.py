@@ -27,10 +27,9 @@ from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import SPLITS, Simulation
 from diffpattern.data.simulation import simulate as simulate_all
-from diffpattern.data.sources import GIVEN
+from diffpattern.data.sources import GIVEN, by_split
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, common_interval
-from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
@@ -317,20 +316,12 @@ def fit(
       InputError: the config, the data or the folder cannot be used.
       TrainingError: the loss is not finite more often than allowed.
     """
-    splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
-    if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
-        raise InputError(
-            f"data have the splits {', '.join(map(repr, splits))}, but need 'train', and may have "
-            "'validation' and 'test'."
-        )
-    of_training = splits[SPLITS[0]]
-    for split in SPLITS[1:]:
-        splits[split] = from_beginning(splits.get(split, of_training))
+    given = by_split(data, "The data")
     config = (default_config() if config is None else config).copy_and_resolve_references()
     config.data.name = GIVEN
     folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
     with jax.default_matmul_precision(config.matmul_precision):
-        train.train_and_evaluate(config, folder, data=(splits,))
+        train.train_and_evaluate(config, folder, data=given)
     return load(folder.path)
 
 

@@ -15,7 +15,14 @@ from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import DATA, SPREAD, lattices, on_mesh
 from diffpattern.problem import Problem
 from diffpattern.training import regularisers
-from diffpattern.training.losses import LOSSES, Context, Loss, perceptual, weighted_sum
+from diffpattern.training.losses import (
+    LOSSES,
+    Context,
+    Loss,
+    own_weights,
+    perceptual,
+    weighted_sum,
+)
 from diffpattern.training.step import LOSS
 from diffpattern.training.weighting import field_weights
 
@@ -62,7 +69,7 @@ def build(
 
 def _loss(fields: ConfigDict) -> Loss:
     """The weighted sum of losses, each with its settings."""
-    weights = {name: fields[name] for name in LOSSES}
+    weights = {name: fields[name] for name in LOSSES} | own_weights(fields.own)
     settings = {name: dict(fields.settings[name]) for name in LOSSES if name in fields.settings}
     for name in ("vgg_gram", "lpips"):
         if weights[name]:

@@ -258,8 +258,9 @@ def build(
             f"other lattices than it was trained on, {trained}, and none of "
             f"{'x'.join(map(str, whole))}."
         )
-    if config.model.name == "nca":
-        rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
+    automaton = rules.is_automaton(config.model)
+    if automaton:
+        rule, channels = rules.automaton(config.model, statistics), config.model.nca.channels
         together = statistics.grid.is_cut or prefers_together(config.training.windows)
         parts = _of_automaton(rule, config.model.nca, statistics, together)
     else:
@@ -284,8 +285,8 @@ def build(
             variables = MASKS[config.model.mask](there.grid).init(mask_key, given(there))
             masks |= variables.get("params", {})
         forcing = mask.apply({"params": masks}, given(statistics))
-        arguments = (step_key,) if config.model.name == "nca" else ()
-        parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
+        arguments = (step_key,) if automaton else ()
+        parameters = rule.init(rule_key, lattice, *arguments, forcing).get("params", {})
         return parameters | ({"mask": masks} if masks else {})
 
     @functools.cache

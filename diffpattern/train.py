@@ -14,7 +14,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, dataset, evaluate, problem, selection, summaries
+from diffpattern import configuration, dataset, evaluate, problem, selection, summaries, systems
 from diffpattern.data import continuation, statistics, streams
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.sources import Data
@@ -37,7 +37,6 @@ from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
-from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer, add_scalars
@@ -236,7 +235,7 @@ def set_up(
     sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
     mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
-    simulated = config.data.name in SYSTEMS
+    simulated = systems.is_system(config.data.name)
     if simulated:
         rehearse(config, *dataset.expected(config, degrees), mesh)
     refuse(config)

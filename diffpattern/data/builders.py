@@ -112,7 +112,10 @@ def _config(settings: Simulation) -> SimulationConfig:
     return SimulationConfig(name=settings.name, settings=settings)
 
 
-def _builder(system: type[System]) -> type[SimulationBuilder]:
+@functools.cache
+def builder_of(system: type[System]) -> type[SimulationBuilder]:
+    """The TFDS builder of a system's data, which may be a user's."""
+
     class Builder(SimulationBuilder, skip_registration=True):
         name = system.name
         SYSTEM = system
@@ -121,8 +124,8 @@ def _builder(system: type[System]) -> type[SimulationBuilder]:
     return Builder
 
 
-# The TFDS builder of each system's data, by the system's name.
-BUILDERS = {name: _builder(system) for name, system in SYSTEMS.items()}
+# Those of the known systems, by the system's name.
+BUILDERS = {name: builder_of(system) for name, system in SYSTEMS.items()}
 
 
 def default_directory() -> Path:
@@ -152,7 +155,7 @@ def load(
       InputError: the simulation cannot work, or the folder cannot be written or read.
     """
     directory = Path(directory).expanduser() if directory else default_directory()
-    builder_class = BUILDERS[settings.system.name]
+    builder_class = builder_of(type(settings.system))
     folder = directory / builder_class.name / settings.name / str(builder_class.VERSION)
     try:
         with processes.first_goes_first():

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern import parts
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.blocks import block_means, spread
@@ -28,7 +29,7 @@ from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import LAPLACIANS, laplacian
 from diffpattern.rollout import Stepped, exponential, runge_kutta
 from diffpattern.solvers import explicit, spectral
-from diffpattern.systems import GrayScott, System
+from diffpattern.systems import SYSTEMS, GrayScott, System
 from diffpattern.systems.starts import random_ellipse, random_micropattern
 
 SPLITS = ("train", "validation", "test")
@@ -151,7 +152,10 @@ class Simulation:
     def description(self) -> dict[str, Any]:
         """Everything that the numbers depend on, as JSON takes it."""
         fields = dataclasses.asdict(self)
-        return fields | {"system": {"name": self.system.name, **fields["system"]}}
+        system = {"name": self.system.name, **fields["system"]}
+        if type(self.system) not in SYSTEMS.values():
+            system["source"] = parts.source(type(self.system))
+        return fields | {"system": system}
 
 
 def simulate(settings: Simulation, splits: Sequence[str] = SPLITS) -> dict[str, Trajectories]:
