@@ -30,6 +30,16 @@ def get_config() -> ConfigDict:
     # factors unless told not to, which PDEs and least squares do not bear; CPUs never do.
     config.matmul_precision = "highest"
 
+    # Of data, parameters and everything computed: "float32", or "float64", which takes twice the
+    # memory and is slow on most accelerators.
+    config.precision = "float32"
+    # Folder that keeps what XLA has compiled, so that no other run has to; empty: that of
+    # $JAX_COMPILATION_CACHE_DIR, else of the user's cache folder; "none": nothing is kept.
+    config.compilation_cache = ""
+    # So many train steps are traced into RUN/profile, for TensorBoard or Perfetto
+    # (docs/performance.md); 0: none.
+    config.profile = ConfigDict({"steps": 0})
+
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import restored, train
+from diffpattern import precision, restored, train
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import SPLITS, Simulation
@@ -32,6 +32,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, common_interval
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
+from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
 from diffpattern.report.equations import Equation
 from diffpattern.restored import RestoredRule
@@ -160,9 +161,14 @@ class Run:
           InputError: an argument has not the shape or the values that the rule needs, or a step of
             the rule does not divide the time between two snapshots.
         """
-        statistics, config = self.statistics, self.config
-        axes, channels = statistics.grid.ndim, len(self.species)
-        x0 = np.asarray(x0, np.float32)
+        with precision.of_config(self.config):
+            return self._roll_out(x0, times, key, mask, inputs)
+
+    def _roll_out(
+        self, x0: Any, times: Sequence[float], key: jax.Array | None, mask: Any, inputs: Any
+    ) -> np.ndarray:
+        axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
+        x0 = np.asarray(x0, real())
         if x0.ndim not in (axes + 1, axes + 2) or x0.shape[-1] != channels:
             raise InputError(
                 f"x0 has the shape {x0.shape}, but must have {axes} axes of space and one of the "
@@ -186,8 +192,7 @@ class Run:
             together=prefers_together(config.training.windows),
             times=times,
         )
-        with jax.default_matmul_precision(config.matmul_precision):
-            predicted = starts.in_units(predict(self.params))
+        predicted = starts.in_units(predict(self.params))
         return predicted[0] if single else predicted
 
     def _starts(self, lattices: np.ndarray, time: float, mask: Any, inputs: Any) -> Trajectories:
@@ -201,13 +206,11 @@ class Run:
         def of_each(array: Any, axes: int) -> np.ndarray | None:
             if array is None:
                 return None
-            array = np.asarray(array, np.float32)
+            array = np.asarray(array, real())
             return np.broadcast_to(array, (count, *array.shape[array.ndim - axes :]))
 
-        offset = np.asarray(statistics.offset or (0.0,), np.float32)
-        scale = np.asarray(statistics.scale or (1.0,), np.float32)
         starts = Trajectories(
-            ((lattices - offset) / scale)[:, None],
+            lattices[:, None],
             np.array([time]),
             statistics.species,
             grid,
@@ -218,6 +221,7 @@ class Run:
             length_unit=statistics.length_unit,
             time_unit=statistics.time_unit,
         )
+        starts = dataclasses.replace(starts, values=starts.from_units(starts.values))
         return environment.added(starts, self.config.data.environment)
 
 
@@ -232,7 +236,8 @@ def load(run: PathLike, step: int | None = None) -> Run:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
     """
     folder = RunFolder(Path(run).expanduser())
-    return Run(folder, restored.restore(folder, step))
+    with precision.of_config(folder.config()):
+        return Run(folder, restored.restore(folder, step))
 
 
 def simulate(
@@ -320,7 +325,7 @@ def fit(
     config = (default_config() if config is None else config).copy_and_resolve_references()
     config.data.name = GIVEN
     folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
-    with jax.default_matmul_precision(config.matmul_precision):
+    with precision.of_config(config):
         train.train_and_evaluate(config, folder, data=given)
     return load(folder.path)
 

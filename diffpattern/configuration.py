@@ -35,6 +35,7 @@ from diffpattern.models.initialisers import INITIALISERS
 from diffpattern.models.masks import MASKS
 from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
+from diffpattern.precision import PRECISIONS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
 from diffpattern.training import augmentation, optimisers, pool, schedules
@@ -43,6 +44,7 @@ from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
+    "compilation_cache", "profile",
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "training.checkpoint_minutes", "training.pictures_every",
     "training.stall_factor", "training.stall_seconds",
@@ -65,6 +67,7 @@ _OPEN = ("data.name", "model.name", "kernels", "model.rda.terms")
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
+    "precision": tuple(PRECISIONS),
     "data.name": (*SYSTEMS, *_READ, GIVEN),
     "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
     "data.mask": tuple(SIMULATED_MASKS),
@@ -131,7 +134,7 @@ _POSITIVE = (
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "snapshots", "data.run.step", "interval", "end_time",
+    "profile.steps", "snapshots", "data.run.step", "interval", "end_time",
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",

@@ -81,7 +81,12 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
     seen = [_seen(rule, which) for which in range(len(truth.values))]
     given = {"state": channels} | {name: field.shape[-1] for name, field in seen[0].items()}
     solver, size, note = ("", 0.0, "") if automaton else _solver(rule)
-    graph = steps.graph_of(config, statistics, rule.checkpoint.parameters, solver, given)
+    # Shaders compute in single precision, whatever the run did.
+    parameters = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32), rule.checkpoint.parameters
+    )
+    with jax.enable_x64(False):
+        graph = steps.graph_of(config, statistics, parameters, solver, given)
     program = passes.compile_graph(graph, given)
     nca = config.model.nca
     # Damage leaves what most cells of a start are: nothing, where a picture grows out of a seed.

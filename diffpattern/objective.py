@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -13,6 +12,7 @@ from diffpattern.data.windows import Window
 from diffpattern.grid.cutting import mean_over_blocks
 from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import DATA, SPREAD, lattices, on_mesh
+from diffpattern.precision import real
 from diffpattern.problem import Problem
 from diffpattern.training import regularisers
 from diffpattern.training.losses import (
@@ -118,7 +118,7 @@ def _rehearse(fit: Callable, length: int, sought: Problem, mesh: Mesh) -> None:
     """
     statistics, count = sought.statistics, mesh.shape[DATA]
     shape = (count, length + 1, *statistics.grid.shape, len(statistics.species))
-    described = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    described = lambda shape: jax.ShapeDtypeStruct(shape, real())
     mask = described((count, *statistics.grid.shape)) if statistics.masked else None
     windows = Window(described(shape), Forcing(time=described((count,)), mask=mask))
     predictions = described((count, length, *shape[2:]))

@@ -199,7 +199,7 @@ def _batch(
         before, length = (count, -(-trajectories // count)), snapshots
 
     def part(size: tuple[int, ...]) -> dict[str, Any]:
-        described = lambda shape, kind=jnp.float32: jax.ShapeDtypeStruct(shape, kind)
+        described = lambda shape, kind=float: jax.ShapeDtypeStruct(shape, kind)
         given = problem.given(sought.statistics.on(size))
         forcing = jax.tree.map(lambda array: described((*before, *array.shape)), given)
         values = described((*before, length, *size, len(sought.statistics.species)))

@@ -28,8 +28,9 @@ from absl import logging as absl_logging
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.files import locked
+from diffpattern.files import cache_folder, locked
 from diffpattern.parallel import processes
+from diffpattern.precision import real
 from diffpattern.systems import SYSTEMS, System
 
 _SNAPSHOTS, _MASK = "snapshots", "mask"
@@ -77,7 +78,7 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         shape = (settings.times.size, *settings.shape, len(settings.system.species))
         # Stored as bytes: lists of floats take a hundred times as long to write and read.
         tensor = functools.partial(
-            tfds.features.Tensor, dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+            tfds.features.Tensor, dtype=real().type, encoding=tfds.features.Encoding.BYTES
         )
         features = {_SNAPSHOTS: tensor(shape=shape)}
         if settings.mask != "none":
@@ -132,8 +133,7 @@ def default_directory() -> Path:
     """Where data are kept: `$DIFFPATTERN_DATA`, or a folder of the user's cache."""
     if chosen := os.environ.get("DIFFPATTERN_DATA"):
         return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "diffpattern" / "data"
+    return cache_folder() / "data"
 
 
 def load(

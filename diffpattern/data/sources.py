@@ -33,6 +33,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
+from diffpattern.precision import real
 
 # What `data.name` is of arrays that a program hands over, and no config names.
 GIVEN = "given"
@@ -274,7 +275,7 @@ def _finished(
     closed = _closed(fields)
 
     def trajectories(one: _Gathered) -> Trajectories:
-        normalised = (one.values - np.float32(offset)) / np.float32(scale)
+        normalised = (one.values - np.asarray(offset, real())) / np.asarray(scale, real())
         return Trajectories(
             normalised * one.seen,
             one.times,

@@ -121,7 +121,7 @@ class Pool:
         trajectory, position = slots.trajectory[which], slots.position[which]
 
         def cut(array):
-            first = (trajectory, position) + (0,) * (array.ndim - 2)
+            first = [jnp.int32(at) for at in (trajectory, position, *(0,) * (array.ndim - 2))]
             return jax.lax.dynamic_slice(array, first, (1, self.span + 1, *array.shape[2:]))[0]
 
         forcing = jax.tree.map(lambda array: array[trajectory], whole.forcing)
