@@ -20,7 +20,6 @@ _WHERE = {
     "Term": "models.term",
     "TrainingError": "errors",
     "Trajectories": "data.trajectories",
-    "UNFORCED": "grid.forcing",
     "default_config": "api",
     "fit": "api",
     "load": "api",
