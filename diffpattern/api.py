@@ -22,17 +22,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import restored, train
+from diffpattern import precision, restored, train
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import SPLITS, Simulation
 from diffpattern.data.simulation import simulate as simulate_all
-from diffpattern.data.sources import GIVEN
+from diffpattern.data.sources import GIVEN, by_split
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, common_interval
-from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
+from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
 from diffpattern.report.equations import Equation
 from diffpattern.restored import RestoredRule
@@ -161,9 +161,14 @@ class Run:
           InputError: an argument has not the shape or the values that the rule needs, or a step of
             the rule does not divide the time between two snapshots.
         """
-        statistics, config = self.statistics, self.config
-        axes, channels = statistics.grid.ndim, len(self.species)
-        x0 = np.asarray(x0, np.float32)
+        with precision.of_config(self.config):
+            return self._roll_out(x0, times, key, mask, inputs)
+
+    def _roll_out(
+        self, x0: Any, times: Sequence[float], key: jax.Array | None, mask: Any, inputs: Any
+    ) -> np.ndarray:
+        axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
+        x0 = np.asarray(x0, real())
         if x0.ndim not in (axes + 1, axes + 2) or x0.shape[-1] != channels:
             raise InputError(
                 f"x0 has the shape {x0.shape}, but must have {axes} axes of space and one of the "
@@ -187,8 +192,7 @@ class Run:
             together=prefers_together(config.training.windows),
             times=times,
         )
-        with jax.default_matmul_precision(config.matmul_precision):
-            predicted = starts.in_units(predict(self.params))
+        predicted = starts.in_units(predict(self.params))
         return predicted[0] if single else predicted
 
     def _starts(self, lattices: np.ndarray, time: float, mask: Any, inputs: Any) -> Trajectories:
@@ -202,13 +206,11 @@ class Run:
         def of_each(array: Any, axes: int) -> np.ndarray | None:
             if array is None:
                 return None
-            array = np.asarray(array, np.float32)
+            array = np.asarray(array, real())
             return np.broadcast_to(array, (count, *array.shape[array.ndim - axes :]))
 
-        offset = np.asarray(statistics.offset or (0.0,), np.float32)
-        scale = np.asarray(statistics.scale or (1.0,), np.float32)
         starts = Trajectories(
-            ((lattices - offset) / scale)[:, None],
+            lattices[:, None],
             np.array([time]),
             statistics.species,
             grid,
@@ -219,6 +221,7 @@ class Run:
             length_unit=statistics.length_unit,
             time_unit=statistics.time_unit,
         )
+        starts = dataclasses.replace(starts, values=starts.from_units(starts.values))
         return environment.added(starts, self.config.data.environment)
 
 
@@ -233,7 +236,8 @@ def load(run: PathLike, step: int | None = None) -> Run:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
     """
     folder = RunFolder(Path(run).expanduser())
-    return Run(folder, restored.restore(folder, step))
+    with precision.of_config(folder.config()):
+        return Run(folder, restored.restore(folder, step))
 
 
 def simulate(
@@ -317,20 +321,12 @@ def fit(
       InputError: the config, the data or the folder cannot be used.
       TrainingError: the loss is not finite more often than allowed.
     """
-    splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
-    if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
-        raise InputError(
-            f"data have the splits {', '.join(map(repr, splits))}, but need 'train', and may have "
-            "'validation' and 'test'."
-        )
-    of_training = splits[SPLITS[0]]
-    for split in SPLITS[1:]:
-        splits[split] = from_beginning(splits.get(split, of_training))
+    given = by_split(data, "The data")
     config = (default_config() if config is None else config).copy_and_resolve_references()
     config.data.name = GIVEN
     folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
-    with jax.default_matmul_precision(config.matmul_precision):
-        train.train_and_evaluate(config, folder, data=(splits,))
+    with precision.of_config(config):
+        train.train_and_evaluate(config, folder, data=given)
     return load(folder.path)
 
 

@@ -17,6 +17,7 @@ from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.precision import real
 
 _KEYS = ("values", "times", "species", "grid")
 # What goes with the trajectories; each may be missing.
@@ -69,7 +70,7 @@ class Trajectories:
     time_unit: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=real()))
         object.__setattr__(self, "times", np.asarray(self.times, dtype=np.float64))
         object.__setattr__(self, "species", tuple(str(name) for name in self.species))
         shape, channels = self.values.shape, len(self.species)
@@ -117,7 +118,7 @@ class Trajectories:
         for name in _GIVEN:
             if (given := getattr(self, name)) is None:
                 continue
-            array = np.asarray(given, dtype=np.float32)
+            array = np.asarray(given, dtype=real())
             object.__setattr__(self, name, array)
             expected = fits[name]
             matches = [
@@ -156,7 +157,7 @@ class Trajectories:
         times = self.input_times
         if times is not None:
             times = np.broadcast_to(times, (len(self.values), *times.shape))
-        first = np.full(len(self.values), self.times[0], np.float32)
+        first = np.full(len(self.values), self.times[0], real())
         return Forcing(
             time=take(first),
             mask=take(self.mask),
@@ -180,11 +181,11 @@ class Trajectories:
 
     def in_units(self, values: np.ndarray) -> np.ndarray:
         """Numbers [..., C] such as `values` as those of the data, in units of their own."""
-        return np.asarray(self.offset, np.float32) + np.asarray(self.scale, np.float32) * values
+        return np.asarray(self.offset, real()) + np.asarray(self.scale, real()) * values
 
     def from_units(self, values: np.ndarray) -> np.ndarray:
         """The inverse of `in_units`."""
-        return (values - np.asarray(self.offset, np.float32)) / np.asarray(self.scale, np.float32)
+        return (values - np.asarray(self.offset, real())) / np.asarray(self.scale, real())
 
     def regular(self) -> "Trajectories":
         """The same at equal intervals, the longest that reach all times.
@@ -199,11 +200,11 @@ class Trajectories:
             return self
         interval, place = common_interval(self.times)
         count = place[-1]
-        known = np.ones((*self.values.shape[:2], len(self.species)), np.float32)
+        known = np.ones((*self.values.shape[:2], len(self.species)), real())
         known = known if self.known is None else self.known
 
         def spread(array):
-            longer = np.zeros((len(array), count + 1, *array.shape[2:]), np.float32)
+            longer = np.zeros((len(array), count + 1, *array.shape[2:]), real())
             longer[:, place] = array
             return longer
 
