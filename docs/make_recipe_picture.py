@@ -2,8 +2,8 @@
 
     python docs/make_recipe_picture.py NAME RUN
 
-Recipes that grow, morph, weave and follow frames are run from their first frame; of all others the typical unseen
-trajectory is shown, truth above rule, out of the run's predictions.
+Recipes that grow, morph, weave and follow frames are run from their first frame; of all others the
+typical unseen trajectory is shown, truth above rule, out of the run's predictions.
 """
 
 import argparse

@@ -41,7 +41,7 @@ def test_what_the_readme_links_to_is_there():
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_as_it_is_kept(path):
-    """From the repository's root, with the package that is there; one device is what a laptop has."""
+    """From the repository's root, with the package that is there, on one device."""
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells), "kept with its outputs"

@@ -58,6 +58,7 @@ def test_six_pictures_become_a_rule_and_its_pictures(tmp_path):
         }
     )
     scores = train.train_and_evaluate(config, RunFolder(tmp_path / "run"))
+    assert not scores["unseen"]
     # Green stays as it is, so that persistence is right.
     for baseline in (scores, scores["baselines"]["persistence"]):
         assert baseline["nrmse"].pop("green") == [0.0] * 6
