@@ -33,13 +33,13 @@ def get_config(where=""):
     config.model.name = "nca"
     config.model.nca.channels = 12
     config.model.nca.network.hidden = (64,)
-    config.model.nca.finishing = ("bounded",)
     config.model.nca.fire_rate, config.model.nca.steps_per_interval = 1.0, 8
 
     config.loss.l2, config.loss.euclidean = 0.0, 1.0
+    config.regulariser.out_of_range = 1.0
 
     config.training.starts = "pool"
-    config.training.pool.slots, config.training.pool.reset = 4, 0.75
+    config.training.pool.slots, config.training.pool.reset = 4, 0.5
     config.training.pool.at_end = "stay"
 
     config.optimiser.name = "adam"
