@@ -2,11 +2,16 @@
 
     python -m diffpattern.main --config=configs/frames.py:my_frames --workdir=runs/mine
 
-`my_frames` may be whatever `data.images.train` takes. Pixels are averaged until the longer side has
-at most 64 cells, and each channel goes from 0 to 1.
+What follows the colon is a folder, a pattern in quotes, a stack, or whatever else
+`data.images.train` takes. Pixels are averaged until the longer side has at most 64 cells, channels
+that never change are left out, and the others go from 0 to 1.
+
+@@DOC@@
 """
 
 import math
+
+import numpy as np
 
 from diffpattern.configs import default
 from diffpattern.data import images
@@ -23,12 +28,7 @@ def get_config(where=""):
     config.data.name = "images"
     config.data.images.normalisation = "range"
     if where:
-        config.data.images.train = (where,)
-        count, *sides, _ = images.read(where).frames.shape
-        if count < 2:
-            raise InputError(f"{where} has one frame alone; a rule is learnt from two or more.")
-        config.data.images.downsample = math.ceil(max(sides) / _LONGEST)
-        config.training.window = min(count - 1, _WIDEST)
+        _suit(config, images.read(where), where)
 
     config.model.name = "nca"
     config.model.nca.channels = 12
@@ -51,3 +51,17 @@ def get_config(where=""):
     config.training.steps, config.training.batch = 1200, 2
     config.training.checkpoint_every, config.training.log_every = 300, 10
     return config
+
+
+def _suit(config, sequence, where):
+    """Fits data and windows to the frames."""
+    count, *sides, _ = sequence.frames.shape
+    change = np.ptp(sequence.frames, axis=(0, 1, 2)) > 0
+    if count < 2 or not change.any():
+        what = "one frame alone" if count < 2 else f"{count} frames of one colour"
+        raise InputError(f"{where} has {what}; a rule is learnt from two or more that differ.")
+    config.data.images.train = (where,)
+    config.data.images.downsample = math.ceil(max(sides) / _LONGEST)
+    if not change.all():
+        config.data.images.select = tuple(np.array(sequence.channels)[change].tolist())
+    config.training.window = min(count - 1, _WIDEST)

@@ -18,13 +18,14 @@ SIZE = (40, 72)
 
 
 def written(folder, count=6):
-    """A red disc that grows on blue, as pictures in a folder."""
+    """A red disc that grows on blue, as opaque pictures in a folder."""
     folder.mkdir()
     y, x = np.indices(SIZE)
     away = np.hypot(y - SIZE[0] / 2, x - SIZE[1] / 2)
     for number in range(count):
         inside = 1 / (1 + np.exp((away - 6 - 2 * number) / 2))
-        pixels = np.stack([inside, np.full(SIZE, 0.25), 1 - inside], axis=-1)
+        opaque = np.ones(SIZE)
+        pixels = np.stack([inside, 0.3 * inside**2, 1 - inside, opaque], axis=-1)
         Image.fromarray((255 * pixels).astype(np.uint8)).save(folder / f"frame{number}.png")
     return folder
 
@@ -37,6 +38,7 @@ def test_the_lattice_fits_the_frames_and_the_windows_their_number(tmp_path):
     config = config_of(written(tmp_path / "six"))
     configuration.check(config)
     assert config.data.images.downsample == 2 and config.training.window == 5
+    assert config.data.images.select == ("red", "green", "blue")
     assert config_of(written(tmp_path / "three", 3)).training.window == 2
     for count, told in ((1, "one frame alone"), (0, "with images in it")):
         with pytest.raises(InputError, match=told):
@@ -59,9 +61,6 @@ def test_six_pictures_become_a_rule_and_its_pictures(tmp_path):
     )
     scores = train.train_and_evaluate(config, RunFolder(tmp_path / "run"))
     assert not scores["unseen"]
-    # Green stays as it is, so that persistence is right.
-    for baseline in (scores, scores["baselines"]["persistence"]):
-        assert baseline["nrmse"].pop("green") == [0.0] * 6
     assert against_persistence(scores) > 1.5
 
     # From the first picture on, twice as long as the data, without running away.
