@@ -200,7 +200,7 @@ def _batch(
         before, length = (count, -(-trajectories // count)), snapshots
 
     def part(size: tuple[int, ...]) -> dict[str, Any]:
-        described = lambda shape, kind=real(): jax.ShapeDtypeStruct(shape, kind)
+        described = lambda shape, kind=None: jax.ShapeDtypeStruct(shape, kind or real())
         given = problem.given(sought.statistics.on(size))
         forcing = jax.tree.map(lambda array: described((*before, *array.shape)), given)
         values = described((*before, length, *size, len(sought.statistics.species)))
