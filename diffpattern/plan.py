@@ -23,6 +23,7 @@ from diffpattern.methods import make_training
 from diffpattern.parallel import counting, placement
 from diffpattern.parallel.counting import Work
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, make_mesh
+from diffpattern.precision import real
 from diffpattern.problem import Problem
 from diffpattern.training.step import TrainState, compiled, layout, prefers_together
 
@@ -199,7 +200,7 @@ def _batch(
         before, length = (count, -(-trajectories // count)), snapshots
 
     def part(size: tuple[int, ...]) -> dict[str, Any]:
-        described = lambda shape, kind=float: jax.ShapeDtypeStruct(shape, kind)
+        described = lambda shape, kind=None: jax.ShapeDtypeStruct(shape, kind or real())
         given = problem.given(sought.statistics.on(size))
         forcing = jax.tree.map(lambda array: described((*before, *array.shape)), given)
         values = described((*before, length, *size, len(sought.statistics.species)))

@@ -169,6 +169,29 @@ def test_a_kernel_and_a_loss_of_ones_own_train_and_both_count(lab):
     assert first[0]["loss"] > first[1]["loss"]
 
 
+@slow
+@pytest.mark.parametrize("name", ["my_lab:Fronts", "my_automaton:Blinking"])
+def test_on_blocks_parts_of_ones_own_do_what_they_do_on_the_whole_lattice(lab, name):
+    config = tiny.config(
+        **fields(
+            **{
+                "model.name": name,
+                "model.nca.channels": 3 if name == "my_automaton:Blinking" else 16,
+                "optimiser.name": "adam",
+                "optimiser.optax.warmup_steps": 0,
+                "training.batch": 2,
+                "loss.own": ("my_lab:relative=0.5",),
+            }
+        )
+    )
+    data = tiny.data(shape=(16, 32))
+    whole, blocks = tiny.Run(config, data, 1), tiny.Run(config, data, 1, blocks=(2, 2))
+    expected, found = whole.advance(), blocks.advance()
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
+    np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-4)
+    assert expected["gradient_norm"] > 0
+
+
 def test_data_of_ones_own_are_those_that_the_function_gives(lab):
     config = tiny.config(**{"data.name": "my_lab:measured"})
     config.data.own.count = 2
