@@ -53,6 +53,11 @@ class Run:
     Attributes:
       folder: of the run.
       restored: the rule as it was trained.
+
+    Example:
+      >>> run = diffpattern.load("runs/mine")
+      >>> run.step, run.species, run.statistics.grid.shape
+      (2, ('A', 'B'), (8, 8))
     """
 
     folder: RunFolder
@@ -60,7 +65,12 @@ class Run:
 
     @property
     def config(self) -> ConfigDict:
-        """The config of the run."""
+        """The config of the run.
+
+        Example:
+          >>> run.config.model.name, run.config.training.steps
+          ('rda', 2)
+        """
         return self.restored.config
 
     @property
@@ -69,32 +79,64 @@ class Run:
 
         A PDE's `rule.apply({"params": run.params}, x)` is dx/dt [C, *space] of x [C, *space]; an
         automaton's `rule.apply({"params": run.params}, x, key)` the lattice one step later.
+
+        Example:
+          >>> x = run.test[0].values[0, 0]
+          >>> slope = run.rule.apply({"params": run.params}, jnp.moveaxis(x, -1, 0))
+          >>> x.shape, slope.shape
+          ((8, 8, 2), (2, 8, 8))
         """
         return self.restored.problem.rule
 
     @property
     def params(self) -> Any:
-        """The parameters of the checkpoint, a pytree."""
+        """The parameters of the checkpoint, a pytree.
+
+        Example:
+          >>> jax.tree.map(jnp.shape, run.params)
+          {'diffusion': {'coefficient': (2,)}, 'polynomial': {'coefficients': (2, 3)}}
+        """
         return self.restored.checkpoint.parameters
 
     @property
     def step(self) -> int:
-        """The training step that the parameters are of."""
+        """The training step that the parameters are of.
+
+        Example:
+          >>> diffpattern.load("runs/mine", step=2).step
+          2
+        """
         return self.restored.checkpoint.step
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Names of the channels that are data."""
+        """Names of the channels that are data.
+
+        Example:
+          >>> run.species
+          ('A', 'B')
+        """
         return self.statistics.species
 
     @property
     def statistics(self) -> Statistics:
-        """What the rule knows of its training data."""
+        """What the rule knows of its training data.
+
+        Example:
+          >>> run.statistics.grid.shape, len(run.statistics.mean)
+          ((8, 8), 2)
+        """
         return self.restored.statistics
 
     @property
     def test(self) -> tuple[Trajectories, ...]:
-        """The trajectories that training never saw, for one size of lattices after the other."""
+        """The trajectories that training never saw, for one size of lattices after the other.
+
+        Example:
+          >>> (held_out,) = run.test
+          >>> held_out.values.shape, held_out.times.tolist()
+          ((2, 5, 8, 8, 2), [0.0, 16.0, 32.0, 48.0, 64.0])
+        """
         return self.restored.truth
 
     @property
@@ -103,6 +145,10 @@ class Run:
 
         Raises:
           InputError: the run has not been scored yet.
+
+        Example:
+          >>> sorted(run.scores["nrmse"]), len(run.scores["nrmse"]["B"]) == len(run.scores["times"])
+          (['A', 'B'], True)
         """
         scores = self.folder.read_scores()
         if scores is None:
@@ -117,6 +163,13 @@ class Run:
 
         Raises:
           InputError: no formula writes out the rule, or the run has not been scored yet.
+
+        Example:
+          >>> print(run.equation())
+          dA/dt = ... lap A ...
+          dB/dt = ... lap B ...
+          >>> run.equation().species
+          ('A', 'B')
         """
         scores = self.scores
         if not scores["diffusion"] and not scores["equation"]:
@@ -160,6 +213,13 @@ class Run:
         Raises:
           InputError: an argument has not the shape or the values that the rule needs, or a step of
             the rule does not divide the time between two snapshots.
+
+        Example:
+          >>> run.rollout(run.test[0].values[0, -1], [64, 80, 96]).shape
+          (3, 8, 8, 2)
+          >>> lattices = np.full((3, 16, 12, 2), 0.5)  # of another size
+          >>> run.rollout(lattices, [0, 16]).shape
+          (3, 2, 16, 12, 2)
         """
         statistics, config = self.statistics, self.config
         axes, channels = statistics.grid.ndim, len(self.species)
@@ -231,6 +291,15 @@ def load(run: PathLike, step: int | None = None) -> Run:
 
     Raises:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
+
+    Example:
+      >>> run = diffpattern.load("runs/mine")
+      >>> run.rollout(run.test[0].values[0, 0], range(0, 65, 16)).shape
+      (5, 8, 8, 2)
+      >>> diffpattern.load("runs")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: runs is not the folder of a run: it has no ...
     """
     folder = RunFolder(Path(run).expanduser())
     return Run(folder, restored.restore(folder, step))
@@ -262,6 +331,11 @@ def simulate(
 
     Raises:
       InputError: there is no such system or parameter, or the simulation cannot work.
+
+    Example:
+      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2, alpha=0.055)
+      >>> data.values.shape, data.species, data.times.tolist()
+      ((2, 5, 8, 8, 2), ('A', 'B'), [0.0, 16.0, 32.0, 48.0, 64.0])
     """
     kind = system_named(system)
     known = [field.name for field in dataclasses.fields(kind)]
@@ -316,6 +390,17 @@ def fit(
     Raises:
       InputError: the config, the data or the folder cannot be used.
       TrainingError: the loss is not finite more often than allowed.
+
+    Example:
+      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2)
+      >>> config = diffpattern.default_config()
+      >>> config.training.steps = 2
+      >>> config.model.rda.polynomial.order = 1
+      >>> config.evaluation.report = False
+      >>> run = diffpattern.fit(data, config, workdir="runs/mine")
+      Checkpoint of step 2, scored on 2 unseen trajectories: ...
+      >>> run.step
+      2
     """
     splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
     if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
@@ -335,5 +420,12 @@ def fit(
 
 
 def default_config() -> ConfigDict:
-    """A config to start from, with every field; configs/default.py explains each."""
+    """A config to start from, with every field; configs/default.py explains each.
+
+    Example:
+      >>> config = diffpattern.default_config()
+      >>> config.training.steps = 20
+      >>> config.model.name, config.optimiser.name
+      ('rda', 'levenberg_marquardt')
+    """
     return default.get_config()

@@ -30,6 +30,11 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
 
     Returns:
       [..., *space], in units of f times x per length squared.
+
+    Example:
+      >>> x = np.array([0.0, 0.0, 1.0, 0.0])
+      >>> flux_divergence(np.full(4, 2.0), x, Grid(4)).tolist()
+      [0.0, 2.0, -4.0, 2.0]
     """
 
     def flux(axis: int) -> Array:
@@ -56,6 +61,11 @@ def divergence(vector: Array, grid: Grid) -> Array:
 
     Raises:
       InputError: if the vector has not one component for each spatial axis.
+
+    Example:
+      >>> away = np.arange(8.0) * np.ones((2, 8, 1))
+      >>> divergence(away, Grid((8, 8)))[4, 4].tolist()
+      1.0
     """
 
     def flux(axis: int) -> Array:
@@ -87,6 +97,14 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
 
     Raises:
       InputError: for an unknown scheme, or a velocity without a component for each axis.
+
+    Example:
+      >>> x = np.array([0.0, 1.0, 0.0, 0.0])
+      >>> velocity = np.ones((1, 4))
+      >>> advection(x, velocity, Grid(4)).tolist()
+      [0.5, 0.0, -0.5, 0.0]
+      >>> advection(x, velocity, Grid(4), scheme="upwind").tolist()
+      [0.0, 1.0, -1.0, 0.0]
     """
     if scheme not in ADVECTION_SCHEMES:
         raise InputError(

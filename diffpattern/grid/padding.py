@@ -52,6 +52,13 @@ def pad(
     Raises:
       InputError: if the last axes of `x` are not the grid's, the width is not one for each axis, or
         a wall's value is one over time (see `Grid.under`) or not one for each species of `x`.
+
+    Example:
+      >>> x = np.array([1.0, 2.0, 3.0])
+      >>> pad(x, Grid(3), 1).tolist(), pad(x, Grid(3, boundary="symmetric"), 2).tolist()
+      ([3.0, 1.0, 2.0, 3.0, 1.0], [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0])
+      >>> pad(np.zeros((5, 2, 8, 6)), Grid((8, 6)), (1, 0)).shape
+      (5, 2, 10, 6)
     """
     x = jnp.asarray(x)
     check_lattice(x, grid)
@@ -73,6 +80,12 @@ def borders_by(maker: Maker) -> Iterator[None]:
 
     So a rule can be written down as a program of what a cell does and of what it asks its
     neighbours, for a machine that has borders of its own.
+
+    Example:
+      >>> with borders_by(lambda x, grid, widths, normal_axis: jnp.pad(x, widths[0])):
+      ...     print(pad(np.array([1.0, 2.0, 3.0]), Grid(3), 1).tolist())
+      ...
+      [0.0, 1.0, 2.0, 3.0, 0.0]
     """
     token = _MAKER.set(maker)
     try:
@@ -82,7 +95,15 @@ def borders_by(maker: Maker) -> Iterator[None]:
 
 
 def check_lattice(x: Array, grid: Grid) -> None:
-    """Refuses an array whose last axes are not the grid's, as one with channels last."""
+    """Refuses an array whose last axes are not the grid's, as one with channels last.
+
+    Example:
+      >>> check_lattice(np.zeros((2, 8, 6)), Grid((8, 6)))
+      >>> check_lattice(np.zeros((8, 6, 2)), Grid((8, 6)))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: array has shape (8, 6, 2), but its last axes ...
+    """
     if tuple(x.shape[-grid.ndim :]) != grid.shape:
         raise InputError(
             f"array has shape {tuple(x.shape)}, but its last axes must be the grid's {grid.shape}."
@@ -90,7 +111,12 @@ def check_lattice(x: Array, grid: Grid) -> None:
 
 
 def across(axis: int, grid: Grid) -> tuple[int, ...]:
-    """The widths of a border of one cell across one axis alone."""
+    """The widths of a border of one cell across one axis alone.
+
+    Example:
+      >>> across(0, Grid((8, 6)))
+      (1, 0)
+    """
     return tuple(int(other == axis) for other in range(grid.ndim))
 
 
@@ -232,7 +258,13 @@ def _given(wall: Boundary, x: Array, grid: Grid) -> Array:
 
 
 def bordered_mask(grid: Grid, width: int | Sequence[int], dtype) -> Array | None:
-    """The grid's mask with a border, as a coefficient has it; None where there is no mask."""
+    """The grid's mask with a border, as a coefficient has it; None where there is no mask.
+
+    Example:
+      >>> now = Grid(3, boundary="symmetric").under(Forcing(mask=np.array([0.0, 1.0, 1.0])))
+      >>> bordered_mask(now, 1, np.float32).tolist()
+      [0.0, 0.0, 1.0, 1.0, 1.0]
+    """
     if grid.mask is None:
         return None
     return pad(jnp.asarray(grid.mask, dtype), grid.for_coefficients(), width)

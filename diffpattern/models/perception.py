@@ -8,6 +8,13 @@ a rule knows of one lattice alone and can be moved to another.
 `perception.features(channels, environment, axes)` names them in their order: for each the kernel
 that it is seen through, and what is seen; out of the names of the channels, of the environment's
 fields, and of how many axes space has.
+
+Example:
+  >>> seen = Stencils(kernels=("identity", "gradient"))
+  >>> seen(jnp.zeros((2, 8, 8)), Grid((8, 8)), None).shape
+  (6, 8, 8)
+  >>> seen.features(("A",), (), 2)
+  (('identity', 'A'), ('gradient y', 'A'), ('gradient x', 'A'))
 """
 
 import dataclasses
@@ -54,6 +61,13 @@ class Stencils(nn.Module):
 
     Raises:
       InputError: when called, for a name that is not known.
+
+    Example:
+      >>> x = jnp.zeros((3, 8, 8))
+      >>> Stencils()(x, Grid((8, 8))).shape  # 3 channels, their 2 slopes each, their Laplacians
+      (12, 8, 8)
+      >>> Stencils(kernels=("identity",), order=2)(x, Grid((8, 8))).shape
+      (9, 8, 8)
     """
 
     kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
@@ -105,6 +119,14 @@ class Steerable(nn.Module):
 
     Raises:
       InputError: when called, for a lattice that has not two axes, or no channel beside the angle.
+
+    Example:
+      >>> Steerable()(jnp.zeros((3, 8, 8)), Grid((8, 8))).shape  # the third channel is the angle
+      (8, 8, 8)
+      >>> Steerable()(jnp.zeros((3, 8)), Grid(8))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: Steerable perception turns gradients in a plane, ...
     """
 
     kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
@@ -151,7 +173,14 @@ class Steerable(nn.Module):
 
 @jax.custom_jvp
 def turned(right: Array, down: Array, angle: Array) -> tuple[Array, Array]:
-    """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice."""
+    """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice.
+
+    Example:
+      >>> right, down = jnp.ones((1, 1, 1)), jnp.zeros((1, 1, 1))
+      >>> along, across = turned(right, down, jnp.full((1, 1), jnp.pi / 4))
+      >>> round(float(along[0, 0, 0]), 3), round(float(across[0, 0, 0]), 3)
+      (0.707, -0.707)
+    """
     cosine, sine = _direction(angle)
     return cosine * right + sine * down, cosine * down - sine * right
 
@@ -193,6 +222,15 @@ class MultiScale(nn.Module):
 
     Raises:
       InputError: when called, if a scale does not divide the lattice or has no channel.
+
+    Example:
+      >>> sees = MultiScale(scales=(1, 4), kernels=("identity", "laplacian"))
+      >>> sees(jnp.zeros((6, 8, 8)), Grid((8, 8))).shape
+      (12, 8, 8)
+      >>> sees(jnp.zeros((6, 10, 8)), Grid((10, 8)))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: Scale 4 of multi-scale perception does not ...
     """
 
     scales: tuple[int, ...] = (1, 2, 4)
@@ -266,6 +304,13 @@ class Learnt(nn.Module):
 
     Attributes:
       count: stencils for each channel.
+
+    Example:
+      >>> sees = Learnt(count=4)
+      >>> x = jnp.ones((2, 8, 8))
+      >>> variables = sees.init(jax.random.key(0), x, Grid((8, 8)))
+      >>> variables["params"]["kernel"].shape, sees.apply(variables, x, Grid((8, 8))).shape
+      ((2, 4, 9), (8, 8, 8))
     """
 
     count: int = 4
@@ -351,6 +396,11 @@ def views(
 
     Raises:
       InputError: no kernel has one of the names.
+
+    Example:
+      >>> x = jnp.zeros((3, 8, 8))
+      >>> [view.shape for view in views(x, Grid((8, 8)), ("identity", "gradient"))]
+      [(3, 8, 8), (3, 2, 8, 8)]
     """
     for name in kernels:
         if name not in KERNELS:
@@ -359,7 +409,12 @@ def views(
 
 
 def with_environment(x: Array, grid: Grid, environment: Array | None) -> Array:
-    """All that can be seen, [C + E, *space]: the channels, then the environment's fields."""
+    """All that can be seen, [C + E, *space]: the channels, then the environment's fields.
+
+    Example:
+      >>> with_environment(jnp.zeros((3, 8, 8)), Grid((8, 8)), jnp.zeros((1, 8, 8))).shape
+      (4, 8, 8)
+    """
     if environment is None:
         return x
     check_lattice(environment, grid)
@@ -372,6 +427,10 @@ def monomials(x: Array, order: int) -> Array:
     Those of one degree are each channel times the products of it and later channels of the degree
     below, which stand together at that list's end: one multiplication of blocks for each channel,
     where monomials one by one would be as many operations as there are of them.
+
+    Example:
+      >>> monomials(jnp.array([[2.0], [3.0]]), 2)[:, 0].tolist()  # a, b, a^2, a b, b^2
+      [2.0, 3.0, 4.0, 6.0, 9.0]
     """
     blocks = [x]
     for degree in range(2, order + 1):
@@ -384,7 +443,12 @@ def monomials(x: Array, order: int) -> Array:
 
 
 def coarsened(grid: Grid, scale: int) -> Grid:
-    """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean."""
+    """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean.
+
+    Example:
+      >>> coarsened(Grid((8, 8), spacing=0.5), 4)
+      Grid(shape=(2, 2), spacing=(2.0, 2.0), ...)
+    """
     if scale == 1:
         return grid
     if any(grid.margins):

@@ -29,6 +29,16 @@ class ReactionDiffusionAdvection(nn.Module):
 
     Raises:
       InputError: there is no term.
+
+    Example:
+      >>> from diffpattern.models.reaction import CubicDamping
+      >>> diffusion, damping = LinearDiffusion(Grid((8, 8)), initial=0.1), CubicDamping(initial=1.0)
+      >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion, "damping": damping})
+      >>> slope, variables = rule.init_with_output(jax.random.key(0), jnp.full((1, 8, 8), 2.0))
+      >>> slope.shape, float(slope[0, 0, 0])
+      ((1, 8, 8), -8.0)
+      >>> sorted(variables["params"])
+      ['damping', 'diffusion']
     """
 
     # linen would put "terms_" before the names.
@@ -72,6 +82,15 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Returns:
           The derivatives of both by time.
+
+        Example:
+          >>> from diffpattern.models.reaction import CubicDamping
+          >>> rule = ReactionDiffusionAdvection({"damping": CubicDamping(initial=1.0)})
+          >>> x, none = jnp.full((1, 4), 2.0), (jnp.zeros((1, 4)),)
+          >>> parameters = rule.init(jax.random.key(0), x)["params"]
+          >>> slope, (by_parameter,) = rule.with_sensitivities(parameters, (x, none))
+          >>> slope[0, 0].item(), by_parameter[0, 0].item()  # -s x^3, and its derivative by s
+          (-8.0, -8.0)
         """
         x, s = state
         variations = {
@@ -110,6 +129,13 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Returns:
           [count, *modes] per time.
+
+        Example:
+          >>> diffusion = LinearDiffusion(Grid(4), initial=0.5)
+          >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion})
+          >>> parameters = rule.init(jax.random.key(0), jnp.ones((1, 4)))["params"]
+          >>> rule.rates(parameters, jnp.array([0.0, -2.0]), 1).tolist()
+          [[0.0, -1.0]]
         """
         total = jnp.zeros((count,) + eigenvalue.shape, eigenvalue.dtype)
         for name, term in self.terms.items():
@@ -122,6 +148,11 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Raises:
           InputError: they have several.
+
+        Example:
+          >>> diffusion = LinearDiffusion(Grid((8, 8)), laplacian="isotropic")
+          >>> ReactionDiffusionAdvection({"diffusion": diffusion}).laplacian()
+          'isotropic'
         """
         linear = (LinearDiffusion, PhaseField)
         stencils = {term.laplacian for term in self.terms.values() if isinstance(term, linear)}
@@ -133,7 +164,16 @@ class ReactionDiffusionAdvection(nn.Module):
         return stencils.pop() if stencils else "cross"
 
     def remainder(self, parameters: Parameters, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """What `rates` leave of dx/dt, [C, *space]."""
+        """What `rates` leave of dx/dt, [C, *space].
+
+        Example:
+          >>> from diffpattern.models.reaction import CubicDamping
+          >>> terms = {"diffusion": LinearDiffusion(Grid(4)), "damping": CubicDamping(initial=1.0)}
+          >>> rule, x = ReactionDiffusionAdvection(terms), jnp.full((1, 4), 2.0)
+          >>> parameters = rule.init(jax.random.key(0), x)["params"]
+          >>> rule.remainder(parameters, x).tolist()
+          [[-8.0, -8.0, -8.0, -8.0]]
+        """
         shares = [
             term.apply({"params": parameters[name]}, x, forcing, method="remainder")
             for name, term in self.terms.items()
@@ -141,7 +181,14 @@ class ReactionDiffusionAdvection(nn.Module):
         return _inside(sum(shares), forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
-        """The smallest value that each parameter may take, like `parameters`."""
+        """The smallest value that each parameter may take, like `parameters`.
+
+        Example:
+          >>> rule = ReactionDiffusionAdvection({"diffusion": LinearDiffusion(Grid(4))})
+          >>> parameters = rule.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+          >>> rule.lower_bounds(parameters)["diffusion"]["coefficient"].tolist()
+          [0.0, 0.0]
+        """
         return {name: term.lower_bounds(parameters[name]) for name, term in self.terms.items()}
 
 

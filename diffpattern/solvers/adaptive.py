@@ -61,6 +61,13 @@ def solve(
 
     Raises:
       InputError: no adaptive solver has this name.
+
+    Example:
+      >>> decay = lambda x, elapsed: -2.0 * x
+      >>> tolerances = {"relative_tolerance": 1e-4, "absolute_tolerance": 1e-6}
+      >>> after = solve("tsit5", decay, jnp.ones(4), 1.0, **tolerances, max_steps=64)
+      >>> round(float(after[0]), 3)
+      0.135
     """
     terms = diffrax.ODETerm(lambda t, x, _: right_hand_side(x, t))
     if name == "kencarp3":
@@ -91,6 +98,14 @@ def named(name: str) -> diffrax.AbstractAdaptiveSolver:
 
     Raises:
       InputError: none with an estimate of its error has it.
+
+    Example:
+      >>> type(named("kvaerno3")).__name__
+      'Kvaerno3'
+      >>> named("etdrk4")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'etdrk4', but adaptive steps ...
     """
     if name not in _SOLVERS:
         raise InputError(
@@ -110,6 +125,13 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
 
     Raises:
       InputError: an implicit solver is to run on several devices, or on too large a lattice.
+
+    Example:
+      >>> require_possible("tsit5", (2, 512, 512), devices=8)
+      >>> require_possible("kvaerno3", (2, 512, 512), devices=1)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'kvaerno3', an implicit solver, ...
     """
     if name not in IMPLICIT:
         return

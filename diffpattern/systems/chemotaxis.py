@@ -73,6 +73,10 @@ class KellerSegel(_Chemotaxis):
       growth: of cells, per unit of time.
 
     Source: Keller and Segel (1970); with growth, Painter and Hillen (2011).
+
+    Example:
+      >>> KellerSegel(sensitivity=2.0).rest
+      (1.0, 1.0)
     """
 
     cell_diffusion: float = 1.0
@@ -89,11 +93,21 @@ class KellerSegel(_Chemotaxis):
     recommended: ClassVar = Recommended(dt=0.05, interval=1.0, end_time=64.0, spacing=0.5)
 
     def mobility(self, cells: Array, signal: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> KellerSegel(sensitivity=2.0).mobility(0.5, 1.0)
+          1.0
+        """
         return self.sensitivity * cells
 
     def production(self, cells: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> KellerSegel().production(0.5)
+          0.5
+        """
         return cells
 
 
@@ -119,6 +133,10 @@ class HillenPainter(_Chemotaxis):
 
     Source: Painter and Hillen (2002); with saturation, Hillen and Painter (2009), whose combined
     model with linear diffusion it is.
+
+    Example:
+      >>> HillenPainter().rest
+      (1.0, 0.5)
     """
 
     cell_diffusion: float = 0.2
@@ -138,10 +156,20 @@ class HillenPainter(_Chemotaxis):
     positive: ClassVar = ("crowding",)
 
     def mobility(self, cells: Array, signal: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> HillenPainter(crowding=2.0).mobility(2.0, 1.0)  # as crowded as can be
+          0.0
+        """
         room = 1.0 - cells / self.crowding
         return self.sensitivity * cells * room / (1.0 + self.receptor_saturation * signal) ** 2
 
     def production(self, cells: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> HillenPainter().production(1.0)
+          0.5
+        """
         return cells / (1.0 + self.production_saturation * cells)

@@ -29,6 +29,10 @@ class Recommended:
     """How a system is best simulated with its default parameters, so that patterns form.
 
     The fields are those of `diffpattern.data.simulation.Simulation` with the same names.
+
+    Example:
+      >>> Recommended(dt=1.0, interval=16.0, end_time=1024.0).shape
+      (64, 64)
     """
 
     dt: float
@@ -60,6 +64,16 @@ class System(abc.ABC):
 
     Raises:
       InputError: for a parameter that is not finite or out of its range.
+
+    Example:
+      >>> from diffpattern.systems import SYSTEMS
+      >>> system = SYSTEMS["gray_scott"](alpha=0.055)
+      >>> system.species, system.rest, system.linear_coefficients
+      (('A', 'B'), (1.0, 0.0), ((-0.055, 0.1), (-0.11768, 0.05)))
+      >>> SYSTEMS["gray_scott"](alpha=-1)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: alpha is -1, but must be finite and not negative.
     """
 
     name: ClassVar[str]
@@ -96,10 +110,25 @@ class System(abc.ABC):
 
     @abc.abstractmethod
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
-        """What the linear part leaves of dx/dt; arguments and result as in `right_hand_side`."""
+        """What the linear part leaves of dx/dt; arguments and result as in `right_hand_side`.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["allen_cahn"]().remainder(jnp.full((1, 4), 0.5), Grid(4)).tolist()  # -u^3
+          [[-0.125, -0.125, -0.125, -0.125]]
+        """
 
     def check(self, grid: Grid) -> None:  # noqa: B027 (most systems run on every lattice)
-        """Raises InputError for a lattice on which the system has no meaning."""
+        """Raises InputError for a lattice on which the system has no meaning.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["navier_stokes"]().check(Grid((8, 8)))
+          >>> SYSTEMS["navier_stokes"]().check(Grid((8, 8), boundary="symmetric"))
+          Traceback (most recent call last):
+              ...
+          diffpattern.errors.InputError: data.boundary is symmetric, symmetric, but ...
+        """
 
     def right_hand_side(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """The time derivative of every species.
@@ -112,6 +141,13 @@ class System(abc.ABC):
 
         Returns:
           dx/dt, like `x`.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> system = SYSTEMS["gray_scott"]()
+          >>> at_rest = jnp.stack([jnp.ones((8, 8)), jnp.zeros((8, 8))])
+          >>> float(jnp.abs(system.right_hand_side(at_rest, Grid((8, 8)))).max())
+          0.0
         """
         derivative, power = self.remainder(x, grid, laplacian), x
         for order, column in enumerate(self._columns()):
@@ -129,6 +165,11 @@ class System(abc.ABC):
 
         Returns:
           [C, *frequencies].
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["cahn_hilliard"]().linear_rates(np.array([0.0, -0.5, -1.0])).tolist()
+          [[0.0, 0.25, 0.0]]
         """
         return sum(
             column.reshape(-1, *(1,) * jnp.ndim(eigenvalue)) * eigenvalue**order
@@ -140,6 +181,11 @@ class System(abc.ABC):
 
         Args:
           wavenumber_squared: minus the Laplacian's eigenvalue of this wave.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> round(SYSTEMS["gray_scott"]().fastest_decay(8.0), 4)
+          0.8623
         """
         return float(-np.min(self.linear_rates(np.float64(-wavenumber_squared))))
 
@@ -149,6 +195,11 @@ class System(abc.ABC):
         Args:
           key: random key: one key, one field, on every lattice over the same box.
           grid: the lattice.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["schnakenberg"]().start(jax.random.key(0), Grid((8, 8))).shape
+          (2, 8, 8)
         """
         self.check(grid)
         column = (-1, *(1,) * grid.ndim)
