@@ -21,6 +21,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from diffpattern import restored, train
 from diffpattern.configs import default
@@ -188,12 +189,12 @@ class Run:
 
     def rollout(
         self,
-        x0: Any,
-        times: Sequence[float],
+        x0: ArrayLike,
+        times: ArrayLike,
         *,
         key: jax.Array | None = None,
-        mask: Any = None,
-        inputs: Any = None,
+        mask: ArrayLike | None = None,
+        inputs: ArrayLike | None = None,
     ) -> np.ndarray:
         """What the rule makes of a lattice, or of several, of any size.
 
@@ -223,21 +224,21 @@ class Run:
         """
         statistics, config = self.statistics, self.config
         axes, channels = statistics.grid.ndim, len(self.species)
-        x0 = np.asarray(x0, np.float32)
-        if x0.ndim not in (axes + 1, axes + 2) or x0.shape[-1] != channels:
+        given = np.asarray(x0, np.float32)
+        if given.ndim not in (axes + 1, axes + 2) or given.shape[-1] != channels:
             raise InputError(
-                f"x0 has the shape {x0.shape}, but must have {axes} axes of space and one of the "
-                f"{channels} species {', '.join(self.species)} behind them, and for several "
+                f"x0 has the shape {given.shape}, but must have {axes} axes of space and one of "
+                f"the {channels} species {', '.join(self.species)} behind them, and for several "
                 "lattices one before."
             )
-        single = x0.ndim == axes + 1
-        times = np.asarray(times, np.float64)
-        if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+        single = given.ndim == axes + 1
+        moments = np.asarray(times, np.float64)
+        if moments.ndim != 1 or len(moments) < 2 or not (np.diff(moments) > 0).all():
             raise InputError(
                 "times must be two or more, each later than the one before; the first is that of "
                 "x0."
             )
-        starts = self._starts(x0[None] if single else x0, times[0], mask, inputs)
+        starts = self._starts(given[None] if single else given, moments[0], mask, inputs)
         sought = self.restored.problem
         predict = make_predictor(
             sought,
@@ -245,13 +246,19 @@ class Run:
             widest_mesh(config.mesh.rows, config.mesh.columns, sought.running),
             key=jax.random.key(config.seed) if key is None else key,
             together=prefers_together(config.training.windows),
-            times=times,
+            times=moments,
         )
         with jax.default_matmul_precision(config.matmul_precision):
             predicted = starts.in_units(predict(self.params))
         return predicted[0] if single else predicted
 
-    def _starts(self, lattices: np.ndarray, time: float, mask: Any, inputs: Any) -> Trajectories:
+    def _starts(
+        self,
+        lattices: np.ndarray,
+        time: float,
+        mask: ArrayLike | None,
+        inputs: ArrayLike | None,
+    ) -> Trajectories:
         """Trajectories of one snapshot each, with all that acts on them."""
         statistics, count = self.statistics, len(lattices)
         if (inputs is None) != (statistics.inputs == 0):
@@ -259,7 +266,7 @@ class Run:
             raise InputError(f"inputs do not suit the rule, which {told}.")
         grid = statistics.on(lattices.shape[1:-1]).grid
 
-        def of_each(array: Any, axes: int) -> np.ndarray | None:
+        def of_each(array: ArrayLike | None, axes: int) -> np.ndarray | None:
             if array is None:
                 return None
             array = np.asarray(array, np.float32)
@@ -308,7 +315,7 @@ def load(run: PathLike, step: int | None = None) -> Run:
 def simulate(
     system: str,
     shape: Sequence[int] | int,
-    times: Sequence[float],
+    times: ArrayLike,
     *,
     count: int = 1,
     seed: int = 0,
@@ -345,10 +352,10 @@ def simulate(
                 f"{name} is no parameter of {system}, which has {', '.join(known)}, nor of its "
                 f"simulation: {', '.join(_OF_SIMULATIONS)}."
             )
-    times = np.asarray(times, np.float64)
-    if times.ndim != 1 or not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
+    moments = np.asarray(times, np.float64)
+    if moments.ndim != 1 or not len(moments) or moments[0] < 0 or not (np.diff(moments) > 0).all():
         raise InputError("times must be 0 or more, and each later than the one before.")
-    instants = np.unique([0.0, *times])
+    instants = np.unique([0.0, *moments])
     interval, places = common_interval(instants) if len(instants) > 1 else (None, np.zeros(1, int))
     changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
     try:
@@ -367,8 +374,8 @@ def simulate(
         # The simulation names fields of a config.
         told = str(error).replace("data.train", "count").replace("data.", "")
         raise InputError(told) from error
-    wanted = places[np.isin(instants, times)]
-    return dataclasses.replace(made, values=made.values[:, wanted], times=times)
+    wanted = places[np.isin(instants, moments)]
+    return dataclasses.replace(made, values=made.values[:, wanted], times=moments)
 
 
 def fit(
@@ -402,20 +409,19 @@ def fit(
       >>> run.step
       2
     """
-    splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
-    if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
+    given = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
+    if SPLITS[0] not in given or not set(given) <= set(SPLITS):
         raise InputError(
-            f"data have the splits {', '.join(map(repr, splits))}, but need 'train', and may have "
+            f"data have the splits {', '.join(map(repr, given))}, but need 'train', and may have "
             "'validation' and 'test'."
         )
-    of_training = splits[SPLITS[0]]
-    for split in SPLITS[1:]:
-        splits[split] = from_beginning(splits.get(split, of_training))
+    of_training = given[SPLITS[0]]
+    others = {split: from_beginning(given.get(split, of_training)) for split in SPLITS[1:]}
     config = (default_config() if config is None else config).copy_and_resolve_references()
     config.data.name = GIVEN
     folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
     with jax.default_matmul_precision(config.matmul_precision):
-        train.train_and_evaluate(config, folder, data=(splits,))
+        train.train_and_evaluate(config, folder, data=({**given, **others},))
     return load(folder.path)
 
 

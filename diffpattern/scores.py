@@ -141,7 +141,9 @@ def typical(prediction: ArrayLike, truth: Trajectories, floor: ArrayLike) -> int
       >>> typical(truth.values + off, truth, floor=[0.01])
       2
     """
-    seen = range(len(truth.times)) if truth.known is None else truth.known.any((0, 2)).nonzero()[0]
+    seen = (
+        range(len(truth.times)) if truth.known is None else np.flatnonzero(truth.known.any((0, 2)))
+    )
     last = (slice(None), slice(seen[-1], seen[-1] + 1))
     known = None if truth.known is None else truth.known[last]
     errors = nrmse(np.asarray(prediction)[last], truth.values[last], floor, truth.mask, known)
@@ -330,7 +332,7 @@ def patterns(
 
 def _insides(truth: Trajectories) -> Sequence[NDArray | None]:
     """Where each trajectory has anything; None: everywhere."""
-    return [None] * len(truth.values) if truth.mask is None else truth.mask > 0
+    return [None] * len(truth.values) if truth.mask is None else list(truth.mask > 0)
 
 
 def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:
@@ -416,4 +418,6 @@ def _mean_of_seen(errors: NDArray, axes: tuple[int, ...]) -> NDArray:
 def _json_safe(values: ArrayLike) -> Any:
     """The same numbers as Python floats, with None for what JSON cannot hold."""
     values = np.asarray(values, np.float64)
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    held = values.astype(object)
+    held[~np.isfinite(values)] = None
+    return held.tolist()

@@ -175,7 +175,7 @@ class Trajectories:
             times = np.broadcast_to(times, (len(self.values), *times.shape))
         first = np.full(len(self.values), self.times[0], np.float32)
         return Forcing(
-            time=take(first),
+            time=first[which],
             mask=take(self.mask),
             environment=take(environment),
             inputs=take(self.inputs),

@@ -55,7 +55,7 @@ class Boundary:
     """
 
     kind: str = "circular"
-    value: Given = 0.0
+    value: Given | Array = 0.0
     times: tuple[float, ...] = ()
 
     def __post_init__(self):
@@ -140,7 +140,7 @@ class BoundaryNow(Boundary):
       ('BoundaryNow', 'flux', 0.5)
     """
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # that of object
 
     def __post_init__(self):
         """Nothing can be asked of traced numbers."""
@@ -222,7 +222,12 @@ class Walls:
         return lower if self.lower == self.upper else [lower, upper]
 
 
-def as_walls(given) -> Walls:
+# What a person gives for one wall, and for the two of an axis.
+BoundaryLike = Boundary | str | Mapping[str, Any]
+WallsLike = Walls | BoundaryLike | Sequence[BoundaryLike]
+
+
+def as_walls(given: WallsLike) -> Walls:
     """Walls from what a person gives for an axis: one description of both, or a pair.
 
     A description is a `Boundary`, the name of its kind, or its fields as a mapping.
@@ -267,7 +272,7 @@ def _entries(given) -> int | None:
     return len(given) if flat else None
 
 
-def _finite(field: str, given) -> Given:
+def _finite(field: str, given) -> Any:
     """`given` with every number a float and every sequence a tuple."""
     if isinstance(given, Sequence) and not isinstance(given, str) and (given or field == "times"):
         return tuple(_finite(field, entry) for entry in given)

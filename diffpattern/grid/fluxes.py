@@ -9,6 +9,10 @@ Layout as in `stencils`. A coefficient (diffusivity, velocity) goes on beyond a 
 `Grid.for_coefficients` says.
 """
 
+import functools
+import operator
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -42,7 +46,7 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
         f_lower, f_upper = _beside_faces(coefficient, grid.for_coefficients(), axis)
         return 0.5 * (f_lower + f_upper) * (upper - lower) / grid.spacing[axis]
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
 
 
 def divergence(vector: Array, grid: Grid) -> Array:
@@ -73,7 +77,7 @@ def divergence(vector: Array, grid: Grid) -> Array:
         lower, upper = _beside_faces(component, grid, axis, normal_axis=axis)
         return 0.5 * (lower + upper)
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
 
 
 def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") -> Array:
@@ -121,7 +125,11 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
             carried = carried - 0.5 * jnp.abs(speed) * (upper - lower)
         return carried
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+
+
+def _sum(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _beside_faces(

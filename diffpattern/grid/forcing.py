@@ -1,12 +1,11 @@
 """What acts on a lattice from outside: given, never learnt, and each trajectory's own."""
 
-import flax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 
 
-@flax.struct.dataclass
-class Forcing:
+class Forcing(struct.PyTreeNode):
     """The circumstances under which one lattice develops.
 
     Attributes:

@@ -10,12 +10,12 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from jax import Array
 
 from diffpattern.errors import InputError
-from diffpattern.grid.boundary import BOUNDARY_KINDS, Boundary, Walls, as_walls
+from diffpattern.grid.boundary import BOUNDARY_KINDS, Boundary, Walls, WallsLike, as_walls
 from diffpattern.grid.forcing import Forcing
 
 __all__ = ["BOUNDARY_KINDS", "Boundary", "Cut", "Grid", "GridNow", "Walls"]
@@ -50,7 +50,6 @@ class Grid:
         None for an axis that is not. See `block`.
       margins: of a block, how many of the cells along each axis, at either end, are copies of its
         neighbours' that it is to do without asking for; see `widened`.
-      mask: None; see `GridNow`.
 
     Raises:
       InputError: naming the field that cannot describe a lattice.
@@ -66,28 +65,38 @@ class Grid:
     """
 
     shape: tuple[int, ...]
-    spacing: tuple[float, ...] | float = 1.0
-    boundary: tuple[Walls, ...] | Boundary | str = "circular"
-    cuts: tuple[Cut | None, ...] = ()
-    margins: tuple[int, ...] = ()
+    spacing: tuple[float, ...]
+    boundary: tuple[Walls, ...]
+    cuts: tuple[Cut | None, ...]
+    margins: tuple[int, ...]
 
-    mask: ClassVar[Array | None] = None
+    def __init__(
+        self,
+        shape: Sequence[int] | int,
+        spacing: Sequence[float] | float = 1.0,
+        boundary: WallsLike | Sequence[WallsLike] = "circular",
+        cuts: Sequence[Cut | None] = (),
+        margins: Sequence[int] = (),
+    ):
+        cells = (shape,) if isinstance(shape, numbers.Integral) else shape
+        if not isinstance(cells, Sequence) or not all(_is_positive_count(n) for n in cells):
+            raise InputError(f"grid shape is {shape!r}, but must be positive whole numbers.")
+        if not 1 <= len(cells) <= MOST_AXES:
+            raise InputError(f"grid shape is {shape!r}, but must have 1, 2 or 3 axes.")
+        distances = _one_per_axis("spacing", spacing, len(cells))
+        if not all(_is_real(h) and math.isfinite(h) and h > 0 for h in distances):
+            raise InputError(f"grid spacing is {spacing!r}, but must be finite and positive.")
+        walls = _one_per_axis("boundary", boundary, len(cells))
+        object.__setattr__(self, "shape", tuple(int(n) for n in cells))
+        object.__setattr__(self, "spacing", tuple(float(h) for h in distances))
+        object.__setattr__(self, "boundary", tuple(map(as_walls, walls)))
+        object.__setattr__(self, "cuts", tuple(cuts) or (None,) * len(cells))
+        object.__setattr__(self, "margins", tuple(margins) or (0,) * len(cells))
 
-    def __post_init__(self):
-        shape = (self.shape,) if isinstance(self.shape, numbers.Integral) else self.shape
-        if not isinstance(shape, Sequence) or not all(_is_positive_count(n) for n in shape):
-            raise InputError(f"grid shape is {self.shape!r}, but must be positive whole numbers.")
-        if not 1 <= len(shape) <= MOST_AXES:
-            raise InputError(f"grid shape is {self.shape!r}, but must have 1, 2 or 3 axes.")
-        spacing = _one_per_axis("spacing", self.spacing, len(shape))
-        if not all(_is_real(h) and math.isfinite(h) and h > 0 for h in spacing):
-            raise InputError(f"grid spacing is {self.spacing!r}, but must be finite and positive.")
-        boundary = _one_per_axis("boundary", self.boundary, len(shape))
-        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
-        object.__setattr__(self, "spacing", tuple(float(h) for h in spacing))
-        object.__setattr__(self, "boundary", tuple(map(as_walls, boundary)))
-        object.__setattr__(self, "cuts", tuple(self.cuts) or (None,) * len(shape))
-        object.__setattr__(self, "margins", tuple(self.margins) or (0,) * len(shape))
+    @property
+    def mask(self) -> Array | None:
+        """None; see `GridNow`."""
+        return None
 
     @property
     def ndim(self) -> int:
@@ -142,10 +151,10 @@ class Grid:
           diffpattern.errors.InputError: mesh.rows is 3, which does not divide an axis of ...
         """
         cuts = [Cut(name, count) if count > 1 else None for name, count in blocks.items()]
-        for cut in filter(None, cuts[self.ndim :]):
+        for further in filter(None, cuts[self.ndim :]):
             raise InputError(
-                f"mesh.{cut.mesh_axis} is {cut.blocks}, but the lattice has only {self.ndim} "
-                f"{'axis' if self.ndim == 1 else 'axes'} to cut."
+                f"mesh.{further.mesh_axis} is {further.blocks}, but the lattice has only "
+                f"{self.ndim} {'axis' if self.ndim == 1 else 'axes'} to cut."
             )
         cuts = (cuts + [None] * self.ndim)[: self.ndim]
         for cells, cut in zip(self.shape, cuts, strict=True):
@@ -296,10 +305,22 @@ class GridNow(Grid):
       ('GridNow', (4,))
     """
 
-    mask: Array | None = None
+    mask: Array | None
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        spacing: tuple[float, ...],
+        boundary: tuple[Walls, ...],
+        cuts: tuple[Cut | None, ...] = (),
+        margins: tuple[int, ...] = (),
+        mask: Array | None = None,
+    ):
+        super().__init__(shape, spacing, boundary, cuts, margins)
+        object.__setattr__(self, "mask", mask)
 
     __eq__ = object.__eq__
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # that of object
 
 
 def _is_real(number) -> bool:
@@ -307,7 +328,7 @@ def _is_real(number) -> bool:
 
 
 def _is_positive_count(number) -> bool:
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool) and number > 0
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool) and int(number) > 0
 
 
 def _one_per_axis(field: str, given, ndim: int) -> tuple:

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid.boundary import Boundary
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Cut, Grid
 from diffpattern.grid.reach import bordered_by
 
 # (x, grid, widths, normal_axis) -> x with a border.
@@ -122,8 +122,8 @@ def across(axis: int, grid: Grid) -> tuple[int, ...]:
 
 def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> Array:
     """Borders one axis; `turned`, with a vector's component along it."""
-    if width and grid.margins[axis]:
-        return _extend_margin(x, grid, axis, width, turned)
+    if width and grid.margins[axis] and (cut := grid.cuts[axis]):
+        return _extend_margin(x, grid, axis, cut, width, turned)
     while width > 0:
         # A bordered lattice is its own continuation: what is read off it is exact again.
         cells = min(width, grid.shape[axis])
@@ -134,7 +134,7 @@ def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> A
 
 def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     """Adds cells beyond both walls of an axis, and beyond a border that it may have already."""
-    walls, along = grid.boundary[axis], axis - grid.ndim
+    walls, cut, along = grid.boundary[axis], grid.cuts[axis], axis - grid.ndim
     constants = [wall.value for wall in (walls.lower, walls.upper) if _is_constant(wall)]
     fill = constants[0] if constants else 0.0
 
@@ -145,16 +145,16 @@ def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.asarray(fill, x.dtype), edges)
     for upper, wall in enumerate((walls.lower, walls.upper)):
-        if grid.cuts[axis] or not (_is_constant(wall) and wall.value == fill):
+        if cut or not (_is_constant(wall) and wall.value == fill):
             beyond = _beyond(x, grid, axis, cells, wall, turned, bool(upper))
-            if grid.cuts[axis]:
-                beyond = _of_neighbour(x, grid, axis, cells, beyond, bool(upper))
+            if cut:
+                beyond = _of_neighbour(x, grid, axis, cut, cells, beyond, bool(upper))
             start = upper * (cells + x.shape[along])
             bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
     return bordered
 
 
-def _extend_margin(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
+def _extend_margin(x: Array, grid: Grid, axis: int, cut: Cut, cells: int, turned: bool) -> Array:
     """Adds cells beyond a block's margin: of any value, unless they are beyond a wall.
 
     There the margin is made anew too, since it was nobody's cells.
@@ -163,7 +163,7 @@ def _extend_margin(x: Array, grid: Grid, axis: int, cells: int, turned: bool) ->
     edges = [(0, 0, 0)] * x.ndim
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    walls, (name, blocks) = grid.boundary[axis], grid.cuts[axis]
+    walls, (name, blocks) = grid.boundary[axis], cut
     if walls.kind == "circular":
         return bordered
     size, width = x.shape[along], margin + cells
@@ -209,13 +209,15 @@ def _beyond(
     return image + _given(wall, x, grid) * jnp.asarray(distance, x.dtype)
 
 
-def _of_neighbour(x: Array, grid: Grid, axis: int, cells: int, beyond: Array, upper: bool) -> Array:
+def _of_neighbour(
+    x: Array, grid: Grid, axis: int, cut: Cut, cells: int, beyond: Array, upper: bool
+) -> Array:
     """The next `cells` beyond one side of a block: its neighbour's, or at the wall `beyond`.
 
     Where a block has a border already, its neighbour has one of the same width, and the cells lie
     as deep in there as they do for a lattice that is its own neighbour.
     """
-    (name, blocks), along = grid.cuts[axis], axis - grid.ndim
+    (name, blocks), along = cut, axis - grid.ndim
     border = (x.shape[along] - grid.shape[axis]) // 2
     # What this block's lower neighbour wants as its upper border is at the lower end, and so on.
     offered = _inside(x, along, 2 * border, cells, not upper)

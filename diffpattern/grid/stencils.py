@@ -260,7 +260,7 @@ def laplacian(x: Array, grid: Grid, stencil: str = "cross", *, kernel_scale: flo
     difference = wide_second_difference if stencil == "fourth_order" else second_difference
     x = pad_smoothed(x, grid, border, kernel_scale)
     mask = bordered_mask(grid, border, x.dtype)
-    total = 0.0
+    total = jnp.zeros((), x.dtype)
     for axis, spacing in zip(_axes(grid), grid.spacing, strict=True):
         others = _others(axis, grid)
         line, inside = crop(x, others, border), crop(mask, others, border)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffpattern.errors import InputError
 from diffpattern.grid.cutting import part
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
@@ -133,6 +134,8 @@ class LearntEdge(nn.Module):
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing with this mask; it must have one of the data's."""
+        if forcing.mask is None:
+            raise InputError("A mask with a learnt edge needs one of the data's, which have none.")
         away = signed_distance(forcing.mask, self.grid) + self.margin
         return forcing.replace(mask=jnp.clip(0.5 + away / min(self.grid.spacing), 0.0, 1.0))
 

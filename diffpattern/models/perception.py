@@ -30,7 +30,7 @@ from jax import Array, lax
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
 from diffpattern.grid.blocks import block_means, spread
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Grid, GridNow
 from diffpattern.grid.padding import check_lattice, pad
 from diffpattern.grid.slices import shifted
 from diffpattern.models.monomials import exponents
@@ -147,7 +147,7 @@ class Steerable(nn.Module):
                 "has only 1 channel; give it a hidden one."
             )
         seen = with_environment(x[:-1], grid, environment)
-        features = []
+        features: list[Array] = []
         for view in views(
             seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
         ):
@@ -456,10 +456,11 @@ def coarsened(grid: Grid, scale: int) -> Grid:
             "mesh.exchange_every lets devices make several steps by themselves, but pooled scales "
             "see blocks of cells as one; set it to 1, or leave the scales above 1 out."
         )
-    changes = {} if grid.mask is None else {"mask": block_means(grid.mask, grid, scale)}
-    return dataclasses.replace(
+    coarse = dataclasses.replace(
         grid,
         shape=tuple(size // scale for size in grid.shape),
         spacing=tuple(scale * spacing for spacing in grid.spacing),
-        **changes,
     )
+    if not isinstance(coarse, GridNow) or grid.mask is None:
+        return coarse
+    return dataclasses.replace(coarse, mask=block_means(grid.mask, grid, scale))

@@ -3,8 +3,10 @@
 dx/dt = D(x) - div(V(x) x) + R(x) + ...
 """
 
-from collections.abc import Mapping
-from typing import ClassVar
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -59,7 +61,7 @@ class ReactionDiffusionAdvection(nn.Module):
 
     def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """dx/dt [C, *space] of the state x [C, *space]."""
-        return _inside(sum(term(x, forcing) for term in self.terms.values()), forcing)
+        return _inside(_sum(term(x, forcing) for term in self.terms.values()), forcing)
 
     def with_sensitivities(
         self,
@@ -100,7 +102,7 @@ class ReactionDiffusionAdvection(nn.Module):
         by_mask = self._by_mask(parameters, x, forcing)
         slopes = []
         for channel in range(len(s)):
-            response = sum(responses[channel] for responses, _ in variations.values())
+            response = _sum(responses[channel] for responses, _ in variations.values())
             own = {
                 name: _inside(derivatives[channel], forcing)
                 for name, (_, derivatives) in variations.items()
@@ -109,7 +111,8 @@ class ReactionDiffusionAdvection(nn.Module):
                 own["mask"] = by_mask[:, channel]
             columns = jnp.concatenate([own[name] for name in sorted(own)])
             slopes.append(_inside(response, forcing) + columns)
-        return self.apply({"params": parameters}, x, forcing), tuple(slopes)
+        value: Any = self.apply({"params": parameters}, x, forcing)
+        return value, tuple(slopes)
 
     def _by_mask(self, parameters: Parameters, x: Array, forcing: Forcing) -> Array | None:
         """Derivatives of the right-hand side by the parameters of a mask, [Q, C, *space]."""
@@ -174,11 +177,11 @@ class ReactionDiffusionAdvection(nn.Module):
           >>> rule.remainder(parameters, x).tolist()
           [[-8.0, -8.0, -8.0, -8.0]]
         """
-        shares = [
+        shares: list[Any] = [
             term.apply({"params": parameters[name]}, x, forcing, method="remainder")
             for name, term in self.terms.items()
         ]
-        return _inside(sum(shares), forcing)
+        return _inside(_sum(shares), forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
         """The smallest value that each parameter may take, like `parameters`.
@@ -190,6 +193,10 @@ class ReactionDiffusionAdvection(nn.Module):
           [0.0, 0.0]
         """
         return {name: term.lower_bounds(parameters[name]) for name, term in self.terms.items()}
+
+
+def _sum(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _inside(slope: Array, forcing: Forcing) -> Array:

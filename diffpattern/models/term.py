@@ -207,7 +207,7 @@ class Transport(Term):
 
 
 def pointwise_jacobians(
-    function: Callable[[Parameters, Array, Forcing], Array],
+    function: Callable[[Parameters, Array, Forcing], Any],
     parameters: Parameters,
     x: Array,
     forcing: Forcing = UNFORCED,

@@ -15,7 +15,8 @@ Example:
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -118,7 +119,7 @@ class Attention(nn.Module):
         """See the module's docstring."""
         width = self.heads * self.length
 
-        def tokens(name: str, count: int) -> list[Array]:
+        def tokens(name: str, count: int) -> Sequence[Array]:
             rows = PointwiseDense(count * width, name=name)(features, inputs)
             return lax.split(rows.reshape(count * width, -1), (width,) * count)
 
@@ -186,7 +187,7 @@ class KolmogorovArnold(nn.Module):
             )
         base = activation(self.activation)
 
-        def of_bases(layer: PointwiseDense, x: Array, inputs: Array | None) -> Array:
+        def of_bases(layer: Callable[..., Any], x: Array, inputs: Array | None) -> Array:
             bases = radial_bases(x, self.bases, self.reach)
             return layer(jnp.concatenate([base(x), *bases]), inputs)
 
@@ -200,7 +201,7 @@ class KolmogorovArnold(nn.Module):
 
 
 def in_blocks(
-    function: Callable[[PointwiseDense, Array, Array | None], Array],
+    function: Callable[[Callable[..., Any], Array, Array | None], Array],
     layer: PointwiseDense,
     x: Array,
     inputs: Array | None,

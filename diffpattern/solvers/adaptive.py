@@ -69,7 +69,9 @@ def solve(
       >>> round(float(after[0]), 3)
       0.135
     """
-    terms = diffrax.ODETerm(lambda t, x, _: right_hand_side(x, t))
+    terms: diffrax.AbstractTerm = diffrax.ODETerm(
+        lambda t, x, _: right_hand_side(x, jnp.asarray(t))
+    )
     if name == "kencarp3":
         # It pairs an explicit with an implicit method. The explicit one is given nothing to do:
         # with the reaction in it that would bound the step, and the Jacobian be no smaller.

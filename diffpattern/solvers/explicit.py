@@ -58,7 +58,7 @@ def step(
       0.82
     """
     stages, weights = tableau(name)
-    slopes = []
+    slopes: list[State] = []
     for row in stages:
         slopes.append(right_hand_side(_move(state, dt, row, slopes), sum(row) * dt))
     return _move(state, dt, weights, slopes)

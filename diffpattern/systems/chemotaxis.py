@@ -11,7 +11,7 @@ of the signal's lifetime.
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -19,6 +19,9 @@ from jax import Array
 from diffpattern.grid.fluxes import flux_divergence
 from diffpattern.grid.geometry import Grid
 from diffpattern.systems.system import Recommended, System
+
+# Of a lattice, or of one state that is alike everywhere.
+Amount = TypeVar("Amount", Array, float)
 
 
 class _Chemotaxis(System):
@@ -34,7 +37,7 @@ class _Chemotaxis(System):
         """Flux of cells for a unit gradient of the signal."""
 
     @abc.abstractmethod
-    def production(self, cells: Array) -> Array:
+    def production(self, cells: Amount) -> Amount:
         """Of signal by cells, per unit of time."""
 
     @property
@@ -101,7 +104,7 @@ class KellerSegel(_Chemotaxis):
         """
         return self.sensitivity * cells
 
-    def production(self, cells: Array) -> Array:
+    def production(self, cells: Amount) -> Amount:
         """See the equation.
 
         Example:
@@ -165,7 +168,7 @@ class HillenPainter(_Chemotaxis):
         room = 1.0 - cells / self.crowding
         return self.sensitivity * cells * room / (1.0 + self.receptor_saturation * signal) ** 2
 
-    def production(self, cells: Array) -> Array:
+    def production(self, cells: Amount) -> Amount:
         """See the equation.
 
         Example:

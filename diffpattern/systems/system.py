@@ -6,10 +6,12 @@ fastest wave decays, which bounds an explicit step.
 """
 
 import abc
+import functools
 import math
 import numbers
+import operator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,8 @@ from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import laplacian as discrete_laplacian
 from diffpattern.systems.starts import random_waves
+
+Rates = TypeVar("Rates", Array, np.ndarray)
 
 # Units of length: the shortest wave of a start, long enough for lattices with a spacing of up to 2.
 _SHORTEST_WAVE = 4.0
@@ -45,6 +49,7 @@ class Recommended:
     solver: str = "heun"
 
 
+@dataclass(frozen=True)
 class System(abc.ABC):
     """A PDE, and the starts from which it is usually run.
 
@@ -88,15 +93,16 @@ class System(abc.ABC):
         for name, value in vars(self).items():
             if not isinstance(value, numbers.Real) or isinstance(value, bool):
                 raise InputError(f"{name} is {value!r}, but must be a number.")
+            number = float(value)
             if name in self.signed:
                 fits, range_ = True, ""
             elif name in self.positive:
-                fits, range_ = value > 0, " and positive"
+                fits, range_ = number > 0, " and positive"
             else:
-                fits, range_ = value >= 0, " and not negative"
-            if not (fits and math.isfinite(value)):
+                fits, range_ = number >= 0, " and not negative"
+            if not (fits and math.isfinite(number)):
                 raise InputError(f"{name} is {value!r}, but must be finite{range_}.")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, number)
 
     @property
     @abc.abstractmethod
@@ -157,24 +163,25 @@ class System(abc.ABC):
                 derivative = derivative + column * power
         return derivative
 
-    def linear_rates(self, eigenvalue: Array) -> Array:
+    def linear_rates(self, eigenvalue: Rates) -> Rates:
         """Rates, per unit of time, at which the linear part alone multiplies each wave.
 
         Args:
           eigenvalue: of the Laplacian, not positive, [*frequencies].
 
         Returns:
-          [C, *frequencies].
+          [C, *frequencies], an array of numpy or of JAX as the eigenvalue is.
 
         Example:
           >>> from diffpattern.systems import SYSTEMS
           >>> SYSTEMS["cahn_hilliard"]().linear_rates(np.array([0.0, -0.5, -1.0])).tolist()
           [[0.0, 0.25, 0.0]]
         """
-        return sum(
+        powers: list[Any] = [
             column.reshape(-1, *(1,) * jnp.ndim(eigenvalue)) * eigenvalue**order
             for order, column in enumerate(self._columns())
-        )
+        ]
+        return functools.reduce(operator.add, powers)
 
     def fastest_decay(self, wavenumber_squared: float) -> float:
         """Rate at which the linear terms damp a small wave; it bounds the step of explicit solvers.
@@ -187,7 +194,7 @@ class System(abc.ABC):
           >>> round(SYSTEMS["gray_scott"]().fastest_decay(8.0), 4)
           0.8623
         """
-        return float(-np.min(self.linear_rates(np.float64(-wavenumber_squared))))
+        return float(-np.min(self.linear_rates(np.asarray(-wavenumber_squared))))
 
     def start(self, key: Array, grid: Grid) -> Array:
         """The state of rest with smooth noise on it, [C, *space].
