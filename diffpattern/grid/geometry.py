@@ -305,7 +305,7 @@ class GridNow(Grid):
       ('GridNow', (4,))
     """
 
-    mask: Array | None
+    mask: Array | None = None
 
     def __init__(
         self,
