@@ -95,7 +95,12 @@ class Grid:
 
     @property
     def mask(self) -> Array | None:
-        """None; see `GridNow`."""
+        """None; see `GridNow`.
+
+        Example:
+          >>> Grid(4).mask is None
+          True
+        """
         return None
 
     @property
