@@ -6,7 +6,16 @@ module of the package does not wait for all.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffpattern.api import Run, default_config, fit, load, simulate
+    from diffpattern.data.trajectories import Trajectories
+    from diffpattern.errors import InputError, TrainingError
+    from diffpattern.grid.geometry import Grid
+    from diffpattern.models.term import Term
+    from diffpattern.report.equations import Equation
+    from diffpattern.systems.system import Recommended, System
 
 __version__ = "0.1.0"
 
@@ -25,7 +34,22 @@ _WHERE = {
     "load": "api",
     "simulate": "api",
 }
-__all__ = sorted(_WHERE)
+# Written out, so that checkers of types and editors, which import nothing, know them too.
+__all__ = [
+    "Equation",
+    "Grid",
+    "InputError",
+    "Recommended",
+    "Run",
+    "System",
+    "Term",
+    "TrainingError",
+    "Trajectories",
+    "default_config",
+    "fit",
+    "load",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from diffpattern import precision, restored, train
 from diffpattern.configs import default
@@ -53,6 +54,11 @@ class Run:
     Attributes:
       folder: of the run.
       restored: the rule as it was trained.
+
+    Example:
+      >>> run = diffpattern.load("runs/mine")
+      >>> run.step, run.species, run.statistics.grid.shape
+      (2, ('A', 'B'), (8, 8))
     """
 
     folder: RunFolder
@@ -60,7 +66,12 @@ class Run:
 
     @property
     def config(self) -> ConfigDict:
-        """The config of the run."""
+        """The config of the run.
+
+        Example:
+          >>> run.config.model.name, run.config.training.steps
+          ('rda', 2)
+        """
         return self.restored.config
 
     @property
@@ -69,32 +80,64 @@ class Run:
 
         A PDE's `rule.apply({"params": run.params}, x)` is dx/dt [C, *space] of x [C, *space]; an
         automaton's `rule.apply({"params": run.params}, x, key)` the lattice one step later.
+
+        Example:
+          >>> x = run.test[0].values[0, 0]
+          >>> slope = run.rule.apply({"params": run.params}, jnp.moveaxis(x, -1, 0))
+          >>> x.shape, slope.shape
+          ((8, 8, 2), (2, 8, 8))
         """
         return self.restored.problem.rule
 
     @property
     def params(self) -> Any:
-        """The parameters of the checkpoint, a pytree."""
+        """The parameters of the checkpoint, a pytree.
+
+        Example:
+          >>> jax.tree.map(jnp.shape, run.params)
+          {'diffusion': {'coefficient': (2,)}, 'polynomial': {'coefficients': (2, 3)}}
+        """
         return self.restored.checkpoint.parameters
 
     @property
     def step(self) -> int:
-        """The training step that the parameters are of."""
+        """The training step that the parameters are of.
+
+        Example:
+          >>> diffpattern.load("runs/mine", step=2).step
+          2
+        """
         return self.restored.checkpoint.step
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Names of the channels that are data."""
+        """Names of the channels that are data.
+
+        Example:
+          >>> run.species
+          ('A', 'B')
+        """
         return self.statistics.species
 
     @property
     def statistics(self) -> Statistics:
-        """What the rule knows of its training data."""
+        """What the rule knows of its training data.
+
+        Example:
+          >>> run.statistics.grid.shape, len(run.statistics.mean)
+          ((8, 8), 2)
+        """
         return self.restored.statistics
 
     @property
     def test(self) -> tuple[Trajectories, ...]:
-        """The trajectories that training never saw, for one size of lattices after the other."""
+        """The trajectories that training never saw, for one size of lattices after the other.
+
+        Example:
+          >>> (held_out,) = run.test
+          >>> held_out.values.shape, held_out.times.tolist()
+          ((2, 5, 8, 8, 2), [0.0, 16.0, 32.0, 48.0, 64.0])
+        """
         return self.restored.truth
 
     @property
@@ -103,6 +146,10 @@ class Run:
 
         Raises:
           InputError: the run has not been scored yet.
+
+        Example:
+          >>> sorted(run.scores["nrmse"]), len(run.scores["nrmse"]["B"]) == len(run.scores["times"])
+          (['A', 'B'], True)
         """
         scores = self.folder.read_scores()
         if scores is None:
@@ -117,6 +164,13 @@ class Run:
 
         Raises:
           InputError: no formula writes out the rule, or the run has not been scored yet.
+
+        Example:
+          >>> print(run.equation())
+          dA/dt = ... lap A ...
+          dB/dt = ... lap B ...
+          >>> run.equation().species
+          ('A', 'B')
         """
         scores = self.scores
         if not scores["diffusion"] and not scores["equation"]:
@@ -135,12 +189,12 @@ class Run:
 
     def rollout(
         self,
-        x0: Any,
-        times: Sequence[float],
+        x0: ArrayLike,
+        times: ArrayLike,
         *,
         key: jax.Array | None = None,
-        mask: Any = None,
-        inputs: Any = None,
+        mask: ArrayLike | None = None,
+        inputs: ArrayLike | None = None,
     ) -> np.ndarray:
         """What the rule makes of a lattice, or of several, of any size.
 
@@ -160,29 +214,41 @@ class Run:
         Raises:
           InputError: an argument has not the shape or the values that the rule needs, or a step of
             the rule does not divide the time between two snapshots.
+
+        Example:
+          >>> run.rollout(run.test[0].values[0, -1], [64, 80, 96]).shape
+          (3, 8, 8, 2)
+          >>> lattices = np.full((3, 16, 12, 2), 0.5)  # of another size
+          >>> run.rollout(lattices, [0, 16]).shape
+          (3, 2, 16, 12, 2)
         """
         with precision.of_config(self.config):
             return self._roll_out(x0, times, key, mask, inputs)
 
     def _roll_out(
-        self, x0: Any, times: Sequence[float], key: jax.Array | None, mask: Any, inputs: Any
+        self,
+        x0: ArrayLike,
+        times: ArrayLike,
+        key: jax.Array | None,
+        mask: ArrayLike | None,
+        inputs: ArrayLike | None,
     ) -> np.ndarray:
         axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
-        x0 = np.asarray(x0, real())
-        if x0.ndim not in (axes + 1, axes + 2) or x0.shape[-1] != channels:
+        given = np.asarray(x0, real())
+        if given.ndim not in (axes + 1, axes + 2) or given.shape[-1] != channels:
             raise InputError(
-                f"x0 has the shape {x0.shape}, but must have {axes} axes of space and one of the "
-                f"{channels} species {', '.join(self.species)} behind them, and for several "
+                f"x0 has the shape {given.shape}, but must have {axes} axes of space and one of "
+                f"the {channels} species {', '.join(self.species)} behind them, and for several "
                 "lattices one before."
             )
-        single = x0.ndim == axes + 1
-        times = np.asarray(times, np.float64)
-        if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+        single = given.ndim == axes + 1
+        moments = np.asarray(times, np.float64)
+        if moments.ndim != 1 or len(moments) < 2 or not (np.diff(moments) > 0).all():
             raise InputError(
                 "times must be two or more, each later than the one before; the first is that of "
                 "x0."
             )
-        starts = self._starts(x0[None] if single else x0, times[0], mask, inputs)
+        starts = self._starts(given[None] if single else given, moments[0], mask, inputs)
         sought = self.restored.problem
         predict = make_predictor(
             sought,
@@ -190,12 +256,18 @@ class Run:
             widest_mesh(config.mesh.rows, config.mesh.columns, sought.running),
             key=jax.random.key(config.seed) if key is None else key,
             together=prefers_together(config.training.windows),
-            times=times,
+            times=moments,
         )
         predicted = starts.in_units(predict(self.params))
         return predicted[0] if single else predicted
 
-    def _starts(self, lattices: np.ndarray, time: float, mask: Any, inputs: Any) -> Trajectories:
+    def _starts(
+        self,
+        lattices: np.ndarray,
+        time: float,
+        mask: ArrayLike | None,
+        inputs: ArrayLike | None,
+    ) -> Trajectories:
         """Trajectories of one snapshot each, with all that acts on them."""
         statistics, count = self.statistics, len(lattices)
         if (inputs is None) != (statistics.inputs == 0):
@@ -203,7 +275,7 @@ class Run:
             raise InputError(f"inputs do not suit the rule, which {told}.")
         grid = statistics.on(lattices.shape[1:-1]).grid
 
-        def of_each(array: Any, axes: int) -> np.ndarray | None:
+        def of_each(array: ArrayLike | None, axes: int) -> np.ndarray | None:
             if array is None:
                 return None
             array = np.asarray(array, real())
@@ -234,6 +306,15 @@ def load(run: PathLike, step: int | None = None) -> Run:
 
     Raises:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
+
+    Example:
+      >>> run = diffpattern.load("runs/mine")
+      >>> run.rollout(run.test[0].values[0, 0], range(0, 65, 16)).shape
+      (5, 8, 8, 2)
+      >>> diffpattern.load("runs")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: runs is not the folder of a run: it has no ...
     """
     folder = RunFolder(Path(run).expanduser())
     with precision.of_config(folder.config()):
@@ -243,7 +324,7 @@ def load(run: PathLike, step: int | None = None) -> Run:
 def simulate(
     system: str,
     shape: Sequence[int] | int,
-    times: Sequence[float],
+    times: ArrayLike,
     *,
     count: int = 1,
     seed: int = 0,
@@ -266,6 +347,11 @@ def simulate(
 
     Raises:
       InputError: there is no such system or parameter, or the simulation cannot work.
+
+    Example:
+      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2, alpha=0.055)
+      >>> data.values.shape, data.species, data.times.tolist()
+      ((2, 5, 8, 8, 2), ('A', 'B'), [0.0, 16.0, 32.0, 48.0, 64.0])
     """
     kind = system_named(system)
     known = [field.name for field in dataclasses.fields(kind)]
@@ -275,10 +361,10 @@ def simulate(
                 f"{name} is no parameter of {system}, which has {', '.join(known)}, nor of its "
                 f"simulation: {', '.join(_OF_SIMULATIONS)}."
             )
-    times = np.asarray(times, np.float64)
-    if times.ndim != 1 or not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
+    moments = np.asarray(times, np.float64)
+    if moments.ndim != 1 or not len(moments) or moments[0] < 0 or not (np.diff(moments) > 0).all():
         raise InputError("times must be 0 or more, and each later than the one before.")
-    instants = np.unique([0.0, *times])
+    instants = np.unique([0.0, *moments])
     interval, places = common_interval(instants) if len(instants) > 1 else (None, np.zeros(1, int))
     changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
     try:
@@ -297,8 +383,8 @@ def simulate(
         # The simulation names fields of a config.
         told = str(error).replace("data.train", "count").replace("data.", "")
         raise InputError(told) from error
-    wanted = places[np.isin(instants, times)]
-    return dataclasses.replace(made, values=made.values[:, wanted], times=times)
+    wanted = places[np.isin(instants, moments)]
+    return dataclasses.replace(made, values=made.values[:, wanted], times=moments)
 
 
 def fit(
@@ -320,6 +406,17 @@ def fit(
     Raises:
       InputError: the config, the data or the folder cannot be used.
       TrainingError: the loss is not finite more often than allowed.
+
+    Example:
+      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2)
+      >>> config = diffpattern.default_config()
+      >>> config.training.steps = 2
+      >>> config.model.rda.polynomial.order = 1
+      >>> config.evaluation.report = False
+      >>> run = diffpattern.fit(data, config, workdir="runs/mine")
+      Checkpoint of step 2, scored on 2 unseen trajectories: ...
+      >>> run.step
+      2
     """
     given = by_split(data, "The data")
     config = (default_config() if config is None else config).copy_and_resolve_references()
@@ -331,5 +428,12 @@ def fit(
 
 
 def default_config() -> ConfigDict:
-    """A config to start from, with every field; configs/default.py explains each."""
+    """A config to start from, with every field; configs/default.py explains each.
+
+    Example:
+      >>> config = diffpattern.default_config()
+      >>> config.training.steps = 20
+      >>> config.model.name, config.optimiser.name
+      ('rda', 'levenberg_marquardt')
+    """
     return default.get_config()

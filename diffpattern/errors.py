@@ -16,6 +16,13 @@ class InputError(ValueError):
 
     The message is one sentence that names the field or path, what was found there and what would
     do. `main` prints it without a traceback and exits with a code that is not 0.
+
+    Example:
+      >>> try:
+      ...     Grid((8, 0))
+      ... except InputError as error:
+      ...     print(error)
+      grid shape is (8, 0), but must be positive whole numbers.
     """
 
 
@@ -23,6 +30,10 @@ class TrainingError(RuntimeError):
     """Training cannot go on, as when its loss is no longer finite.
 
     The message names what happened and the last good checkpoint.
+
+    Example:
+      >>> isinstance(TrainingError("The loss is not finite at step 3."), RuntimeError)
+      True
     """
 
 
@@ -35,6 +46,11 @@ class StopSignal(BaseException):
 
     Attributes:
       together: whether all processes stop here, each in its own time.
+
+    Example:
+      >>> stopped = StopSignal("Told to stop.", together=True)
+      >>> isinstance(stopped, Exception), stopped.together
+      (False, True)
     """
 
     def __init__(self, message: str, together: bool = False):

@@ -29,7 +29,16 @@ Parameters = Any
 
 
 class Dynamics(Protocol):
-    """What a rollout runs."""
+    """What a rollout runs.
+
+    Example:
+      >>> class Still:
+      ...     def advance(self, parameters, state, duration, key, forcing):
+      ...         return state
+      ...
+      >>> rollout(Still(), None, jnp.ones((4, 4, 1)), [0, 16], jax.random.key(0)).shape
+      (2, 4, 4, 1)
+    """
 
     def advance(
         self, parameters: Parameters, state: Array, duration: float, key: Array, forcing: Forcing
@@ -37,6 +46,11 @@ class Dynamics(Protocol):
         """The state [C, *space] after `duration` units of time.
 
         `key` is this interval's own, and `forcing` that of the interval's beginning.
+
+        Example:
+          >>> halved = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)
+          >>> halved.advance(None, jnp.ones((1, 4)), 3.0, jax.random.key(0), UNFORCED).tolist()
+          [[0.125, 0.125, 0.125, 0.125]]
         """
 
 
@@ -52,6 +66,12 @@ class Stepped:
       dt: units of time a step takes.
       prepare: parameters -> what a step takes in their place, made once for all steps between two
         snapshots.
+
+    Example:
+      >>> decay = Stepped(lambda rate, state, key, forcing: (1 - 0.1 * rate) * state, dt=0.1)
+      >>> after = decay.advance(2.0, jnp.ones(()), 0.2, jax.random.key(0), UNFORCED)
+      >>> round(float(after), 3)
+      0.64
     """
 
     step: Callable[[Any, Any, Array, Forcing], Any]
@@ -77,6 +97,15 @@ class Stepped:
 
         Raises:
           InputError: a step does not divide it (to 1e-4 of a step).
+
+        Example:
+          >>> steps = Stepped(lambda prepared, state, key, forcing: state, dt=0.5)
+          >>> steps.count(16.0)
+          32
+          >>> steps.count(0.7)
+          Traceback (most recent call last):
+              ...
+          diffpattern.errors.InputError: The rule takes steps of 0.5 units of time, which ...
         """
         count = round(duration / self.dt)
         if count < 1 or abs(count * self.dt - duration) > 1e-4 * self.dt:
@@ -98,6 +127,12 @@ class Wide:
       every: how many steps are made with one border.
       grid: of the block, without the margin.
       reach: how many cells away a step sees.
+
+    Example:
+      >>> steps = Stepped(lambda prepared, state, key, forcing: state, dt=1.0)
+      >>> block = Grid((8, 6)).block({"rows": 2})
+      >>> Wide(steps, every=4, grid=block, reach=1).count(16.0)
+      16
     """
 
     steps: Stepped
@@ -162,6 +197,13 @@ class Jittered:
 
     Raises:
       InputError: when called, if none might be left.
+
+    Example:
+      >>> steps = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)
+      >>> jittered = Jittered(steps, jitter=1)  # 1, 2 or 3 of them
+      >>> after = jittered.advance(None, jnp.ones(()), 2.0, jax.random.key(0), UNFORCED)
+      >>> float(after) in (0.5, 0.25, 0.125)
+      True
     """
 
     steps: Stepped
@@ -199,7 +241,14 @@ class Jittered:
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
-    """Steps that follow the estimated error; see `solvers.adaptive.solve` for the fields."""
+    """Steps that follow the estimated error; see `solvers.adaptive.solve` for the fields.
+
+    Example:
+      >>> decay = Adaptive(lambda rate, x, forcing: -rate * x, "tsit5", 1e-4, 1e-6, max_steps=64)
+      >>> after = decay.advance(2.0, jnp.ones((1, 4)), 1.0, jax.random.key(0), UNFORCED)
+      >>> round(float(after[0, 0]), 3)
+      0.135
+    """
 
     right_hand_side: Callable[[Parameters, Array, Forcing], Array]
     solver: str
@@ -229,7 +278,14 @@ class Adaptive:
 def runge_kutta(
     right_hand_side: Callable[[Parameters, Any, Forcing], Any], solver: str, dt: float
 ) -> Stepped:
-    """The dynamics of dx/dt = f(parameters, x, forcing) under an explicit solver of fixed step."""
+    """The dynamics of dx/dt = f(parameters, x, forcing) under an explicit solver of fixed step.
+
+    Example:
+      >>> decay = runge_kutta(lambda rate, x, forcing: -rate * x, "heun", dt=0.1)
+      >>> after = decay.advance(2.0, jnp.ones((1, 4)), 0.1, jax.random.key(0), UNFORCED)
+      >>> round(float(after[0, 0]), 3)
+      0.82
+    """
 
     def step(parameters, state, key, forcing):
         del key  # a PDE draws nothing
@@ -258,6 +314,15 @@ def exponential(
       solver: its name.
       dt: length of a step, in units of time.
       transform: of the lattice.
+
+    Example:
+      >>> transform = spectral.Transform(Grid(8))
+      >>> eigenvalues = jnp.asarray(transform.eigenvalues("cross"), jnp.float32)
+      >>> nothing = lambda diffusion, x, forcing: jnp.zeros_like(x)
+      >>> rates = lambda diffusion: diffusion * eigenvalues[None]
+      >>> spreading = exponential(rates, nothing, "etdrk2", 1.0, transform)
+      >>> spreading.count(16.0)
+      16
     """
     spectral.require_known(solver)
 
@@ -296,6 +361,12 @@ def rollout(
 
     Returns:
       [T, *space, C]; the first is `start`.
+
+    Example:
+      >>> halved = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)
+      >>> states = rollout(halved, None, jnp.ones((4, 4, 1)), [0, 1, 3], jax.random.key(0))
+      >>> states.shape, states[:, 0, 0, 0].tolist()
+      ((3, 4, 4, 1), [1.0, 0.5, 0.125])
     """
     first = jnp.moveaxis(start, -1, 0)
     later = snapshots(dynamics, parameters, first, times, key, forcing)
@@ -321,6 +392,11 @@ def snapshots(
 
     Returns:
       Like `state`, every array with a leading axis of length T - 1.
+
+    Example:
+      >>> halved = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)
+      >>> snapshots(halved, None, jnp.ones((1, 4)), [0, 1, 3], jax.random.key(0))[:, 0, 0].tolist()
+      [0.5, 0.125]
     """
     times = np.asarray(times, np.float64)
     intervals = np.round(np.diff(times), 9)

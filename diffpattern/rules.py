@@ -67,15 +67,27 @@ def _own(model: ConfigDict) -> type[nn.Module]:
     return parts.load_class(model.name, "model.name", nn.Module)
 
 
-def _made(kind: type[nn.Module], model: ConfigDict, statistics: Statistics) -> nn.Module:
-    """A part of the user's own, given what it asks for by the names of its attributes."""
+def _made(name: str, model: ConfigDict, statistics: Statistics) -> nn.Module:
+    """A part of the user's own, given what it asks for by the names of its attributes.
+
+    Raises:
+      InputError: it asks for more than there is.
+    """
+    kind = own_parts(model)[name]
     known = {
         "grid": statistics.grid,
         "species": statistics.species,
         "channels": model.nca.channels,
         **model.own,
     }
-    return kind(**{name: known[name] for name in parts.attributes(kind) if name in known})
+    taken = {name: known[name] for name in parts.attributes(kind) if name in known}
+    try:
+        return kind(**taken)
+    except TypeError as error:
+        raise InputError(
+            f"{name} cannot be made of {', '.join(taken) or 'nothing'} ({error}); model.own may "
+            "give what is missing."
+        ) from error
 
 
 def automaton(model: ConfigDict, statistics: Statistics) -> nn.Module:
@@ -91,7 +103,7 @@ def automaton(model: ConfigDict, statistics: Statistics) -> nn.Module:
             f"{len(statistics.species)} species, which come first among the channels."
         )
     if parts.is_own(model.name):
-        return _made(_own(model), model, statistics)
+        return _made(model.name, model, statistics)
     return NeuralCellularAutomaton(
         statistics.grid,
         PERCEPTIONS[fields.perception](**fields[fields.perception]),
@@ -112,10 +124,15 @@ def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection
         fields = dict(model.chemotaxis)
         network = _network(fields, statistics)
         return chemotaxis(statistics.grid, network, len(statistics.species), **fields)
-    own = own_parts(model)
-    terms = {name.rpartition(":")[2]: _made(kind, model, statistics) for name, kind in own.items()}
-    for name in known_terms(model):
-        terms[name] = TERMS[name](dict(model.rda[name]), statistics)
+    terms = {name: TERMS[name](dict(model.rda[name]), statistics) for name in known_terms(model)}
+    for name in own_parts(model):
+        called = name.rpartition(":")[2]
+        if called in terms:
+            raise InputError(
+                f"model.rda.terms has two terms called {called!r}, which is where their parameters "
+                "are; give one of the classes another name."
+            )
+        terms[called] = _made(name, model, statistics)
     return ReactionDiffusionAdvection(terms)
 
 

@@ -58,6 +58,11 @@ def nrmse(
 
     Raises:
       ValueError: the two shapes differ.
+
+    Example:
+      >>> truth = np.array([0.0, 1.0, 0.0, 1.0]).reshape(1, 1, 4, 1)
+      >>> nrmse(truth + 0.1, truth, floor=[0.01]).round(3).tolist()
+      [[[0.2]]]
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
@@ -85,7 +90,12 @@ def _nrmse_of_one(prediction: NDArray, truth: NDArray, floor: NDArray) -> NDArra
 
 def overall(errors: ArrayLike) -> float:
     """One number for the NRMSE [N, T, C]: of the median trajectory, averaged over channels and all
-    times but the first, which is given."""
+    times but the first, which is given.
+
+    Example:
+      >>> overall(np.array([[[0.0, 0.0], [0.1, 0.3]]]))  # one trajectory, two times, two species
+      0.2
+    """
     median, _, _ = _over_trajectories(np.asarray(errors)[:, 1:])
     return float(np.nanmean(median))
 
@@ -94,6 +104,10 @@ def by_time(errors: ArrayLike) -> NDArray[np.float64]:
     """What `overall` averages over times: of the NRMSE [N, T, C] one number for each time, [T].
 
     NaN where nothing of the truth was seen.
+
+    Example:
+      >>> by_time(np.array([[[0.0, 0.0], [0.1, 0.3]]])).tolist()
+      [0.0, 0.2]
     """
     median, _, _ = _over_trajectories(np.asarray(errors))
     return _mean_of_seen(median, (1,))
@@ -103,6 +117,10 @@ def by_trajectory(errors: ArrayLike) -> NDArray[np.float64]:
     """Of the NRMSE [N, T, C] the mean over channels and all times but the first, [N].
 
     NaN where nothing of the truth was seen.
+
+    Example:
+      >>> by_trajectory(np.array([[[0.0], [0.1]], [[0.0], [0.3]]])).tolist()
+      [0.1, 0.3]
     """
     return _mean_of_seen(np.asarray(errors)[:, 1:], (1, 2))
 
@@ -116,8 +134,16 @@ def typical(prediction: ArrayLike, truth: Trajectories, floor: ArrayLike) -> int
       prediction: at the truth's times, [N, T, *space, C].
       truth: held-out trajectories.
       floor: see `nrmse`.
+
+    Example:
+      >>> truth = Trajectories(np.arange(12.0).reshape(3, 1, 4, 1), [0], ("u",), Grid(4))
+      >>> off = np.array([0.3, 0.1, 0.2]).reshape(3, 1, 1, 1)
+      >>> typical(truth.values + off, truth, floor=[0.01])
+      2
     """
-    seen = range(len(truth.times)) if truth.known is None else truth.known.any((0, 2)).nonzero()[0]
+    seen = (
+        range(len(truth.times)) if truth.known is None else np.flatnonzero(truth.known.any((0, 2)))
+    )
     last = (slice(None), slice(seen[-1], seen[-1] + 1))
     known = None if truth.known is None else truth.known[last]
     errors = nrmse(np.asarray(prediction)[last], truth.values[last], floor, truth.mask, known)
@@ -132,19 +158,35 @@ def valid_time(errors: ArrayLike, times: ArrayLike, threshold: float) -> float |
       errors: NRMSE of one channel of one trajectory, [T].
       times: [T].
       threshold: the largest error that still counts as valid.
+
+    Example:
+      >>> valid_time([0.0, 0.1, 0.3], times=[0, 16, 32], threshold=0.2)
+      32.0
+      >>> valid_time([0.0, 0.1, 0.1], times=[0, 16, 32], threshold=0.2) is None
+      True
     """
     exceeded = np.flatnonzero(np.asarray(errors) > threshold)
     return float(np.asarray(times)[exceeded[0]]) if exceeded.size else None
 
 
 def persistence(truth: ArrayLike) -> NDArray:
-    """The prediction that nothing changes: each trajectory's first snapshot, [N, T, *space, C]."""
+    """The prediction that nothing changes: each trajectory's first snapshot, [N, T, *space, C].
+
+    Example:
+      >>> persistence(np.arange(3.0).reshape(1, 3, 1, 1)).ravel().tolist()
+      [0.0, 0.0, 0.0]
+    """
     truth = np.asarray(truth)
     return np.broadcast_to(truth[:, :1], truth.shape)
 
 
 def mean(training_mean: ArrayLike, truth: ArrayLike) -> NDArray:
-    """The prediction of each channel's training mean ([C]) everywhere, [N, T, *space, C]."""
+    """The prediction of each channel's training mean ([C]) everywhere, [N, T, *space, C].
+
+    Example:
+      >>> mean([0.5], np.zeros((1, 3, 4, 1))).shape
+      (1, 3, 4, 1)
+    """
     return np.broadcast_to(np.asarray(training_mean), np.shape(truth))
 
 
@@ -175,6 +217,15 @@ def summarise(
       "threshold", "trajectories"}; each entry of "baselines" has the middle four keys. Where parts
       of the truth were not seen, "known" has for each species the indices of the times at which
       some trajectory was.
+
+    Example:
+      >>> truth = Trajectories(np.arange(12.0).reshape(1, 3, 4, 1), [0, 1, 2], ("u",), Grid(4))
+      >>> known = {"training_mean": [5.5], "floor": [0.1], "threshold": 0.2}
+      >>> exact = summarise([truth.values], [truth], **known)
+      >>> exact["nrmse"]["u"], exact["valid_time"]["u"] is None
+      ([0.0, 0.0, 0.0], True)
+      >>> [round(error, 2) for error in exact["baselines"]["persistence"]["nrmse"]["u"]]
+      [0.0, 3.58, 7.16]
     """
 
     first = truths[0]
@@ -200,7 +251,13 @@ def summarise(
 def errors_of_all(
     predictions: Sequence[ArrayLike], truths: Sequence[Trajectories], floor: ArrayLike
 ) -> NDArray[np.float64]:
-    """The NRMSE of the trajectories of all sizes of lattices, [N, T, C]; see `nrmse`."""
+    """The NRMSE of the trajectories of all sizes of lattices, [N, T, C]; see `nrmse`.
+
+    Example:
+      >>> truth = Trajectories(np.arange(8.0).reshape(2, 1, 4, 1), [0], ("u",), Grid(4))
+      >>> errors_of_all([truth.values], [truth], floor=[0.1]).shape
+      (2, 1, 1)
+    """
     return np.concatenate(
         [
             nrmse(prediction, truth.values, floor, truth.mask, truth.known)
@@ -225,6 +282,13 @@ def patterns(
       "covered": by species of `levels`, {"level", "truth", "rule"}, the share of cells likewise.
       "drift": by species, {"truth", "rule"}: how far the sum over cells moves from that of the
       start, at most, over the sum of absolute values there; the largest of all trajectories}
+
+    Example:
+      >>> waves = np.cos(2 * np.pi * np.arange(16) / 8).reshape(1, 1, 16, 1)
+      >>> truth = Trajectories(waves, [0], ("u",), Grid(16, spacing=0.5))
+      >>> found = patterns([truth.values], [truth], levels={"u": 0.5})
+      >>> [round(found["wavelength"]["u"]["rule"][0], 3), found["covered"]["u"]["truth"]]
+      [4.0, [0.375]]
     """
     both = {"truth": [np.asarray(truth.values) for truth in truths], "rule": predictions}
 
@@ -268,7 +332,7 @@ def patterns(
 
 def _insides(truth: Trajectories) -> Sequence[NDArray | None]:
     """Where each trajectory has anything; None: everywhere."""
-    return [None] * len(truth.values) if truth.mask is None else truth.mask > 0
+    return [None] * len(truth.values) if truth.mask is None else list(truth.mask > 0)
 
 
 def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:
@@ -281,7 +345,13 @@ def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:
 
 
 def conserved(scores: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The "drift" of those species in a summary whose sum over cells the truth conserves."""
+    """The "drift" of those species in a summary whose sum over cells the truth conserves.
+
+    Example:
+      >>> moved = {"u": {"truth": 1e-7, "rule": 0.01}, "v": {"truth": 0.5, "rule": 0.5}}
+      >>> conserved({"drift": moved})
+      {'u': {'truth': 1e-07, 'rule': 0.01}}
+    """
     drifts = scores.get("drift", {})
     # A drift that is no number is None.
     return {
@@ -292,7 +362,14 @@ def conserved(scores: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
 
 
 def known_times(scores: Mapping[str, Any], species: str) -> list[int]:
-    """The indices of the times at which a summary has an NRMSE of the species."""
+    """The indices of the times at which a summary has an NRMSE of the species.
+
+    Example:
+      >>> known_times({"times": [0, 16, 32], "known": {"B": [0, 2]}}, "B")
+      [0, 2]
+      >>> known_times({"times": [0, 16, 32]}, "B")
+      [0, 1, 2]
+    """
     return scores.get("known", {}).get(species, list(range(len(scores["times"]))))
 
 
@@ -341,4 +418,6 @@ def _mean_of_seen(errors: NDArray, axes: tuple[int, ...]) -> NDArray:
 def _json_safe(values: ArrayLike) -> Any:
     """The same numbers as Python floats, with None for what JSON cannot hold."""
     values = np.asarray(values, np.float64)
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    held = values.astype(object)
+    held[~np.isfinite(values)] = None
+    return held.tolist()

@@ -22,6 +22,11 @@ def power(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray]
     Returns:
       Wavenumbers in radians per length, and powers, both [*space] in the order of `numpy.fft.fftn`.
       The powers sum up to the variance.
+
+    Example:
+      >>> wavenumbers, powers = power(np.cos(np.pi * np.arange(8) / 2), [0.5])
+      >>> float(wavenumbers[2].round(3)), powers.round(3).tolist()
+      (3.142, [0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.25, 0.0])
     """
     lattice = np.asarray(lattice, np.float64)
     waves = np.fft.fftn(lattice - lattice.mean()) / lattice.size
@@ -44,6 +49,11 @@ def radial(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray
       Wavenumbers in radians per length [K], those of the shells' middles, and power over the
       shells' width [K]; the sum of power times width is the variance, but for waves shorter than
       the last shell's.
+
+    Example:
+      >>> wavenumbers, density = radial(np.random.default_rng(0).normal(size=(16, 16)), (1.0, 1.0))
+      >>> wavenumbers.shape, density.shape
+      ((8,), (8,))
     """
     wavenumbers, powers = power(lattice, spacing)
     width = 2 * np.pi / min(n * d for n, d in zip(lattice.shape, spacing, strict=True))
@@ -64,6 +74,12 @@ def dominant_wavelength(lattice: NDArray, spacing: Sequence[float]) -> float:
     Args:
       lattice: [*space] of one species.
       spacing: of its cells, along each axis; the result is in the same units.
+
+    Example:
+      >>> round(dominant_wavelength(np.cos(np.pi * np.arange(8) / 2), [0.5]), 3)
+      2.0
+      >>> dominant_wavelength(np.ones(8), [0.5])
+      nan
     """
     if not np.isfinite(lattice).all():
         return float("nan")

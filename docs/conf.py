@@ -44,18 +44,19 @@ _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Source|Related|Ex
 
 
 def _as_restructured(app, what, name, obj, options, lines):
-    """Indented equations become literal blocks, and stars stars."""
-    made, literal, in_section = [], False, False
+    """Indented equations become literal blocks, and stars stars, but for those of examples."""
+    made, literal, in_section, in_example = [], False, False, False
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent == 0:
             literal, in_section = False, bool(_SECTION.match(line))
+            in_example = line.startswith("Example")
         elif (
             indent >= 4 and not (literal or in_section) and number and not lines[number - 1].strip()
         ):
             made += ["::", ""]
             literal = True
-        made.append(line if literal else re.sub(r"(?<!`)([*|])", r"\\\1", line))
+        made.append(line if literal or in_example else re.sub(r"(?<!`)([*|])", r"\\\1", line))
     lines[:] = made
 
 

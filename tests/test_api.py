@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -153,6 +154,8 @@ def test_a_simulation_that_cannot_be_is_refused_in_the_words_of_its_caller():
 
 
 def test_the_package_offers_what_it_lists_and_imports_it_when_asked():
+    assert diffpattern.__all__ == sorted(diffpattern._WHERE)
+    assert (Path(diffpattern.__file__).parent / "py.typed").is_file()
     for name in diffpattern.__all__:
         assert getattr(diffpattern, name).__name__ == name
         assert name in dir(diffpattern)

@@ -17,6 +17,7 @@ import tifffile
 from PIL import Image
 from tiny_runs import listing
 
+from diffpattern import commands
 from diffpattern.api import load
 from diffpattern.training.metrics import read_scalars
 
@@ -168,95 +169,117 @@ def assert_refused(result, *words):
         assert str(word) in told[0]
 
 
+# What is wrong with a command line, and words that the answer has; RUN is a run and WORK a folder.
+WRONG = [
+    (["--config=none.py"], ["none.py"]),
+    (["--config=README.md"], ["README.md"]),
+    (["--config=configs/pde.py", "--config.training.step=3"], ["training.steps"]),
+    (["--config=configs/pde.py", "--config.training.steps=many"], ["training.steps", "many"]),
+    (["--config=configs/pde.py", "--config.training.steps=1.5"], ["training.steps", "1.5"]),
+    (["--config=configs/pde.py", "--config.data.shape=(8,"], ["data.shape"]),
+    (["--config=configs/pde.py", "--config.data.shape=(8,'a')"], ["data.shape", "'a'"]),
+    (["--config=configs/pde.py", "--config.data.shape=(8,8,8,8)"], ["data.shape", "axes"]),
+    (["--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+    (["--config=configs/pde.py", "--config.data.boundary=open"], ["data.boundary", "zero"]),
+    (["--config=configs/pde.py", "--config.solver.dt=-1"], ["solver.dt", "-1"]),
+    (["--config=configs/pde.py", "--config.solver.name=rk"], ["solver.name", "heun"]),
+    (["--config=configs/pde.py", "--config.training.window=65"], ["training.window", "64"]),
+    (["--config=configs/pde.py", "--config.mesh.data=9"], ["mesh.data", "3 devices"]),
+    (["--config=configs/pde.py", "--config.loss.l1=1"], ["loss.l1", "l2"]),
+    (["--config=configs/pde.py", "--config.optimiser.name=adamm"], ["optimiser.name", "adam"]),
+    (["--config=configs/pde.py", "--workdi=runs"], ["workdi", "workdir"]),
+    (["--config=configs/pde.py", "--mode=fly"], ["--mode", "train|eval"]),
+    (["--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
+    (["--config=configs/pde.py", "extra"], ["extra"]),
+    (["--config.seed=3"], ["--config=FILE"]),
+    ([], ["--config"]),
+    (["--mode=data"], ["--mode=data", "--config"]),
+    (["--mode=data", "--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
+    (["--mode=data", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+    (["--mode=data", *TINY, "--workdir=/proc/run"], ["/proc/run"]),
+    (["--mode=eval"], ["--workdir"]),
+    (["--mode=export"], ["--mode=export needs --workdir"]),
+    (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+    (["--mode=check"], ["--mode=check", "--config"]),
+    (["--mode=check", *TINY, "--workdir=RUN"], ["--workdir", "--mode=check"]),
+    (["--mode=check", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
+    (["--mode=simulate", "--config=configs/pde.py"], ["--mode=simulate needs --output"]),
+    (["--mode=simulate", *TINY, "--output=WORK/a.mp3"], ["WORK/a.mp3", ".npz"]),
+    (["--mode=simulate", *TINY, "--output=WORK/thesis"], ["WORK/thesis", "empty"]),
+    (["--mode=simulate", *TINY, "--output=/proc/a.npy"], ["/proc/a.npy"]),
+    (["--mode=predict", "--workdir=RUN"], ["--mode=predict needs --input"]),
+    ([*PREDICT, "--input=a.npy"], ["--mode=predict needs --times"]),
+    ([*PREDICT, "--input=a.npy", "--times=0:1"], ["--times", "FIRST:LAST:STEP"]),
+    ([*PREDICT, "--input=WORK/none.npy", "--times=0:8:2"], ["WORK/none.npy"]),
+    ([*PREDICT, "--input=WORK/thesis/text.tex", "--times=0:8:2"], ["text.tex", "images"]),
+    (["--mode=eval", "--step=a", "--workdir=runs"], ["--step", "a"]),
+    (["--mode=report"], ["--mode=report", "--workdir"]),
+    (["--mode=report", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
+    (["--mode=report", "--workdir=RUN", "--step=1"], ["--step", "--mode=eval"]),
+    (["--mode=eval", "--workdir=WORK", "--config=configs/pde.py"], ["--config"]),
+    (["--mode=eval", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
+    (["--mode=eval", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+    ([*TINY, "--workdir=WORK/thesis"], ["WORK/thesis", "--workdir"]),
+    ([*TINY, "--workdir=WORK/thesis/text.tex"], ["WORK/thesis/text.tex"]),
+    ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
+    ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
+    (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+    (["--mode=export", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
+    (["--config=configs/pde.py", "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
+    ([SWEEP, "--sweep=6"], ["--sweep is 6", "0 to 5"]),
+    ([SWEEP, "--sweep=-1"], ["--sweep is -1", "0 to 5"]),
+    ([SWEEP, "--sweep=best"], ["--sweep", "best"]),
+    ([SWEEP, "--sweep=0", "--config.optimiser.optax.learning_rate=1"], ["learning_rate", "0"]),
+    (["--config=WORK/bad.py", "--sweep=1"], ["Combination 1", "no field sed", "seed"]),
+    (["--mode=sweep", "--config=WORK/bad.py"], ["Combination 1", "no field sed", "seed"]),
+    (["--mode=sweep"], ["--mode=sweep", "--config"]),
+    (["--mode=sweep", SWEEP, "--sweep=1"], ["--sweep", "--mode=train", "--mode=sweep"]),
+    (["--mode=sweep", SWEEP, "--workdirs=WORK/one"], ["WORK/one", "one *"]),
+    ([SWEEP, "--sweep=1", "--workdirs=WORK/one"], ["WORK/one", "one *"]),
+    ([SWEEP, "--sweep=1", "--workdirs=WORK/thesi*"], ["WORK/thesi001"]),
+    ([SWEEP, "--workdirs=WORK/one-*"], ["--workdirs", "--sweep"]),
+    (
+        [SWEEP, "--sweep=1", "--workdirs=WORK/*", "--workdir=WORK/a"],
+        ["--workdirs", "--workdir"],
+    ),
+    (["--mode=compare"], ["--mode=compare", "--workdirs"]),
+    (["--mode=compare", "--workdirs=WORK/none-*"], ["WORK/none-*", "nothing"]),
+    (["--mode=compare", "--workdirs=WORK/thesis"], ["WORK/thesis", "config.json"]),
+    (["--mode=compare", "--workdirs=RUN,WORK/*"], ["WORK/bad.py", "config.json"]),
+    (["--mode=compare", "--workdirs=RUN", "--output=/proc/a.html"], ["/proc/a.html"]),
+    (["--mode=compare", "--workdir=RUN"], ["--workdir", "--mode=compare"]),
+    (["--output=a.html", "--config=configs/pde.py"], ["--output", "--mode=compare"]),
+    ([*TINY, "--processes=2", "--process=0"], ["--processes and --process", "--coordinator"]),
+    ([*TINY, "--coordinator=a", "--processes=2", "--process=0"], ["--coordinator is 'a'"]),
+    ([*TINY, "--processes=two"], ["--processes", "two"]),
+    (["--mode=data", *TINY, "--process=1"], ["--process", "--mode=train and --mode=eval"]),
+    (["--mode=plan"], ["--mode=plan", "--config"]),
+    (["--mode=plan", "--config=configs/pde.py", "--config.mesh.rows=7"], ["mesh.rows", "7"]),
+    (["--mode=plan", "--config=configs/pde.py", "--config.mesh.rows=0"], ["mesh.rows", "0"]),
+    (["--mode=plan", *TINY, "--workdir=RUN"], ["--workdir", "--mode=plan"]),
+    (["--mode=plan", *TINY, "--sweep=1"], ["configs/pde.py", "get_sweep()"]),
+    (["--mode=check", *TINY, "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
+    (["--mode=check", *TINY, "--config.solver.dt=0.3"], ["solver.dt", "0.3"]),
+    (["--mode=data", *TINY, "--config.data.train=0"], ["data.train", "0"]),
+    (["--mode=simulate"], ["--mode=simulate needs --output"]),
+    (["--mode=simulate", "--output=WORK/a.npy"], ["--mode=simulate", "--config"]),
+    (["--mode=sweep", "--config=configs/pde.py"], ["configs/pde.py", "get_sweep()"]),
+    (["--mode=report", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
+    (["--mode=report", "--workdir=WORK/bad.py"], ["WORK/bad.py"]),
+    (["--mode=export", "--workdir=RUN", "--step=a"], ["--step", "a"]),
+    (["--mode=export", "--workdir=RUN", "--output=a.html"], ["--output", "--mode=compare"]),
+    ([*PREDICT, "--input=WORK/narrow.npy", "--times=0:8:2"], ["(8, 8, 1)", "A, B"]),
+    ([*PREDICT, "--input=WORK/gaps.npy", "--times=0:8:2"], ["finite"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:0.3"], ["0.3"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=8:0:2"], ["--times", "8:0:2"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--step=999"], ["999"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--seed=a"], ["--seed", "a"]),
+    (["--mode=eval", "--workdir=RUN", "--output=a.npy"], ["--output", "--mode=eval"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--config=none.py"], ["none.py"]),
-        (["--config=README.md"], ["README.md"]),
-        (["--config=configs/pde.py", "--config.training.step=3"], ["training.steps"]),
-        (["--config=configs/pde.py", "--config.training.steps=many"], ["training.steps", "many"]),
-        (["--config=configs/pde.py", "--config.training.steps=1.5"], ["training.steps", "1.5"]),
-        (["--config=configs/pde.py", "--config.data.shape=(8,"], ["data.shape"]),
-        (["--config=configs/pde.py", "--config.data.shape=(8,'a')"], ["data.shape", "'a'"]),
-        (["--config=configs/pde.py", "--config.data.shape=(8,8,8,8)"], ["data.shape", "axes"]),
-        (["--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
-        (["--config=configs/pde.py", "--config.data.boundary=open"], ["data.boundary", "zero"]),
-        (["--config=configs/pde.py", "--config.solver.dt=-1"], ["solver.dt", "-1"]),
-        (["--config=configs/pde.py", "--config.solver.name=rk"], ["solver.name", "heun"]),
-        (["--config=configs/pde.py", "--config.training.window=65"], ["training.window", "64"]),
-        (["--config=configs/pde.py", "--config.mesh.data=9"], ["mesh.data", "3 devices"]),
-        (["--config=configs/pde.py", "--config.loss.l1=1"], ["loss.l1", "l2"]),
-        (["--config=configs/pde.py", "--config.optimiser.name=adamm"], ["optimiser.name", "adam"]),
-        (["--config=configs/pde.py", "--workdi=runs"], ["workdi", "workdir"]),
-        (["--config=configs/pde.py", "--mode=fly"], ["--mode", "train|eval"]),
-        (["--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
-        (["--config=configs/pde.py", "extra"], ["extra"]),
-        (["--config.seed=3"], ["--config=FILE"]),
-        ([], ["--config"]),
-        (["--mode=data"], ["--mode=data", "--config"]),
-        (["--mode=data", "--config=configs/pde.py", "--step=3"], ["--step", "--mode=eval"]),
-        (["--mode=data", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
-        (["--mode=data", *TINY, "--workdir=/proc/run"], ["/proc/run"]),
-        (["--mode=eval"], ["--workdir"]),
-        (["--mode=export"], ["--mode=export needs --workdir"]),
-        (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
-        (["--mode=check"], ["--mode=check", "--config"]),
-        (["--mode=check", *TINY, "--workdir=RUN"], ["--workdir", "--mode=check"]),
-        (["--mode=check", "--config=configs/pde.py", "--config.data.dt=-1"], ["data.dt", "-1"]),
-        (["--mode=simulate", "--config=configs/pde.py"], ["--mode=simulate needs --output"]),
-        (["--mode=simulate", *TINY, "--output=WORK/a.mp3"], ["WORK/a.mp3", ".npz"]),
-        (["--mode=simulate", *TINY, "--output=WORK/thesis"], ["WORK/thesis", "empty"]),
-        (["--mode=simulate", *TINY, "--output=/proc/a.npy"], ["/proc/a.npy"]),
-        (["--mode=predict", "--workdir=RUN"], ["--mode=predict needs --input"]),
-        ([*PREDICT, "--input=a.npy"], ["--mode=predict needs --times"]),
-        ([*PREDICT, "--input=a.npy", "--times=0:1"], ["--times", "FIRST:LAST:STEP"]),
-        ([*PREDICT, "--input=WORK/none.npy", "--times=0:8:2"], ["WORK/none.npy"]),
-        ([*PREDICT, "--input=WORK/thesis/text.tex", "--times=0:8:2"], ["text.tex", "images"]),
-        (["--mode=eval", "--step=a", "--workdir=runs"], ["--step", "a"]),
-        (["--mode=report"], ["--mode=report", "--workdir"]),
-        (["--mode=report", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
-        (["--mode=report", "--workdir=RUN", "--step=1"], ["--step", "--mode=eval"]),
-        (["--mode=eval", "--workdir=WORK", "--config=configs/pde.py"], ["--config"]),
-        (["--mode=eval", "--workdir=WORK/none"], ["WORK/none", "config.json"]),
-        (["--mode=eval", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
-        ([*TINY, "--workdir=WORK/thesis"], ["WORK/thesis", "--workdir"]),
-        ([*TINY, "--workdir=WORK/thesis/text.tex"], ["WORK/thesis/text.tex"]),
-        ([*TINY, "--workdir=/proc/run"], ["/proc/run"]),
-        ([*TINY, "--workdir=RUN", "--config.seed=1"], ["seed", "RUN"]),
-        (["--mode=eval", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
-        (["--mode=export"], ["--mode=export", "--workdir"]),
-        (["--mode=export", "--workdir=WORK/thesis"], ["WORK/thesis", "config.json"]),
-        (["--mode=export", "--workdir=RUN", "--step=999"], ["RUN/checkpoints/999"]),
-        (["--config=configs/pde.py", "--sweep=0"], ["configs/pde.py", "get_sweep()"]),
-        ([SWEEP, "--sweep=6"], ["--sweep is 6", "0 to 5"]),
-        ([SWEEP, "--sweep=-1"], ["--sweep is -1", "0 to 5"]),
-        ([SWEEP, "--sweep=best"], ["--sweep", "best"]),
-        ([SWEEP, "--sweep=0", "--config.optimiser.optax.learning_rate=1"], ["learning_rate", "0"]),
-        (["--config=WORK/bad.py", "--sweep=1"], ["Combination 1", "no field sed", "seed"]),
-        (["--mode=sweep", "--config=WORK/bad.py"], ["Combination 1", "no field sed", "seed"]),
-        (["--mode=sweep"], ["--mode=sweep", "--config"]),
-        (["--mode=sweep", SWEEP, "--sweep=1"], ["--sweep", "--mode=train", "--mode=sweep"]),
-        (["--mode=sweep", SWEEP, "--workdirs=WORK/one"], ["WORK/one", "one *"]),
-        ([SWEEP, "--sweep=1", "--workdirs=WORK/one"], ["WORK/one", "one *"]),
-        ([SWEEP, "--sweep=1", "--workdirs=WORK/thesi*"], ["WORK/thesi001"]),
-        ([SWEEP, "--workdirs=WORK/one-*"], ["--workdirs", "--sweep"]),
-        (
-            [SWEEP, "--sweep=1", "--workdirs=WORK/*", "--workdir=WORK/a"],
-            ["--workdirs", "--workdir"],
-        ),
-        (["--mode=compare"], ["--mode=compare", "--workdirs"]),
-        (["--mode=compare", "--workdirs=WORK/none-*"], ["WORK/none-*", "nothing"]),
-        (["--mode=compare", "--workdirs=WORK/thesis"], ["WORK/thesis", "config.json"]),
-        (["--mode=compare", "--workdirs=RUN,WORK/*"], ["WORK/bad.py", "config.json"]),
-        (["--mode=compare", "--workdirs=RUN", "--output=/proc/a.html"], ["/proc/a.html"]),
-        (["--mode=compare", "--workdir=RUN"], ["--workdir", "--mode=compare"]),
-        (["--output=a.html", "--config=configs/pde.py"], ["--output", "--mode=compare"]),
-        ([*TINY, "--processes=2", "--process=0"], ["--processes and --process", "--coordinator"]),
-        ([*TINY, "--coordinator=a", "--processes=2", "--process=0"], ["--coordinator is 'a'"]),
-        ([*TINY, "--processes=two"], ["--processes", "two"]),
-        (["--mode=data", *TINY, "--process=1"], ["--process", "--mode=train and --mode=eval"]),
-    ],
-    ids=lambda value: " ".join(map(str, value[-2:])),
+    ("arguments", "words"), WRONG, ids=lambda value: " ".join(map(str, value[-2:]))
 )
 def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, arguments, words):
     run = trained[0]
@@ -265,10 +288,23 @@ def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, argumen
     (tmp_path / "thesi001").mkdir()
     (tmp_path / "thesi001" / "text.tex").write_text("some of it")
     (tmp_path / "bad.py").write_text(BAD_SWEEP)
+    for name, shape, value in (("narrow", 1, 0.5), ("gaps", 2, np.nan), ("whole", 2, 0.5)):
+        np.save(tmp_path / f"{name}.npy", np.full((8, 8, shape), value))
     fill = lambda text: text.replace("WORK", str(tmp_path)).replace("RUN", str(run))
     before = listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())
     assert_refused(diffpattern(*map(fill, arguments)), *map(fill, words))
     assert (listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())) == before
+
+
+def test_wrong_input_is_known_of_every_mode():
+    asked = [" ".join(arguments) for arguments, _ in WRONG]
+    assert len(set(asked)) == len(WRONG) >= 60
+    for mode in commands.MODES:
+        flag = f"--mode={mode}"
+        rows = [
+            line for line in asked if flag in line or ("--mode=" not in line and mode == "train")
+        ]
+        assert len(rows) >= 5, mode
 
 
 @pytest.mark.parametrize(

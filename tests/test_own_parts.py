@@ -30,6 +30,13 @@ from diffpattern.grid.randomness import fire_mask
 from diffpattern.grid.stencils import laplacian
 
 
+class Needy(nn.Module):
+    """Asks for what nobody gives."""
+
+    grid: Grid
+    width: int
+
+
 class Blinking(nn.Module):
     """x + mask tanh(W (x, lap x))"""
 
@@ -66,12 +73,13 @@ def lab(tmp_path_factory):
     for text, name in re.findall(r"```python\n(# (\S+)\n.*?)```", page, re.DOTALL):
         (folder / name).write_text(text)
     (folder / "my_automaton.py").write_text(AUTOMATON)
+    (folder / "other_lab.py").write_text("from my_lab import Fronts\n")
     (folder / "broken.py").write_text("import numpy\n\nnumpy.nothing()\n")
     (folder / "needy.py").write_text("import not_installed_anywhere\n")
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
-    for name in ("my_lab", "my_automaton", "broken", "needy"):
+    for name in ("my_lab", "my_automaton", "other_lab", "broken", "needy"):
         sys.modules.pop(name, None)
 
 
@@ -283,6 +291,22 @@ def test_data_that_cannot_be_are_refused(lab, name, settings, told):
 )
 def test_parts_that_give_other_shapes_are_told(lab, changes, told):
     config = tiny.config(**fields(**tiny_runs.NCA, **changes))
+    with pytest.raises(InputError, match=told):
+        tiny.Run(config, tiny.data(), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model.name": "my_automaton:Needy"}, "my_automaton:Needy cannot be made of grid .*width"),
+        (
+            {"model.name": "rda", "model.rda.terms": ("my_lab:Fronts", "other_lab:Fronts")},
+            "two terms called 'Fronts'",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_made_are_told(lab, changes, told):
+    config = tiny.config(**{"optimiser.name": "adam", "training.batch": 2} | changes)
     with pytest.raises(InputError, match=told):
         tiny.Run(config, tiny.data(), 1)
 

@@ -35,6 +35,11 @@ class Snapshots:
       species: names of the channels.
       spacing: distance between cells along each axis.
       length_unit, time_unit: names, or empty.
+
+    Example:
+      >>> snapshots = Snapshots(np.zeros((1, 3, 8, 8, 2)), np.arange(3.0), ("u", "v"), (0.5, 0.5))
+      >>> snapshots.values.shape
+      (1, 3, 8, 8, 2)
     """
 
     values: np.ndarray
@@ -50,6 +55,13 @@ def check_path(path: Path) -> None:
 
     Raises:
       InputError: naming the path and the formats.
+
+    Example:
+      >>> check_path(Path("film.ome.tif"))
+      >>> check_path(Path("film.mp4"))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: --output=film.mp4 has a suffix of no known ...
     """
     if _format(path) not in _WRITERS:
         raise InputError(
@@ -75,6 +87,13 @@ def write(path: Path, snapshots: Snapshots) -> str:
 
     Raises:
       InputError: the format cannot hold these lattices, or the path cannot be written.
+
+    Example:
+      >>> snapshots = Snapshots(np.zeros((1, 3, 8, 8, 2)), np.arange(3.0), ("u", "v"), (0.5, 0.5))
+      >>> write(Path("film.npz"), snapshots)
+      'film.npz: 1 x 3 x 8 x 8 x 2 (trajectories, times, space, species u, v)'
+      >>> write(Path("film.tif"), snapshots)
+      'film.tif: 3 frames'
     """
     check_path(path)
     return _WRITERS[_format(path)](path, snapshots)

@@ -53,6 +53,16 @@ class Trajectories:
     Raises:
       InputError: for arrays that do not fit together, times that do not increase, and values that
         are not finite.
+
+    Example:
+      >>> values = np.zeros((5, 3, 8, 8, 2))
+      >>> data = Trajectories(values, [0, 16, 32], ("A", "B"), Grid((8, 8), spacing=0.5))
+      >>> data.values.dtype, data.species
+      (dtype('float32'), ('A', 'B'))
+      >>> Trajectories(values, [0, 16], ("A", "B"), Grid((8, 8)))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: trajectories' values have the shape (5, 3, 8, 8, ...
     """
 
     values: np.ndarray
@@ -149,7 +159,14 @@ class Trajectories:
             )
 
     def forcing(self, which: int | np.ndarray) -> Forcing:
-        """What acts on one trajectory, or on several (every array with a leading axis then)."""
+        """What acts on one trajectory, or on several (every array with a leading axis then).
+
+        Example:
+          >>> values, mask = np.zeros((2, 3, 8, 8, 1)), np.ones((2, 8, 8))
+          >>> data = Trajectories(values, [0, 1, 2], ("u",), Grid((8, 8)), mask=mask)
+          >>> data.forcing(1).mask.shape, data.forcing(np.array([0, 1])).mask.shape
+          ((8, 8), (2, 8, 8))
+        """
         take = lambda array: None if array is None else array[which]
         environment = self.environment
         if environment is not None:
@@ -159,7 +176,7 @@ class Trajectories:
             times = np.broadcast_to(times, (len(self.values), *times.shape))
         first = np.full(len(self.values), self.times[0], real())
         return Forcing(
-            time=take(first),
+            time=first[which],
             mask=take(self.mask),
             environment=take(environment),
             inputs=take(self.inputs),
@@ -167,7 +184,13 @@ class Trajectories:
         )
 
     def of_cells(self, cells: tuple[slice, ...]) -> "Trajectories":
-        """The trajectories on a part of their lattice, a slice along each axis of space."""
+        """The trajectories on a part of their lattice, a slice along each axis of space.
+
+        Example:
+          >>> data = Trajectories(np.zeros((2, 3, 8, 8, 1)), [0, 1, 2], ("u",), Grid((8, 8)))
+          >>> data.of_cells((slice(0, 4), slice(None))).values.shape
+          (2, 3, 4, 8, 1)
+        """
         if (grid := self.grid.of_cells(cells)) == self.grid:
             return self
         cut = lambda array: None if array is None else array[(slice(None), *cells)]
@@ -180,11 +203,25 @@ class Trajectories:
         )
 
     def in_units(self, values: np.ndarray) -> np.ndarray:
-        """Numbers [..., C] such as `values` as those of the data, in units of their own."""
+        """Numbers [..., C] such as `values` as those of the data, in units of their own.
+
+        Example:
+          >>> values = np.full((1, 1, 4, 1), 0.5)
+          >>> data = Trajectories(values, [0], ("u",), Grid(4), offset=(10,), scale=(4,))
+          >>> data.in_units(data.values)[0, 0, :, 0].tolist()
+          [12.0, 12.0, 12.0, 12.0]
+        """
         return np.asarray(self.offset, real()) + np.asarray(self.scale, real()) * values
 
     def from_units(self, values: np.ndarray) -> np.ndarray:
-        """The inverse of `in_units`."""
+        """The inverse of `in_units`.
+
+        Example:
+          >>> values = np.zeros((1, 1, 4, 1))
+          >>> data = Trajectories(values, [0], ("u",), Grid(4), offset=(10,), scale=(4,))
+          >>> data.from_units(np.array([[10.0], [12.0]])).tolist()
+          [[0.0], [0.5]]
+        """
         return (values - np.asarray(self.offset, real())) / np.asarray(self.scale, real())
 
     def regular(self) -> "Trajectories":
@@ -194,6 +231,11 @@ class Trajectories:
 
         Raises:
           InputError: the times have no such interval of which there would be 1000 or fewer.
+
+        Example:
+          >>> data = Trajectories(np.ones((1, 3, 4, 1)), [0, 2, 6], ("u",), Grid(4)).regular()
+          >>> data.times.tolist(), data.known[0, :, 0].tolist()
+          ([0.0, 2.0, 4.0, 6.0], [1.0, 1.0, 0.0, 1.0])
         """
         intervals = np.diff(self.times)
         if len(intervals) == 0 or np.allclose(intervals, intervals[0], rtol=1e-6):
@@ -217,7 +259,13 @@ class Trajectories:
         return {name: array for name in _GIVEN if (array := getattr(self, name)) is not None}
 
     def digest(self) -> str:
-        """SHA-256 of values, times, species and grid: equal digests mean equal data."""
+        """SHA-256 of values, times, species and grid: equal digests mean equal data.
+
+        Example:
+          >>> data = Trajectories(np.ones((1, 1, 4, 1)), [0], ("u",), Grid(4))
+          >>> data.digest() == Trajectories(np.ones((1, 1, 4, 1)), [0], ("u",), Grid(4)).digest()
+          True
+        """
         digest = hashlib.sha256()
         description = [self.values.shape, self.species, self.grid.to_dict()]
         if set(self.offset) != {0.0} or set(self.scale) != {1.0}:
@@ -236,6 +284,11 @@ class Trajectories:
 
         Raises:
           InputError: naming a path that cannot be written.
+
+        Example:
+          >>> Trajectories(np.ones((1, 1, 4, 1)), [0], ("u",), Grid(4)).save_npz("mine.npz")
+          >>> np.load("mine.npz")["values"].shape
+          (1, 1, 4, 1)
         """
         content = npz(
             values=self.values,
@@ -255,6 +308,15 @@ class Trajectories:
 
         Raises:
           InputError: naming a path that is missing, damaged or no file of trajectories.
+
+        Example:
+          >>> Trajectories(np.ones((1, 1, 4, 1)), [0], ("u",), Grid(4)).save_npz("mine.npz")
+          >>> Trajectories.load_npz("mine.npz").values.shape
+          (1, 1, 4, 1)
+          >>> Trajectories.load_npz("none.npz")
+          Traceback (most recent call last):
+              ...
+          diffpattern.errors.InputError: none.npz cannot be read: No such file or directory.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -291,6 +353,11 @@ def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
 
     Raises:
       InputError: there would be more than 1000 of them up to the last time.
+
+    Example:
+      >>> interval, places = common_interval(np.array([1.0, 3.0, 9.0]))
+      >>> interval, places.tolist()
+      (2.0, [0, 1, 4])
     """
     span = float(times[-1] - times[0])
     for count in range(len(times) - 1, _MOST_INTERVALS + 1):
@@ -304,6 +371,12 @@ def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def digest(lattices: Sequence[Trajectories]) -> str:
-    """That of trajectories on lattices of several sizes; of one size, their own."""
+    """That of trajectories on lattices of several sizes; of one size, their own.
+
+    Example:
+      >>> data = Trajectories(np.ones((1, 1, 4, 1)), [0], ("u",), Grid(4))
+      >>> digest([data]) == data.digest()
+      True
+    """
     first, *others = (one.digest() for one in lattices)
     return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first

@@ -42,10 +42,20 @@ class Boundary:
     Raises:
       InputError: for an unknown kind, a value that is not finite or has no use, and times that do
         not increase or do not fit the values.
+
+    Example:
+      >>> Boundary("value", 0.5)
+      Boundary(kind='value', value=0.5, times=())
+      >>> Boundary("flux", (0.0, -0.1)).value  # one for each of two species
+      (0.0, -0.1)
+      >>> Boundary("circular", 0.5)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: boundary value is 0.5 on a boundary of kind ...
     """
 
     kind: str = "circular"
-    value: Given = 0.0
+    value: Given | Array = 0.0
     times: tuple[float, ...] = ()
 
     def __post_init__(self):
@@ -76,7 +86,13 @@ class Boundary:
             )
 
     def at(self, time: Array | float) -> "Boundary":
-        """The same wall at one moment, its value one that does not change."""
+        """The same wall at one moment, its value one that does not change.
+
+        Example:
+          >>> wall = Boundary("value", (0.0, 1.0), times=(0.0, 10.0))
+          >>> float(wall.at(2.5).value)
+          0.25
+        """
         if not self.times:
             return self
         times, table = jnp.asarray(self.times), jnp.asarray(self.value)
@@ -84,26 +100,47 @@ class Boundary:
         return BoundaryNow(self.kind, interpolate(time, times, table))
 
     def for_coefficients(self) -> "Boundary":
-        """The wall as a coefficient sees it: see `Grid.for_coefficients`."""
+        """The wall as a coefficient sees it: see `Grid.for_coefficients`.
+
+        Example:
+          >>> Boundary("value", 0.5).for_coefficients().kind
+          'replicate'
+        """
         if self.kind == "flux":
             return Boundary("symmetric")
         return Boundary("replicate") if self.kind in ("zero", "value") else self
 
     def for_changes(self) -> "Boundary":
-        """The wall as a small change of the state sees it: see `Grid.for_changes`."""
+        """The wall as a small change of the state sees it: see `Grid.for_changes`.
+
+        Example:
+          >>> Boundary("value", 0.5).for_changes().kind
+          'zero'
+        """
         homogeneous = {"value": "zero", "flux": "symmetric"}
         return Boundary(homogeneous[self.kind]) if self.kind in homogeneous else self
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, `times` only where there are any."""
+        """The fields, `times` only where there are any.
+
+        Example:
+          >>> Boundary("value", 0.5).to_dict()
+          {'kind': 'value', 'value': 0.5}
+        """
         fields = dataclasses.asdict(self)
         return fields if self.times else {"kind": self.kind, "value": self.value}
 
 
 class BoundaryNow(Boundary):
-    """A boundary of one moment; its value is an array, [] or [species], and may be traced."""
+    """A boundary of one moment; its value is an array, [] or [species], and may be traced.
 
-    __hash__ = None
+    Example:
+      >>> now = Boundary("flux", (0.0, 1.0), times=(0.0, 10.0)).at(5.0)
+      >>> type(now).__name__, now.kind, float(now.value)
+      ('BoundaryNow', 'flux', 0.5)
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # that of object
 
     def __post_init__(self):
         """Nothing can be asked of traced numbers."""
@@ -119,6 +156,11 @@ class Walls:
 
     Raises:
       InputError: where one of them is `circular` and the other is not.
+
+    Example:
+      >>> walls = Walls(Boundary("zero"), Boundary("symmetric"))
+      >>> walls.kind is None, walls.change
+      (True, False)
     """
 
     lower: Boundary
@@ -142,30 +184,66 @@ class Walls:
         return bool(self.lower.times or self.upper.times)
 
     def at(self, time: Array | float) -> "Walls":
-        """Both at one moment."""
+        """Both at one moment.
+
+        Example:
+          >>> growing = Boundary("value", (0.0, 1.0), times=(0.0, 10.0))
+          >>> float(Walls(Boundary("zero"), growing).at(5.0).upper.value)
+          0.5
+        """
         return Walls(self.lower.at(time), self.upper.at(time))
 
     def for_coefficients(self) -> "Walls":
-        """Both as a coefficient sees them."""
+        """Both as a coefficient sees them.
+
+        Example:
+          >>> Walls(Boundary("zero"), Boundary("symmetric")).for_coefficients().lower.kind
+          'replicate'
+        """
         return Walls(self.lower.for_coefficients(), self.upper.for_coefficients())
 
     def for_changes(self) -> "Walls":
-        """Both as a small change of the state sees them."""
+        """Both as a small change of the state sees them.
+
+        Example:
+          >>> Walls(Boundary("value", 1.0), Boundary("symmetric")).for_changes().lower.kind
+          'zero'
+        """
         return Walls(self.lower.for_changes(), self.upper.for_changes())
 
     def to_dict(self) -> dict[str, Any] | list[dict[str, Any]]:
-        """One description where they are alike, otherwise the lower and the upper."""
+        """One description where they are alike, otherwise the lower and the upper.
+
+        Example:
+          >>> as_walls("zero").to_dict()
+          {'kind': 'zero', 'value': 0.0}
+        """
         lower, upper = self.lower.to_dict(), self.upper.to_dict()
         return lower if self.lower == self.upper else [lower, upper]
 
 
-def as_walls(given) -> Walls:
+# What a person gives for one wall, and for the two of an axis.
+BoundaryLike = Boundary | str | Mapping[str, Any]
+WallsLike = Walls | BoundaryLike | Sequence[BoundaryLike]
+
+
+def as_walls(given: WallsLike) -> Walls:
     """Walls from what a person gives for an axis: one description of both, or a pair.
 
     A description is a `Boundary`, the name of its kind, or its fields as a mapping.
 
     Raises:
       InputError: for anything else.
+
+    Example:
+      >>> as_walls("symmetric").kind
+      'symmetric'
+      >>> as_walls(["zero", {"kind": "value", "value": 1.0}]).upper
+      Boundary(kind='value', value=1.0, times=())
+      >>> as_walls("open")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: boundary kind is 'open', but must be one of ...
     """
     if isinstance(given, Walls):
         return given
@@ -194,7 +272,7 @@ def _entries(given) -> int | None:
     return len(given) if flat else None
 
 
-def _finite(field: str, given) -> Given:
+def _finite(field: str, given) -> Any:
     """`given` with every number a float and every sequence a tuple."""
     if isinstance(given, Sequence) and not isinstance(given, str) and (given or field == "times"):
         return tuple(_finite(field, entry) for entry in given)

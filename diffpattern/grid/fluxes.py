@@ -9,6 +9,10 @@ Layout as in `stencils`. A coefficient (diffusivity, velocity) goes on beyond a 
 `Grid.for_coefficients` says.
 """
 
+import functools
+import operator
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -30,6 +34,11 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
 
     Returns:
       [..., *space], in units of f times x per length squared.
+
+    Example:
+      >>> x = np.array([0.0, 0.0, 1.0, 0.0])
+      >>> flux_divergence(np.full(4, 2.0), x, Grid(4)).tolist()
+      [0.0, 2.0, -4.0, 2.0]
     """
 
     def flux(axis: int) -> Array:
@@ -37,7 +46,7 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
         f_lower, f_upper = _beside_faces(coefficient, grid.for_coefficients(), axis)
         return 0.5 * (f_lower + f_upper) * (upper - lower) / grid.spacing[axis]
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
 
 
 def divergence(vector: Array, grid: Grid) -> Array:
@@ -56,6 +65,11 @@ def divergence(vector: Array, grid: Grid) -> Array:
 
     Raises:
       InputError: if the vector has not one component for each spatial axis.
+
+    Example:
+      >>> away = np.arange(8.0) * np.ones((2, 8, 1))
+      >>> divergence(away, Grid((8, 8)))[4, 4].tolist()
+      1.0
     """
 
     def flux(axis: int) -> Array:
@@ -63,7 +77,7 @@ def divergence(vector: Array, grid: Grid) -> Array:
         lower, upper = _beside_faces(component, grid, axis, normal_axis=axis)
         return 0.5 * (lower + upper)
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
 
 
 def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") -> Array:
@@ -87,6 +101,14 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
 
     Raises:
       InputError: for an unknown scheme, or a velocity without a component for each axis.
+
+    Example:
+      >>> x = np.array([0.0, 1.0, 0.0, 0.0])
+      >>> velocity = np.ones((1, 4))
+      >>> advection(x, velocity, Grid(4)).tolist()
+      [0.5, 0.0, -0.5, 0.0]
+      >>> advection(x, velocity, Grid(4), scheme="upwind").tolist()
+      [0.0, 1.0, -1.0, 0.0]
     """
     if scheme not in ADVECTION_SCHEMES:
         raise InputError(
@@ -103,7 +125,11 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
             carried = carried - 0.5 * jnp.abs(speed) * (upper - lower)
         return carried
 
-    return sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+
+
+def _sum(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _beside_faces(

@@ -1,12 +1,11 @@
 """What acts on a lattice from outside: given, never learnt, and each trajectory's own."""
 
-import flax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 
 
-@flax.struct.dataclass
-class Forcing:
+class Forcing(struct.PyTreeNode):
     """The circumstances under which one lattice develops.
 
     Attributes:
@@ -22,6 +21,11 @@ class Forcing:
         are constant.
       mask_changes: derivatives of a mask that is learnt by its parameters, [Q, *space], for those
         who carry sensitivities to them; None: the mask is nobody's parameter.
+
+    Example:
+      >>> forcing = Forcing(time=2.0, inputs=np.array([0.0, 1.0]))
+      >>> forcing.time, forcing.mask is None
+      (2.0, True)
     """
 
     time: Array | float = 0.0
@@ -32,11 +36,22 @@ class Forcing:
     mask_changes: Array | None = None
 
     def later(self, elapsed: Array | float) -> "Forcing":
-        """The circumstances `elapsed` units of time from now."""
+        """The circumstances `elapsed` units of time from now.
+
+        Example:
+          >>> Forcing(time=2.0).later(0.5).time
+          2.5
+        """
         return self.replace(time=self.time + elapsed)
 
     def inputs_now(self) -> Array | None:
-        """The inputs [I] at this time."""
+        """The inputs [I] at this time.
+
+        Example:
+          >>> table = np.array([[0.0, 1.0], [4.0, 1.0]])
+          >>> Forcing(1.0, inputs=table, input_times=np.array([0.0, 2.0])).inputs_now().tolist()
+          [2.0, 1.0]
+        """
         if self.inputs is None or self.input_times is None:
             return self.inputs
         column = lambda values: jnp.interp(self.time, self.input_times, values)

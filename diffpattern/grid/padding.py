@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid.boundary import Boundary
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Cut, Grid
 from diffpattern.grid.reach import bordered_by
 
 # (x, grid, widths, normal_axis) -> x with a border.
@@ -52,6 +52,13 @@ def pad(
     Raises:
       InputError: if the last axes of `x` are not the grid's, the width is not one for each axis, or
         a wall's value is one over time (see `Grid.under`) or not one for each species of `x`.
+
+    Example:
+      >>> x = np.array([1.0, 2.0, 3.0])
+      >>> pad(x, Grid(3), 1).tolist(), pad(x, Grid(3, boundary="symmetric"), 2).tolist()
+      ([3.0, 1.0, 2.0, 3.0, 1.0], [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0])
+      >>> pad(np.zeros((5, 2, 8, 6)), Grid((8, 6)), (1, 0)).shape
+      (5, 2, 10, 6)
     """
     x = jnp.asarray(x)
     check_lattice(x, grid)
@@ -73,6 +80,12 @@ def borders_by(maker: Maker) -> Iterator[None]:
 
     So a rule can be written down as a program of what a cell does and of what it asks its
     neighbours, for a machine that has borders of its own.
+
+    Example:
+      >>> with borders_by(lambda x, grid, widths, normal_axis: jnp.pad(x, widths[0])):
+      ...     print(pad(np.array([1.0, 2.0, 3.0]), Grid(3), 1).tolist())
+      ...
+      [0.0, 1.0, 2.0, 3.0, 0.0]
     """
     token = _MAKER.set(maker)
     try:
@@ -82,7 +95,15 @@ def borders_by(maker: Maker) -> Iterator[None]:
 
 
 def check_lattice(x: Array, grid: Grid) -> None:
-    """Refuses an array whose last axes are not the grid's, as one with channels last."""
+    """Refuses an array whose last axes are not the grid's, as one with channels last.
+
+    Example:
+      >>> check_lattice(np.zeros((2, 8, 6)), Grid((8, 6)))
+      >>> check_lattice(np.zeros((8, 6, 2)), Grid((8, 6)))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: array has shape (8, 6, 2), but its last axes ...
+    """
     if tuple(x.shape[-grid.ndim :]) != grid.shape:
         raise InputError(
             f"array has shape {tuple(x.shape)}, but its last axes must be the grid's {grid.shape}."
@@ -90,14 +111,19 @@ def check_lattice(x: Array, grid: Grid) -> None:
 
 
 def across(axis: int, grid: Grid) -> tuple[int, ...]:
-    """The widths of a border of one cell across one axis alone."""
+    """The widths of a border of one cell across one axis alone.
+
+    Example:
+      >>> across(0, Grid((8, 6)))
+      (1, 0)
+    """
     return tuple(int(other == axis) for other in range(grid.ndim))
 
 
 def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> Array:
     """Borders one axis; `turned`, with a vector's component along it."""
-    if width and grid.margins[axis]:
-        return _extend_margin(x, grid, axis, width, turned)
+    if width and grid.margins[axis] and (cut := grid.cuts[axis]):
+        return _extend_margin(x, grid, axis, cut, width, turned)
     while width > 0:
         # A bordered lattice is its own continuation: what is read off it is exact again.
         cells = min(width, grid.shape[axis])
@@ -108,7 +134,7 @@ def _pad_axis(x: Array, grid: Grid, axis: int, width: int, *, turned: bool) -> A
 
 def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     """Adds cells beyond both walls of an axis, and beyond a border that it may have already."""
-    walls, along = grid.boundary[axis], axis - grid.ndim
+    walls, cut, along = grid.boundary[axis], grid.cuts[axis], axis - grid.ndim
     constants = [wall.value for wall in (walls.lower, walls.upper) if _is_constant(wall)]
     fill = constants[0] if constants else 0.0
 
@@ -119,16 +145,16 @@ def _extend(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.asarray(fill, x.dtype), edges)
     for upper, wall in enumerate((walls.lower, walls.upper)):
-        if grid.cuts[axis] or not (_is_constant(wall) and wall.value == fill):
+        if cut or not (_is_constant(wall) and wall.value == fill):
             beyond = _beyond(x, grid, axis, cells, wall, turned, bool(upper))
-            if grid.cuts[axis]:
-                beyond = _of_neighbour(x, grid, axis, cells, beyond, bool(upper))
+            if cut:
+                beyond = _of_neighbour(x, grid, axis, cut, cells, beyond, bool(upper))
             start = upper * (cells + x.shape[along])
             bordered = lax.dynamic_update_slice_in_dim(bordered, beyond, start, along)
     return bordered
 
 
-def _extend_margin(x: Array, grid: Grid, axis: int, cells: int, turned: bool) -> Array:
+def _extend_margin(x: Array, grid: Grid, axis: int, cut: Cut, cells: int, turned: bool) -> Array:
     """Adds cells beyond a block's margin: of any value, unless they are beyond a wall.
 
     There the margin is made anew too, since it was nobody's cells.
@@ -137,7 +163,7 @@ def _extend_margin(x: Array, grid: Grid, axis: int, cells: int, turned: bool) ->
     edges = [(0, 0, 0)] * x.ndim
     edges[along] = (cells, cells, 0)
     bordered = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    walls, (name, blocks) = grid.boundary[axis], grid.cuts[axis]
+    walls, (name, blocks) = grid.boundary[axis], cut
     if walls.kind == "circular":
         return bordered
     size, width = x.shape[along], margin + cells
@@ -183,13 +209,15 @@ def _beyond(
     return image + _given(wall, x, grid) * jnp.asarray(distance, x.dtype)
 
 
-def _of_neighbour(x: Array, grid: Grid, axis: int, cells: int, beyond: Array, upper: bool) -> Array:
+def _of_neighbour(
+    x: Array, grid: Grid, axis: int, cut: Cut, cells: int, beyond: Array, upper: bool
+) -> Array:
     """The next `cells` beyond one side of a block: its neighbour's, or at the wall `beyond`.
 
     Where a block has a border already, its neighbour has one of the same width, and the cells lie
     as deep in there as they do for a lattice that is its own neighbour.
     """
-    (name, blocks), along = grid.cuts[axis], axis - grid.ndim
+    (name, blocks), along = cut, axis - grid.ndim
     border = (x.shape[along] - grid.shape[axis]) // 2
     # What this block's lower neighbour wants as its upper border is at the lower end, and so on.
     offered = _inside(x, along, 2 * border, cells, not upper)
@@ -232,7 +260,13 @@ def _given(wall: Boundary, x: Array, grid: Grid) -> Array:
 
 
 def bordered_mask(grid: Grid, width: int | Sequence[int], dtype) -> Array | None:
-    """The grid's mask with a border, as a coefficient has it; None where there is no mask."""
+    """The grid's mask with a border, as a coefficient has it; None where there is no mask.
+
+    Example:
+      >>> now = Grid(3, boundary="symmetric").under(Forcing(mask=np.array([0.0, 1.0, 1.0])))
+      >>> bordered_mask(now, 1, np.float32).tolist()
+      [0.0, 0.0, 1.0, 1.0, 1.0]
+    """
     if grid.mask is None:
         return None
     return pad(jnp.asarray(grid.mask, dtype), grid.for_coefficients(), width)

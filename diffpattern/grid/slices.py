@@ -13,6 +13,7 @@ lattice gives exactly 0 in any precision. (The wide Gaussian alone is a plain we
 """
 
 import math
+from typing import overload
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -28,6 +29,14 @@ GAUSSIAN_REACH = 3.0
 def shifted(x: Array, axis: int, offset: int, border: int) -> Array:
     """The inner cells' neighbours at `offset` along one axis: [n + 2 border] -> [n]."""
     return lax.slice_in_dim(x, border + offset, x.shape[axis] - border + offset, axis=axis)
+
+
+@overload
+def crop(x: Array, axes: tuple[int, ...], border: int) -> Array: ...
+
+
+@overload
+def crop(x: None, axes: tuple[int, ...], border: int) -> None: ...
 
 
 def crop(x: Array | None, axes: tuple[int, ...], border: int) -> Array | None:

@@ -61,7 +61,12 @@ _COMPACT_PRODUCTS = {
 
 
 def identity(x: Array, grid: Grid) -> Array:
-    """The lattice itself, at any kernel scale; [..., *space] -> [..., *space]."""
+    """The lattice itself, at any kernel scale; [..., *space] -> [..., *space].
+
+    Example:
+      >>> identity(np.ones((2, 8, 8)), Grid((8, 8))).shape
+      (2, 8, 8)
+    """
     check_lattice(x, grid)
     return x
 
@@ -77,6 +82,10 @@ def average(x: Array, grid: Grid, *, kernel_scale: float = 1.0) -> Array:
 
     Returns:
       Array like `x`.
+
+    Example:
+      >>> average(np.array([3.0, 0.0, 0.0, 0.0]), Grid(4)).tolist()
+      [1.0, 1.0, 0.0, 1.0]
     """
     if kernel_scale != 1:
         return pad_smoothed(x, grid, 0, kernel_scale)
@@ -106,6 +115,13 @@ def gradient(x: Array, grid: Grid, scheme: str = "central", *, kernel_scale: flo
 
     Raises:
       InputError: for an unknown scheme.
+
+    Example:
+      >>> slope = np.arange(8.0) * np.ones((8, 1))
+      >>> gradient(slope, Grid((8, 8), spacing=0.5, boundary="symmetric"))[:, 4, 4].tolist()
+      [0.0, 2.0]
+      >>> gradient(np.ones((2, 8, 8)), Grid((8, 8)), scheme="sobel").shape
+      (2, 2, 8, 8)
     """
     if scheme not in GRADIENT_SCHEMES:
         raise InputError(
@@ -134,6 +150,11 @@ def gradient_norm(
 
     On a flat lattice, where the length has no derivative, its gradient with respect to `x` is set
     to 0, one of the subgradients; the plain square root would give NaN.
+
+    Example:
+      >>> slope = np.arange(8.0) * np.ones((8, 1))
+      >>> float(gradient_norm(slope, Grid((8, 8), spacing=0.5))[4, 4])
+      2.0
     """
     slope = gradient(x, grid, scheme, kernel_scale=kernel_scale)
     squared = jnp.sum(slope * slope, axis=-grid.ndim - 1)
@@ -158,6 +179,11 @@ def curl(vector: Array, grid: Grid) -> Array:
 
     Raises:
       InputError: in 1D, which has no curl, or if the number of components is not that of the axes.
+
+    Example:
+      >>> y, x = np.mgrid[-4.0:4, -4.0:4]
+      >>> float(curl(np.stack([x, -y]), Grid((8, 8)))[4, 4])  # v_y = x, v_x = -y: it turns
+      2.0
     """
     if grid.ndim == 1:
         raise InputError("curl needs a grid of 2 or 3 axes, but this one has 1.")
@@ -204,6 +230,18 @@ def laplacian(x: Array, grid: Grid, stencil: str = "cross", *, kernel_scale: flo
 
     Raises:
       InputError: for an unknown stencil, or unequal spacing where it has no meaning.
+
+    Example:
+      >>> peak = np.zeros((5, 5))
+      >>> peak[2, 2] = 1
+      >>> laplacian(peak, Grid((5, 5)), "oono_puri")[2].tolist()
+      [0.0, 0.5, -3.0, 0.5, 0.0]
+      >>> laplacian(peak, Grid((5, 5), spacing=0.5))[2].tolist()
+      [0.0, 4.0, -16.0, 4.0, 0.0]
+      >>> laplacian(peak, Grid((5, 5)), "compact")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: Laplacian stencil is 'compact', but must be one ...
     """
     if stencil not in LAPLACIANS:
         raise InputError(
@@ -222,7 +260,7 @@ def laplacian(x: Array, grid: Grid, stencil: str = "cross", *, kernel_scale: flo
     difference = wide_second_difference if stencil == "fourth_order" else second_difference
     x = pad_smoothed(x, grid, border, kernel_scale)
     mask = bordered_mask(grid, border, x.dtype)
-    total = 0.0
+    total = jnp.zeros((), x.dtype)
     for axis, spacing in zip(_axes(grid), grid.spacing, strict=True):
         others = _others(axis, grid)
         line, inside = crop(x, others, border), crop(mask, others, border)

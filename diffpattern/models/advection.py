@@ -20,6 +20,12 @@ class NetworkAdvection(Transport):
       grid: where x lives.
       network: an MLP with an output for each channel and axis.
       scheme: of the divergence, "central" or "upwind".
+
+    Example:
+      >>> advection = NetworkAdvection(Grid((8, 8)), network)
+      >>> slope, variables = advection.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8)))
+      >>> slope.shape
+      (2, 8, 8)
     """
 
     grid: Grid
@@ -32,7 +38,15 @@ class NetworkAdvection(Transport):
         return self.network(x, forcing, len(x) * self.grid.ndim)
 
     def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """V [C, ndim, ...] for the state x [C, ...], in length per time."""
+        """V [C, ndim, ...] for the state x [C, ...], in length per time.
+
+        Example:
+          >>> advection = NetworkAdvection(Grid((8, 8)), network)
+          >>> x = jnp.ones((2, 8, 8))
+          >>> variables = advection.init(jax.random.key(0), x)
+          >>> advection.apply(variables, x, method="velocity").shape
+          (2, 2, 8, 8)
+        """
         return self.quantities(x, forcing).reshape((len(x), self.grid.ndim) + x.shape[1:])
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
@@ -57,6 +71,13 @@ class Taxis(Transport):
         that `fluxes.advection` states).
       movers: channels that move; None: all.
       signals: channels whose gradients they feel; None: all.
+
+    Example:
+      >>> taxis = Taxis(Grid(4), movers=(0,), signals=(1,))
+      >>> x = jnp.array([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]])
+      >>> variables = {"params": {"sensitivity": jnp.array([0.5])}}
+      >>> taxis.apply(variables, x)[0, :3].tolist()  # up the signal
+      [-0.5, 1.0, -0.5]
     """
 
     grid: Grid
@@ -70,6 +91,14 @@ class Taxis(Transport):
 
         Raises:
           InputError: there is none.
+
+        Example:
+          >>> Taxis(Grid(4), movers=(0,)).pairs(3)
+          ((0, 1), (0, 2))
+          >>> Taxis(Grid(4)).pairs(1)
+          Traceback (most recent call last):
+              ...
+          diffpattern.errors.InputError: Taxis of channels None towards None has no pair ...
         """
         pairs = tuple(
             (mover, signal)
@@ -93,7 +122,15 @@ class Taxis(Transport):
         return per_cell(self.param("sensitivity", nn.initializers.zeros_init(), (count,)), x)
 
     def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time."""
+        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time.
+
+        Example:
+          >>> taxis = Taxis(Grid(4), movers=(0,), signals=(1,))
+          >>> x = jnp.array([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]])
+          >>> variables = {"params": {"sensitivity": jnp.array([0.5])}}
+          >>> taxis.apply(variables, x, method="velocity")[0, 0].tolist()
+          [0.25, 0.0, -0.25, 0.0]
+        """
         return self._velocity(x, self.quantities(x, forcing), forcing)
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
@@ -125,6 +162,12 @@ class PotentialTaxis(Transport):
         which it goes. Whatever it must not follow, such as itself, its `reads` leave out.
       scheme: as in `Taxis`.
       movers: channels that move; None: all.
+
+    Example:
+      >>> taxis = PotentialTaxis(Grid((8, 8)), network, movers=(0,))
+      >>> slope, variables = taxis.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8)))
+      >>> slope.shape, float(jnp.abs(slope).max())  # nothing to climb
+      ((2, 8, 8), 0.0)
     """
 
     grid: Grid
@@ -141,7 +184,15 @@ class PotentialTaxis(Transport):
         return onto(potential, self.movers, len(x))
 
     def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time."""
+        """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time.
+
+        Example:
+          >>> taxis = PotentialTaxis(Grid((8, 8)), network, movers=(0,))
+          >>> x = jnp.ones((2, 8, 8))
+          >>> variables = taxis.init(jax.random.key(0), x)
+          >>> taxis.apply(variables, x, method="velocity").shape
+          (2, 2, 8, 8)
+        """
         return stencils.gradient(self.quantities(x, forcing), self._open_ends(forcing))
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:

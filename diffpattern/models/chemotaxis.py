@@ -47,6 +47,15 @@ def chemotaxis(
 
     Raises:
       InputError: a group would be empty.
+
+    Example:
+      >>> rule = chemotaxis(Grid((8, 8)), network, species=2)
+      >>> sorted(rule.terms)
+      ['diffusion', 'reaction', 'taxis']
+      >>> chemotaxis(Grid((8, 8)), network, species=1)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: cells are 1 of 1 channels, but chemotaxis needs ...
     """
     if not 0 < cells < species:
         raise InputError(

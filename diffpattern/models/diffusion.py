@@ -34,6 +34,13 @@ class LinearDiffusion(Term):
       grid: where x lives.
       laplacian: name of the stencil.
       initial: first value of every coefficient.
+
+    Example:
+      >>> diffusion = LinearDiffusion(Grid(4), initial=0.1)
+      >>> x = jnp.array([[0.0, 1.0, 0.0, 0.0]])
+      >>> slope, variables = diffusion.init_with_output(jax.random.key(0), x)
+      >>> slope.round(3).tolist(), variables["params"]["coefficient"].tolist()
+      ([[0.1..., -0.2..., 0.1..., 0.0]], [0.1...])
     """
 
     non_negative: ClassVar[tuple[str, ...]] = ("coefficient",)
@@ -89,6 +96,12 @@ class NonlinearDiffusion(Transport):
       network: an MLP with an output for each channel that diffuses, through softplus.
       initial: f, in length^2 per time, where the MLP is zero, as it nearly is at first.
       channels: those that diffuse; None: all.
+
+    Example:
+      >>> diffusion = NonlinearDiffusion(Grid((8, 8)), network)
+      >>> slope, variables = diffusion.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8)))
+      >>> slope.shape, float(jnp.abs(slope).max())  # nothing to level out
+      ((2, 8, 8), 0.0)
     """
 
     grid: Grid
@@ -125,6 +138,13 @@ class CrossDiffusion(Transport):
       grid: where x lives.
       network: an MLP that gives the numbers at each cell; None: they are constant.
       initial: M is this times the unit matrix, in length^2 per time, where the numbers are zero.
+
+    Example:
+      >>> diffusion = CrossDiffusion(Grid(4), initial=0.5)
+      >>> x = jnp.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+      >>> slope, variables = diffusion.init_with_output(jax.random.key(0), x)
+      >>> slope.round(2).tolist(), variables["params"]["numbers"].shape
+      ([[0.5, -1.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]], (4,))
     """
 
     grid: Grid
@@ -155,6 +175,10 @@ def positive_stable(numbers: Array, initial: float) -> Array:
       numbers: [C * C, ...]: the lower triangle of L, by rows, its diagonal through softplus; then
         that of S below its diagonal.
       initial: the matrix is this times the unit matrix where the numbers are zero.
+
+    Example:
+      >>> positive_stable(jnp.zeros(4), 0.5).round(3).tolist()
+      [[0.5, 0.0], [0.0, 0.5]]
     """
     size = math.isqrt(len(numbers))
     rows, columns = np.tril_indices(size)

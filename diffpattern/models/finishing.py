@@ -2,6 +2,11 @@
 
 A finishing is a frozen description that is called with the lattice before and after the update,
 both [C, *space], and gives the lattice that the step ends with.
+
+Example:
+  >>> finish = Bounded(observed=1)
+  >>> finish(jnp.zeros((2, 3)), jnp.full((2, 3), -5.0), Grid(3)).tolist()
+  [[0.0, 0.0, 0.0], [-1.0, -1.0, -1.0]]
 """
 
 import dataclasses
@@ -22,6 +27,11 @@ class Bounded:
 
     Attributes:
       observed: how many of the first channels are data.
+
+    Example:
+      >>> after = jnp.full((2, 3), -5.0)  # one channel of data, one that is hidden
+      >>> Bounded(observed=1)(jnp.zeros((2, 3)), after, Grid(3)).tolist()
+      [[0.0, 0.0, 0.0], [-1.0, -1.0, -1.0]]
     """
 
     observed: int
@@ -47,6 +57,11 @@ class Alive:
 
     Raises:
       InputError: when called, if the lattice has no such channel.
+
+    Example:
+      >>> x = jnp.array([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+      >>> Alive(channel=0)(x, x, Grid(6))[1].tolist()
+      [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
     """
 
     channel: int = 3
@@ -63,7 +78,13 @@ class Alive:
         return jnp.where(alive, after, 0.0)
 
     def alive(self, x: Array, grid: Grid) -> Array:
-        """Where a cell of x [C, *space] is alive: booleans [*space]."""
+        """Where a cell of x [C, *space] is alive: booleans [*space].
+
+        Example:
+          >>> alpha = jnp.array([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]])
+          >>> Alive(channel=0).alive(alpha, Grid(6)).tolist()
+          [False, True, True, True, False, False]
+        """
         # Booleans are small, and nothing is differentiated through them.
         alive = lax.stop_gradient(x[self.channel])
         alive = pad(alive, grid, 1) > self.threshold

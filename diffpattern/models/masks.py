@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffpattern.errors import InputError
 from diffpattern.grid.cutting import part
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
@@ -28,7 +29,13 @@ _REACH = 3
 
 
 class GivenMask(nn.Module):
-    """The data's own: the state is zero outside, and no flux of a PDE passes the edge."""
+    """The data's own: the state is zero outside, and no flux of a PDE passes the edge.
+
+    Example:
+      >>> forcing = Forcing(mask=jnp.array([0.0, 1.0, 1.0, 0.0]))
+      >>> GivenMask(Grid(4))(forcing) is forcing
+      True
+    """
 
     grid: Grid
     binds, by_cell, needs_data = True, False, False
@@ -39,7 +46,13 @@ class GivenMask(nn.Module):
 
 
 class SoftMask(nn.Module):
-    """The data's mask is seen, as one more field of the environment, and binds nobody."""
+    """The data's mask is seen, as one more field of the environment, and binds nobody.
+
+    Example:
+      >>> forcing = SoftMask(Grid(4))(Forcing(mask=jnp.array([0.0, 1.0, 1.0, 0.0])))
+      >>> forcing.mask is None, forcing.environment.tolist()
+      (True, [[0.0, 1.0, 1.0, 0.0]])
+    """
 
     grid: Grid
     binds, by_cell, needs_data = False, False, False
@@ -60,6 +73,12 @@ class TrainableMask(nn.Module):
     Lattices of other sizes have other parameters, which are named by their size.
 
     The state is multiplied by m, and fluxes through a face by the m of both its cells.
+
+    Example:
+      >>> mask = TrainableMask(Grid((8, 8)))
+      >>> variables = mask.init(jax.random.key(0), Forcing())
+      >>> sorted(variables["params"]), mask.apply(variables, Forcing()).mask.shape
+      (['logits_8x8'], (8, 8))
     """
 
     grid: Grid
@@ -78,7 +97,14 @@ class TrainableMask(nn.Module):
         return forcing.replace(mask=own if forcing.mask is None else own * forcing.mask)
 
     def coverage(self) -> Array:
-        """m, [*space]."""
+        """m, [*space].
+
+        Example:
+          >>> mask = TrainableMask(Grid(2))
+          >>> variables = {"params": {"logits_2": jnp.zeros(2)}}
+          >>> mask.apply(variables, method="coverage").tolist()
+          [0.5, 0.5]
+        """
         return jax.nn.sigmoid(part(self.logits, self.grid))
 
 
@@ -89,6 +115,14 @@ class LearntEdge(nn.Module):
     and the margin how much farther out the rule acts, in units of length: m is about the share of
     the cell that lies within. The margin is the same for all trajectories and lattices; 0, where it
     starts, is the data's own mask. The mask meets the state as a `TrainableMask` does.
+
+    Example:
+      >>> forcing = Forcing(mask=jnp.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0]))
+      >>> mask = LearntEdge(Grid(6))
+      >>> mask.apply({"params": {"margin": 0.0}}, forcing).mask.tolist()
+      [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+      >>> mask.apply({"params": {"margin": 0.5}}, forcing).mask.tolist()
+      [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
 
     grid: Grid
@@ -100,6 +134,8 @@ class LearntEdge(nn.Module):
 
     def __call__(self, forcing: Forcing) -> Forcing:
         """The forcing with this mask; it must have one of the data's."""
+        if forcing.mask is None:
+            raise InputError("A mask with a learnt edge needs one of the data's, which have none.")
         away = signed_distance(forcing.mask, self.grid) + self.margin
         return forcing.replace(mask=jnp.clip(0.5 + away / min(self.grid.spacing), 0.0, 1.0))
 
@@ -116,6 +152,11 @@ def signed_distance(mask: Array, grid: Grid) -> Array:
 
     Returns:
       Positive inside and negative outside, [*space].
+
+    Example:
+      >>> mask = jnp.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+      >>> signed_distance(mask, Grid(6, spacing=2.0)).tolist()
+      [-3.0, -1.0, 1.0, 3.0, 1.0, -1.0]
     """
     inside = pad((mask > 0).astype(jnp.float32), grid.for_coefficients(), _REACH) > 0
     cell = min(grid.spacing)

@@ -43,6 +43,14 @@ class NeuralCellularAutomaton(nn.Module):
         before them.
       fire_rate: probability that a cell is updated in a step; 1 updates all and draws nothing.
       step_size: h.
+
+    Example:
+      >>> rule = NeuralCellularAutomaton(Grid((8, 8)), fire_rate=1.0)
+      >>> x = jnp.ones((4, 8, 8))
+      >>> variables = rule.init(jax.random.key(0), x, jax.random.key(1))
+      >>> after = rule.apply(variables, x, jax.random.key(2))
+      >>> after.shape, bool((after == x).all())  # untrained it does nothing
+      ((4, 8, 8), True)
     """
 
     grid: Grid

@@ -8,6 +8,13 @@ a rule knows of one lattice alone and can be moved to another.
 `perception.features(channels, environment, axes)` names them in their order: for each the kernel
 that it is seen through, and what is seen; out of the names of the channels, of the environment's
 fields, and of how many axes space has.
+
+Example:
+  >>> seen = Stencils(kernels=("identity", "gradient"))
+  >>> seen(jnp.zeros((2, 8, 8)), Grid((8, 8)), None).shape
+  (6, 8, 8)
+  >>> seen.features(("A",), (), 2)
+  (('identity', 'A'), ('gradient y', 'A'), ('gradient x', 'A'))
 """
 
 import dataclasses
@@ -24,7 +31,7 @@ from jax import Array, lax
 from diffpattern.errors import InputError
 from diffpattern.grid import stencils
 from diffpattern.grid.blocks import block_means, spread
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Grid, GridNow
 from diffpattern.grid.padding import check_lattice, pad
 from diffpattern.grid.slices import shifted
 from diffpattern.models.monomials import exponents
@@ -56,6 +63,13 @@ class Stencils(nn.Module):
 
     Raises:
       InputError: when called, for a name that is not known.
+
+    Example:
+      >>> x = jnp.zeros((3, 8, 8))
+      >>> Stencils()(x, Grid((8, 8))).shape  # 3 channels, their 2 slopes each, their Laplacians
+      (12, 8, 8)
+      >>> Stencils(kernels=("identity",), order=2)(x, Grid((8, 8))).shape
+      (9, 8, 8)
     """
 
     kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
@@ -107,6 +121,14 @@ class Steerable(nn.Module):
 
     Raises:
       InputError: when called, for a lattice that has not two axes, or no channel beside the angle.
+
+    Example:
+      >>> Steerable()(jnp.zeros((3, 8, 8)), Grid((8, 8))).shape  # the third channel is the angle
+      (8, 8, 8)
+      >>> Steerable()(jnp.zeros((3, 8)), Grid(8))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: Steerable perception turns gradients in a plane, ...
     """
 
     kernels: tuple[str, ...] = ("identity", "gradient", "laplacian")
@@ -127,7 +149,7 @@ class Steerable(nn.Module):
                 "has only 1 channel; give it a hidden one."
             )
         seen = with_environment(x[:-1], grid, environment)
-        features = []
+        features: list[Array] = []
         for view in views(
             seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
         ):
@@ -153,7 +175,14 @@ class Steerable(nn.Module):
 
 @jax.custom_jvp
 def turned(right: Array, down: Array, angle: Array) -> tuple[Array, Array]:
-    """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice."""
+    """Components, along and across, of vectors in a frame that is turned: [C, H, W] twice.
+
+    Example:
+      >>> right, down = jnp.ones((1, 1, 1)), jnp.zeros((1, 1, 1))
+      >>> along, across = turned(right, down, jnp.full((1, 1), jnp.pi / 4))
+      >>> round(float(along[0, 0, 0]), 3), round(float(across[0, 0, 0]), 3)
+      (0.707, -0.707)
+    """
     cosine, sine = _direction(angle)
     return cosine * right + sine * down, cosine * down - sine * right
 
@@ -195,6 +224,15 @@ class MultiScale(nn.Module):
 
     Raises:
       InputError: when called, if a scale does not divide the lattice or has no channel.
+
+    Example:
+      >>> sees = MultiScale(scales=(1, 4), kernels=("identity", "laplacian"))
+      >>> sees(jnp.zeros((6, 8, 8)), Grid((8, 8))).shape
+      (12, 8, 8)
+      >>> sees(jnp.zeros((6, 10, 8)), Grid((10, 8)))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: Scale 4 of multi-scale perception does not ...
     """
 
     scales: tuple[int, ...] = (1, 2, 4)
@@ -268,6 +306,13 @@ class Learnt(nn.Module):
 
     Attributes:
       count: stencils for each channel.
+
+    Example:
+      >>> sees = Learnt(count=4)
+      >>> x = jnp.ones((2, 8, 8))
+      >>> variables = sees.init(jax.random.key(0), x, Grid((8, 8)))
+      >>> variables["params"]["kernel"].shape, sees.apply(variables, x, Grid((8, 8))).shape
+      ((2, 4, 9), (8, 8, 8))
     """
 
     count: int = 4
@@ -353,6 +398,11 @@ def views(
 
     Raises:
       InputError: no kernel has one of the names.
+
+    Example:
+      >>> x = jnp.zeros((3, 8, 8))
+      >>> [view.shape for view in views(x, Grid((8, 8)), ("identity", "gradient"))]
+      [(3, 8, 8), (3, 2, 8, 8)]
     """
     return [_kernel(name)(x, grid, kernel_scale, gradient, laplacian) for name in kernels]
 
@@ -378,7 +428,12 @@ def _kernel(name: str) -> Callable[[Array, Grid, float, str, str], Array]:
 
 
 def with_environment(x: Array, grid: Grid, environment: Array | None) -> Array:
-    """All that can be seen, [C + E, *space]: the channels, then the environment's fields."""
+    """All that can be seen, [C + E, *space]: the channels, then the environment's fields.
+
+    Example:
+      >>> with_environment(jnp.zeros((3, 8, 8)), Grid((8, 8)), jnp.zeros((1, 8, 8))).shape
+      (4, 8, 8)
+    """
     if environment is None:
         return x
     check_lattice(environment, grid)
@@ -391,6 +446,10 @@ def monomials(x: Array, order: int) -> Array:
     Those of one degree are each channel times the products of it and later channels of the degree
     below, which stand together at that list's end: one multiplication of blocks for each channel,
     where monomials one by one would be as many operations as there are of them.
+
+    Example:
+      >>> monomials(jnp.array([[2.0], [3.0]]), 2)[:, 0].tolist()  # a, b, a^2, a b, b^2
+      [2.0, 3.0, 4.0, 6.0, 9.0]
     """
     blocks = [x]
     for degree in range(2, order + 1):
@@ -403,7 +462,12 @@ def monomials(x: Array, order: int) -> Array:
 
 
 def coarsened(grid: Grid, scale: int) -> Grid:
-    """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean."""
+    """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean.
+
+    Example:
+      >>> coarsened(Grid((8, 8), spacing=0.5), 4)
+      Grid(shape=(2, 2), spacing=(2.0, 2.0), ...)
+    """
     if scale == 1:
         return grid
     if any(grid.margins):
@@ -411,10 +475,11 @@ def coarsened(grid: Grid, scale: int) -> Grid:
             "mesh.exchange_every lets devices make several steps by themselves, but pooled scales "
             "see blocks of cells as one; set it to 1, or leave the scales above 1 out."
         )
-    changes = {} if grid.mask is None else {"mask": block_means(grid.mask, grid, scale)}
-    return dataclasses.replace(
+    coarse = dataclasses.replace(
         grid,
         shape=tuple(size // scale for size in grid.shape),
         spacing=tuple(scale * spacing for spacing in grid.spacing),
-        **changes,
     )
+    if not isinstance(coarse, GridNow) or grid.mask is None:
+        return coarse
+    return dataclasses.replace(coarse, mask=block_means(grid.mask, grid, scale))

@@ -32,6 +32,13 @@ class PhaseField(Transport):
       laplacian: name of the stencil.
       initial: first kappa of every channel, in length^4 per time.
       channels: those that are phase fields; None: all.
+
+    Example:
+      >>> field = PhaseField(Grid(4), laplacian="cross")
+      >>> coefficients = jnp.array([[-1.0, 0.0, 1.0]])  # of u, u^2, u^3
+      >>> variables = {"params": {"coefficients": coefficients, "kappa": jnp.zeros(1)}}
+      >>> field.apply(variables, jnp.array([[0.0, 0.5, 0.0, 0.0]])).tolist()  # uphill
+      [[-0.375, 0.75, -0.375, 0.0]]
     """
 
     non_negative: ClassVar[tuple[str, ...]] = ("kappa",)

@@ -3,8 +3,10 @@
 dx/dt = D(x) - div(V(x) x) + R(x) + ...
 """
 
-from collections.abc import Mapping
-from typing import ClassVar
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,6 +31,16 @@ class ReactionDiffusionAdvection(nn.Module):
 
     Raises:
       InputError: there is no term.
+
+    Example:
+      >>> from diffpattern.models.reaction import CubicDamping
+      >>> diffusion, damping = LinearDiffusion(Grid((8, 8)), initial=0.1), CubicDamping(initial=1.0)
+      >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion, "damping": damping})
+      >>> slope, variables = rule.init_with_output(jax.random.key(0), jnp.full((1, 8, 8), 2.0))
+      >>> slope.shape, float(slope[0, 0, 0])
+      ((1, 8, 8), -8.0)
+      >>> sorted(variables["params"])
+      ['damping', 'diffusion']
     """
 
     # linen would put "terms_" before the names.
@@ -49,7 +61,7 @@ class ReactionDiffusionAdvection(nn.Module):
 
     def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """dx/dt [C, *space] of the state x [C, *space]."""
-        return _inside(sum(term(x, forcing) for term in self.terms.values()), forcing)
+        return _inside(_sum(term(x, forcing) for term in self.terms.values()), forcing)
 
     def with_sensitivities(
         self,
@@ -72,6 +84,15 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Returns:
           The derivatives of both by time.
+
+        Example:
+          >>> from diffpattern.models.reaction import CubicDamping
+          >>> rule = ReactionDiffusionAdvection({"damping": CubicDamping(initial=1.0)})
+          >>> x, none = jnp.full((1, 4), 2.0), (jnp.zeros((1, 4)),)
+          >>> parameters = rule.init(jax.random.key(0), x)["params"]
+          >>> slope, (by_parameter,) = rule.with_sensitivities(parameters, (x, none))
+          >>> slope[0, 0].item(), by_parameter[0, 0].item()  # -s x^3, and its derivative by s
+          (-8.0, -8.0)
         """
         x, s = state
         variations = {
@@ -81,7 +102,7 @@ class ReactionDiffusionAdvection(nn.Module):
         by_mask = self._by_mask(parameters, x, forcing)
         slopes = []
         for channel in range(len(s)):
-            response = sum(responses[channel] for responses, _ in variations.values())
+            response = _sum(responses[channel] for responses, _ in variations.values())
             own = {
                 name: _inside(derivatives[channel], forcing)
                 for name, (_, derivatives) in variations.items()
@@ -90,7 +111,8 @@ class ReactionDiffusionAdvection(nn.Module):
                 own["mask"] = by_mask[:, channel]
             columns = jnp.concatenate([own[name] for name in sorted(own)])
             slopes.append(_inside(response, forcing) + columns)
-        return self.apply({"params": parameters}, x, forcing), tuple(slopes)
+        value: Any = self.apply({"params": parameters}, x, forcing)
+        return value, tuple(slopes)
 
     def _by_mask(self, parameters: Parameters, x: Array, forcing: Forcing) -> Array | None:
         """Derivatives of the right-hand side by the parameters of a mask, [Q, C, *space]."""
@@ -110,6 +132,13 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Returns:
           [count, *modes] per time.
+
+        Example:
+          >>> diffusion = LinearDiffusion(Grid(4), initial=0.5)
+          >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion})
+          >>> parameters = rule.init(jax.random.key(0), jnp.ones((1, 4)))["params"]
+          >>> rule.rates(parameters, jnp.array([0.0, -2.0]), 1).tolist()
+          [[0.0, -1.0]]
         """
         total = jnp.zeros((count,) + eigenvalue.shape, eigenvalue.dtype)
         for name, term in self.terms.items():
@@ -122,6 +151,11 @@ class ReactionDiffusionAdvection(nn.Module):
 
         Raises:
           InputError: they have several.
+
+        Example:
+          >>> diffusion = LinearDiffusion(Grid((8, 8)), laplacian="isotropic")
+          >>> ReactionDiffusionAdvection({"diffusion": diffusion}).laplacian()
+          'isotropic'
         """
         linear = (LinearDiffusion, PhaseField)
         stencils = {term.laplacian for term in self.terms.values() if isinstance(term, linear)}
@@ -133,16 +167,36 @@ class ReactionDiffusionAdvection(nn.Module):
         return stencils.pop() if stencils else "cross"
 
     def remainder(self, parameters: Parameters, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """What `rates` leave of dx/dt, [C, *space]."""
-        shares = [
+        """What `rates` leave of dx/dt, [C, *space].
+
+        Example:
+          >>> from diffpattern.models.reaction import CubicDamping
+          >>> terms = {"diffusion": LinearDiffusion(Grid(4)), "damping": CubicDamping(initial=1.0)}
+          >>> rule, x = ReactionDiffusionAdvection(terms), jnp.full((1, 4), 2.0)
+          >>> parameters = rule.init(jax.random.key(0), x)["params"]
+          >>> rule.remainder(parameters, x).tolist()
+          [[-8.0, -8.0, -8.0, -8.0]]
+        """
+        shares: list[Any] = [
             term.apply({"params": parameters[name]}, x, forcing, method="remainder")
             for name, term in self.terms.items()
         ]
-        return _inside(sum(shares), forcing)
+        return _inside(_sum(shares), forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
-        """The smallest value that each parameter may take, like `parameters`."""
+        """The smallest value that each parameter may take, like `parameters`.
+
+        Example:
+          >>> rule = ReactionDiffusionAdvection({"diffusion": LinearDiffusion(Grid(4))})
+          >>> parameters = rule.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+          >>> rule.lower_bounds(parameters)["diffusion"]["coefficient"].tolist()
+          [0.0, 0.0]
+        """
         return {name: term.lower_bounds(parameters[name]) for name, term in self.terms.items()}
+
+
+def _sum(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _inside(slope: Array, forcing: Forcing) -> Array:

@@ -30,7 +30,19 @@ from diffpattern.models.term import (
 
 
 class Reaction(Term):
-    """What all reactions share: their variation at a cell."""
+    """What all reactions share: their variation at a cell.
+
+    Example:
+      >>> class Logistic(Reaction):
+      ...     @nn.compact
+      ...     def __call__(self, x, forcing=UNFORCED):
+      ...         return self.param("rate", nn.initializers.ones, ()) * x * (1 - x)
+      ...
+      >>> x, change = jnp.full((1, 4), 0.25), (jnp.ones((1, 4)),)
+      >>> (by_state,), (by_rate,) = Logistic().variation({"rate": jnp.array(2.0)}, x, change)
+      >>> by_state[0, 0].item(), by_rate[0, 0].item()
+      (1.0, 0.1875)
+    """
 
     def variation(
         self, parameters: Parameters, x: Array, s: Changes, forcing: Forcing = UNFORCED
@@ -56,6 +68,13 @@ class PolynomialReaction(Reaction):
         their meaning where the given fields are not negative.
       species: names that the constraints use.
       position: whether the coefficients depend on the given fields (`Forcing.environment`).
+
+    Example:
+      >>> reaction = PolynomialReaction(order=2)
+      >>> parameters = reaction.init(jax.random.key(0), jnp.ones((1, 4)))["params"]
+      >>> parameters["coefficients"] = jnp.array([[1.0, 0.0, -0.5]])  # of 1, u, u^2
+      >>> reaction.apply({"params": parameters}, jnp.array([[0.0, 1.0, 2.0, 4.0]])).tolist()
+      [[1.0, 0.5, -1.0, -7.0]]
     """
 
     order: int = 3
@@ -85,7 +104,14 @@ class PolynomialReaction(Reaction):
         return total
 
     def coefficients(self, parameters: Parameters) -> Array:
-        """K [C, M] of this term's parameters; K0 where it depends on position."""
+        """K [C, M] of this term's parameters; K0 where it depends on position.
+
+        Example:
+          >>> reaction = PolynomialReaction(order=2)
+          >>> parameters = reaction.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
+          >>> reaction.coefficients(parameters).shape  # of 1, u, v, u^2, u v, v^2 for u and for v
+          (2, 6)
+        """
         return self._table(parameters["free" if self.constraints else "coefficients"])
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
@@ -109,6 +135,12 @@ class NetworkReaction(Reaction):
     Attributes:
       network: the MLP.
       channels: those that react; None: all.
+
+    Example:
+      >>> reaction = NetworkReaction(network)
+      >>> slope, variables = reaction.init_with_output(jax.random.key(0), jnp.ones((2, 4, 4)))
+      >>> slope.shape
+      (2, 4, 4)
     """
 
     network: StateNetwork
@@ -131,6 +163,13 @@ class SplitReaction(Reaction):
       initial: production (in x per time) and decay (per time) where the MLP is zero, as it nearly
         is at first.
       channels: those that react; None: all.
+
+    Example:
+      >>> reaction = SplitReaction(network)
+      >>> x = jnp.zeros((2, 4, 4))
+      >>> slope, variables = reaction.init_with_output(jax.random.key(0), x)
+      >>> bool((slope >= 0).all())  # nothing falls below zero
+      True
     """
 
     network: StateNetwork
@@ -152,6 +191,12 @@ class CubicDamping(Reaction):
 
     Attributes:
       initial: first s of every channel, in 1 / (x^2 time).
+
+    Example:
+      >>> damping = CubicDamping(initial=0.5)
+      >>> variables = damping.init(jax.random.key(0), jnp.ones((1, 3)))
+      >>> damping.apply(variables, jnp.array([[-1.0, 1.0, 2.0]])).tolist()
+      [[0.5, -0.5, -4.0]]
     """
 
     non_negative: ClassVar[tuple[str, ...]] = ("coefficient",)

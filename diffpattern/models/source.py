@@ -30,6 +30,12 @@ class Source(Term):
       last_scale: factor on the last layer's first weights.
       initialiser: name of the layers' first weights.
       channels: those that the source feeds; None: all.
+
+    Example:
+      >>> source = Source(Grid((8, 8)), period=24.0, hidden=(8,))
+      >>> rate, variables = source.init_with_output(jax.random.key(0), jnp.zeros((2, 8, 8)))
+      >>> rate.shape
+      (2, 8, 8)
     """
 
     grid: Grid

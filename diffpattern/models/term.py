@@ -37,6 +37,14 @@ class Term(nn.Module):
 
     Attributes:
       non_negative: names of the parameters that may not fall below zero.
+
+    Example:
+      >>> class Growth(Term):
+      ...     def __call__(self, x, forcing=UNFORCED):
+      ...         return 2.0 * x
+      ...
+      >>> float(Growth().apply({}, jnp.ones((1, 4)))[0, 0])
+      2.0
     """
 
     non_negative: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +67,17 @@ class Term(nn.Module):
         Returns:
           The first-order changes of the term for each s; and its derivatives by its own Q
           parameters, as Q changes in the order of `jax.flatten_util.ravel_pytree`.
+
+        Example:
+          >>> class Growth(Term):
+          ...     @nn.compact
+          ...     def __call__(self, x, forcing=UNFORCED):
+          ...         return self.param("rate", nn.initializers.ones, ()) * x
+          ...
+          >>> x, change = jnp.full((1, 4), 3.0), (jnp.full((1, 4), 0.5),)
+          >>> (by_state,), (by_rate,) = Growth().variation({"rate": jnp.array(2.0)}, x, change)
+          >>> by_state[0, 0].item(), by_rate[0, 0].item()
+          (1.0, 3.0)
         """
         flat, unravel = ravel_pytree(parameters)
         value = lambda flat, x: self.apply({"params": unravel(flat)}, x, forcing)
@@ -84,16 +103,35 @@ class Term(nn.Module):
         Returns:
           [count, *modes], per time; None where no part of the term is linear, alike in all places
           and diagonal over the channels. What it leaves is `remainder`.
+
+        Example:
+          >>> rates = Term().spectral_rates({}, jnp.array([0.0, -2.0]), 1)
+          >>> rates is None  # no part of it is linear
+          True
         """
         del parameters, eigenvalue, count
         return None
 
     def remainder(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """The share of dx/dt that `spectral_rates` leaves, [C, *space]."""
+        """The share of dx/dt that `spectral_rates` leaves, [C, *space].
+
+        Example:
+          >>> class Growth(Term):
+          ...     def __call__(self, x, forcing=UNFORCED):
+          ...         return 2.0 * x
+          ...
+          >>> Growth().apply({}, jnp.ones((1, 4)), method="remainder").tolist()
+          [[2.0, 2.0, 2.0, 2.0]]
+        """
         return self(x, forcing)
 
     def lower_bounds(self, parameters: Parameters) -> Parameters:
-        """The smallest value that each of the term's parameters may take, like `parameters`."""
+        """The smallest value that each of the term's parameters may take, like `parameters`.
+
+        Example:
+          >>> Term().lower_bounds({"rate": jnp.ones(2)})["rate"].tolist()
+          [-inf, -inf]
+        """
 
         def bound(path, leaf):
             return jnp.full_like(leaf, 0.0 if path[-1].key in self.non_negative else -jnp.inf)
@@ -108,14 +146,40 @@ class Transport(Term):
 
     The parameters are in q alone, so that the variation of a network costs as little as in a
     reaction: the stencil sees changes of x and of q only.
+
+    Example:
+      >>> from diffpattern.grid.stencils import laplacian
+      >>> class Fall(Transport):
+      ...     def quantities(self, x, forcing=UNFORCED):
+      ...         return x**2
+      ...     def transport(self, x, quantities, forcing=UNFORCED):
+      ...         return laplacian(quantities, Grid(4))
+      ...
+      >>> Fall().apply({}, jnp.array([[0.0, 1.0, 0.0, 0.0]])).tolist()
+      [[1.0, -2.0, 1.0, 0.0]]
     """
 
     def quantities(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
-        """q [K, ...] of the state x [C, ...]; each cell's own."""
+        """q [K, ...] of the state x [C, ...]; each cell's own.
+
+        Example:
+          >>> from diffpattern.models.diffusion import CrossDiffusion
+          >>> matrix = CrossDiffusion(Grid(4), initial=0.5)
+          >>> variables = matrix.init(jax.random.key(0), jnp.ones((2, 4)))
+          >>> matrix.apply(variables, jnp.ones((2, 4)), method="quantities")[:, 0].round(3).tolist()
+          [0.5, 0.0, 0.0, 0.5]
+        """
         raise NotImplementedError
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
-        """The share of dx/dt [C, *space], of the state and q [K, *space]; has no parameters."""
+        """The share of dx/dt [C, *space], of the state and q [K, *space]; has no parameters.
+
+        Example:
+          >>> from diffpattern.models.diffusion import CrossDiffusion
+          >>> x, matrix = jnp.array([[0.0, 1.0, 0.0, 0.0]]), jnp.full((1, 4), 0.5)
+          >>> CrossDiffusion(Grid(4)).transport(x, matrix).tolist()
+          [[0.5, -1.0, 0.5, 0.0]]
+        """
         raise NotImplementedError
 
     def __call__(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
@@ -143,7 +207,7 @@ class Transport(Term):
 
 
 def pointwise_jacobians(
-    function: Callable[[Parameters, Array, Forcing], Array],
+    function: Callable[[Parameters, Array, Forcing], Any],
     parameters: Parameters,
     x: Array,
     forcing: Forcing = UNFORCED,
@@ -158,6 +222,12 @@ def pointwise_jacobians(
 
     Returns:
       By the state [K, C, *space], and by the parameters [K, Q, *space].
+
+    Example:
+      >>> decay = lambda rate, cell, forcing: -rate * cell**2
+      >>> by_state, by_rate = pointwise_jacobians(decay, jnp.array(2.0), jnp.full((1, 4), 3.0))
+      >>> by_state.shape, by_rate.shape, by_state[0, 0, 0].item(), by_rate[0, 0, 0].item()
+      ((1, 1, 4), (1, 1, 4), -12.0, -9.0)
     """
     space = x.shape[1:]
     cells = x.reshape(x.shape[0], -1)
@@ -188,6 +258,10 @@ def no_changes(x: Array, count: int) -> Changes:
 
     Made from `x`, so that inside `jax.shard_map` they count as different from device to device, as
     they will be after a step.
+
+    Example:
+      >>> [changes.shape for changes in no_changes(jnp.ones((2, 8, 8)), 5)]
+      [(5, 8, 8), (5, 8, 8)]
     """
     return tuple(
         jnp.zeros_like(jnp.broadcast_to(channel, (count,) + channel.shape)) for channel in x
@@ -199,6 +273,12 @@ def apply_pointwise(jacobian: Array, s: Changes) -> Changes:
 
     Written as sums over the few channels: as a batched matrix product of tiny matrices, the same
     is several times slower on a CPU.
+
+    Example:
+      >>> jacobian = jnp.full((1, 2, 4), 0.5)  # of one quantity by two channels
+      >>> both = (jnp.ones((1, 4)), jnp.full((1, 4), 2.0))
+      >>> [change.tolist() for change in apply_pointwise(jacobian, both)]
+      [[[1.5, 1.5, 1.5, 1.5]]]
     """
     return tuple(
         sum(factor * change for factor, change in zip(row, s, strict=True)) for row in jacobian
@@ -206,7 +286,12 @@ def apply_pointwise(jacobian: Array, s: Changes) -> Changes:
 
 
 def per_cell(values: Array, x: Array) -> Array:
-    """K numbers [K] as fields that are alike at all cells of x [C, ...]: [K, ...]."""
+    """K numbers [K] as fields that are alike at all cells of x [C, ...]: [K, ...].
+
+    Example:
+      >>> per_cell(jnp.array([1.0, 2.0]), jnp.zeros((3, 8, 8))).shape
+      (2, 8, 8)
+    """
     return jnp.broadcast_to(values.reshape((-1,) + (1,) * (x.ndim - 1)), values.shape + x.shape[1:])
 
 
@@ -215,6 +300,14 @@ def chosen(channels: Channels, count: int) -> tuple[int, ...]:
 
     Raises:
       InputError: there is no such channel, or it is named twice.
+
+    Example:
+      >>> chosen(None, 3), chosen((0, 2), 3)
+      ((0, 1, 2), (0, 2))
+      >>> chosen((0, 3), 3)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: channels are (0, 3), but must be one or more of ...
     """
     if channels is None:
         return tuple(range(count))
@@ -227,7 +320,12 @@ def chosen(channels: Channels, count: int) -> tuple[int, ...]:
 
 
 def onto(values: Array, channels: Channels, count: int) -> Array:
-    """Puts values [K, ...] onto K of `count` channels; the others get zero."""
+    """Puts values [K, ...] onto K of `count` channels; the others get zero.
+
+    Example:
+      >>> onto(jnp.ones((1, 2)), (1,), 3).tolist()
+      [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    """
     if channels is None:
         return values
     empty = jnp.zeros((count,) + values.shape[1:], values.dtype)
@@ -239,6 +337,14 @@ def environment(forcing: Forcing) -> Array:
 
     Raises:
       InputError: there are none.
+
+    Example:
+      >>> environment(Forcing(environment=jnp.zeros((1, 8, 8)))).shape
+      (1, 8, 8)
+      >>> environment(UNFORCED)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: A term depends on position through given fields, ...
     """
     if forcing.environment is None:
         raise InputError(

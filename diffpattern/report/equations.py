@@ -20,6 +20,15 @@ class Equation:
       diffusion: {"coefficient", "standard_error"} by the species that have one.
       terms: {"term", "coefficient", "standard_error", "determined"} each, by species.
       unwritten: names of further terms, which nothing writes out.
+
+    Example:
+      >>> diffusion = {"u": {"coefficient": 0.1, "standard_error": 0.002}}
+      >>> terms = {"u": [{"term": "u^2", "coefficient": -1.5, "standard_error": 0.1}]}
+      >>> equation = Equation(("u",), diffusion, terms)
+      >>> print(equation.text)
+      du/dt = 0.1 lap u - 1.5 u^2
+      >>> len(equation.latex.splitlines())  # with those around the only equation
+      3
     """
 
     species: tuple[str, ...]

@@ -61,8 +61,17 @@ def solve(
 
     Raises:
       InputError: no adaptive solver has this name.
+
+    Example:
+      >>> decay = lambda x, elapsed: -2.0 * x
+      >>> tolerances = {"relative_tolerance": 1e-4, "absolute_tolerance": 1e-6}
+      >>> after = solve("tsit5", decay, jnp.ones(4), 1.0, **tolerances, max_steps=64)
+      >>> round(float(after[0]), 3)
+      0.135
     """
-    terms = diffrax.ODETerm(lambda t, x, _: right_hand_side(x, t))
+    terms: diffrax.AbstractTerm = diffrax.ODETerm(
+        lambda t, x, _: right_hand_side(x, jnp.asarray(t))
+    )
     if name == "kencarp3":
         # It pairs an explicit with an implicit method. The explicit one is given nothing to do:
         # with the reaction in it that would bound the step, and the Jacobian be no smaller.
@@ -91,6 +100,14 @@ def named(name: str) -> diffrax.AbstractAdaptiveSolver:
 
     Raises:
       InputError: none with an estimate of its error has it.
+
+    Example:
+      >>> type(named("kvaerno3")).__name__
+      'Kvaerno3'
+      >>> named("etdrk4")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'etdrk4', but adaptive steps ...
     """
     if name not in _SOLVERS:
         raise InputError(
@@ -110,6 +127,13 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
 
     Raises:
       InputError: an implicit solver is to run on several devices, or on too large a lattice.
+
+    Example:
+      >>> require_possible("tsit5", (2, 512, 512), devices=8)
+      >>> require_possible("kvaerno3", (2, 512, 512), devices=1)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'kvaerno3', an implicit solver, ...
     """
     if name not in IMPLICIT:
         return

@@ -50,9 +50,15 @@ def step(
 
     Raises:
       InputError: no solver has this name.
+
+    Example:
+      >>> step("euler", lambda x, elapsed: -2.0 * x, np.array([1.0, 0.5]), 0.1).tolist()
+      [0.8, 0.4]
+      >>> round(float(step("heun", lambda x, elapsed: -2.0 * x, np.array(1.0), 0.1)), 3)
+      0.82
     """
     stages, weights = tableau(name)
-    slopes = []
+    slopes: list[State] = []
     for row in stages:
         slopes.append(right_hand_side(_move(state, dt, row, slopes), sum(row) * dt))
     return _move(state, dt, weights, slopes)
@@ -64,6 +70,16 @@ def tableau(name: str) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
 
     Methods whose last stage is evaluated at the new state keep it for an error estimate and for
     the next step's first stage; with neither in use, it is dropped.
+
+    Example:
+      >>> tableau("euler")
+      (((),), (1.0,))
+      >>> tableau("heun")
+      (((), (1.0,)), (0.5, 0.5))
+      >>> tableau("midpoint")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'midpoint'; a fixed step takes ...
     """
     if name == "euler":
         return ((),), (1.0,)
@@ -81,6 +97,10 @@ def stability_limit(name: str, largest_rate: float) -> float:
     """Largest dt for which pure decay at `largest_rate` (per unit of time) does not grow.
 
     The method's stability polynomial R(z), evaluated on the negative real axis until |R| > 1.
+
+    Example:
+      >>> round(stability_limit("heun", largest_rate=0.8), 2)
+      2.5
     """
     rows, weights = tableau(name)
     z = -np.linspace(0.0, 12.0, 12001)

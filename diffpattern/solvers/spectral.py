@@ -48,6 +48,16 @@ class Transform:
 
     Raises:
       InputError: an axis is neither circular nor symmetric.
+
+    Example:
+      >>> transform = Transform(Grid((8, 6)))
+      >>> modes = transform.forward(jnp.ones((2, 8, 6)))
+      >>> modes.shape, transform.inverse(modes).shape
+      ((2, 8, 4), (2, 8, 6))
+      >>> Transform(Grid((8, 6), boundary="zero"))
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: grid boundary is 'zero', but a spectral solver ...
     """
 
     grid: Grid
@@ -62,14 +72,26 @@ class Transform:
                 )
 
     def forward(self, x: Array) -> Array:
-        """The modes of a lattice, [..., *space] -> [..., *freq]."""
+        """The modes of a lattice, [..., *space] -> [..., *freq].
+
+        Example:
+          >>> Transform(Grid(4, boundary="symmetric")).forward(jnp.ones(4)).round(3)[:2].tolist()
+          [4.0, 0.0]
+        """
         for axis in self._axes("symmetric"):
             x = _cosine_transform(x, axis)
         circular = self._axes("circular")
         return jnp.fft.rfftn(x, axes=circular) if circular else x
 
     def inverse(self, modes: Array) -> Array:
-        """The lattice of these modes, [..., *freq] -> [..., *space]."""
+        """The lattice of these modes, [..., *freq] -> [..., *space].
+
+        Example:
+          >>> transform = Transform(Grid(4))
+          >>> modes = transform.forward(jnp.array([0.0, 1.0, 0.0, 0.0]))
+          >>> transform.inverse(modes).round(3).tolist()
+          [0.0, 1.0, 0.0, 0.0]
+        """
         circular = self._axes("circular")
         if circular:
             shape = [self.grid.shape[axis] for axis in circular]
@@ -90,6 +112,12 @@ class Transform:
 
         Raises:
           InputError: there is no such stencil, or not for this grid's spacing.
+
+        Example:
+          >>> Transform(Grid(4)).eigenvalues("cross").round(3).tolist()
+          [0.0, -2.0, -4.0]
+          >>> Transform(Grid(4)).eigenvalues("exact").round(3)[1:].tolist()
+          [-2.467, -9.87]
         """
         angles = np.meshgrid(*self._angles(), indexing="ij", sparse=True)
         if stencil == EXACT:
@@ -126,6 +154,11 @@ class Stage(NamedTuple):
       elapsed: time since the step's start.
       growth: change of each of the start's modes by L alone, e^(rate elapsed) - 1, [C, *freq].
       weights: for each remainder so far its factor, like `growth`, or None where it is not used.
+
+    Example:
+      >>> half, *_, last = coefficients("etdrk4", jnp.array([[-1.0]]), 0.5)
+      >>> half.elapsed, last.elapsed
+      (0.25, 0.5)
     """
 
     elapsed: Array | float
@@ -158,6 +191,11 @@ def coefficients(name: str, rates: Array, dt: Array | float) -> tuple[Stage, ...
 
     Raises:
       InputError: no exponential solver has this name.
+
+    Example:
+      >>> stages = coefficients("etdrk2", jnp.array([[0.0, -100.0]]), 0.5)
+      >>> len(stages), stages[-1].growth.round(3).tolist()  # however fast, nothing overshoots
+      (2, [[0.0, -1.0]])
     """
     require_known(name)
     z = rates * dt
@@ -192,6 +230,13 @@ def step(
 
     Returns:
       x(t + dt), like `x`.
+
+    Example:
+      >>> transform = Transform(Grid(8))
+      >>> rates = 0.5 * jnp.asarray(transform.eigenvalues("cross"), jnp.float32)[None]
+      >>> x = jnp.ones((1, 8))
+      >>> step(coefficients("etdrk2", rates, 1.0), transform, lambda x, t: -0.1 * x, x).shape
+      (1, 8)
     """
     modes, slope = transform.forward(jnp.stack([x, remainder(x, 0.0)]))
     slopes = [slope]
@@ -203,7 +248,15 @@ def step(
 
 
 def require_known(name: str) -> None:
-    """Raises InputError, with a list of all, if no exponential solver has this name."""
+    """Raises InputError, with a list of all, if no exponential solver has this name.
+
+    Example:
+      >>> require_known("etdrk4")
+      >>> require_known("heun")
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: solver.name is 'heun', but an exponential solver ...
+    """
     if name not in NAMES:
         raise InputError(
             f"solver.name is {name!r}, but an exponential solver is one of {', '.join(NAMES)}."
@@ -225,6 +278,10 @@ def phi_sums(weights: Sequence[Sequence[float]], z: Array) -> Array:
 
     Returns:
       [rows, *z.shape], sum_k weights[row][k - 1] phi_k(z).
+
+    Example:
+      >>> phi_sums([(1, 0), (0, 1)], jnp.array(0.0)).tolist()  # phi_1 and phi_2 at 0
+      [1.0, 0.5]
     """
     rows = np.asarray(weights, np.float64)
     degree = rows.shape[1]

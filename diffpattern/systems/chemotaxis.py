@@ -11,7 +11,7 @@ of the signal's lifetime.
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -19,6 +19,9 @@ from jax import Array
 from diffpattern.grid.fluxes import flux_divergence
 from diffpattern.grid.geometry import Grid
 from diffpattern.systems.system import Recommended, System
+
+# Of a lattice, or of one state that is alike everywhere.
+Amount = TypeVar("Amount", Array, float)
 
 
 class _Chemotaxis(System):
@@ -34,7 +37,7 @@ class _Chemotaxis(System):
         """Flux of cells for a unit gradient of the signal."""
 
     @abc.abstractmethod
-    def production(self, cells: Array) -> Array:
+    def production(self, cells: Amount) -> Amount:
         """Of signal by cells, per unit of time."""
 
     @property
@@ -73,6 +76,10 @@ class KellerSegel(_Chemotaxis):
       growth: of cells, per unit of time.
 
     Source: Keller and Segel (1970); with growth, Painter and Hillen (2011).
+
+    Example:
+      >>> KellerSegel(sensitivity=2.0).rest
+      (1.0, 1.0)
     """
 
     cell_diffusion: float = 1.0
@@ -89,11 +96,21 @@ class KellerSegel(_Chemotaxis):
     recommended: ClassVar = Recommended(dt=0.05, interval=1.0, end_time=64.0, spacing=0.5)
 
     def mobility(self, cells: Array, signal: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> KellerSegel(sensitivity=2.0).mobility(0.5, 1.0)
+          1.0
+        """
         return self.sensitivity * cells
 
-    def production(self, cells: Array) -> Array:
-        """See the equation."""
+    def production(self, cells: Amount) -> Amount:
+        """See the equation.
+
+        Example:
+          >>> KellerSegel().production(0.5)
+          0.5
+        """
         return cells
 
 
@@ -119,6 +136,10 @@ class HillenPainter(_Chemotaxis):
 
     Source: Painter and Hillen (2002); with saturation, Hillen and Painter (2009), whose combined
     model with linear diffusion it is.
+
+    Example:
+      >>> HillenPainter().rest
+      (1.0, 0.5)
     """
 
     cell_diffusion: float = 0.2
@@ -138,10 +159,20 @@ class HillenPainter(_Chemotaxis):
     positive: ClassVar = ("crowding",)
 
     def mobility(self, cells: Array, signal: Array) -> Array:
-        """See the equation."""
+        """See the equation.
+
+        Example:
+          >>> HillenPainter(crowding=2.0).mobility(2.0, 1.0)  # as crowded as can be
+          0.0
+        """
         room = 1.0 - cells / self.crowding
         return self.sensitivity * cells * room / (1.0 + self.receptor_saturation * signal) ** 2
 
-    def production(self, cells: Array) -> Array:
-        """See the equation."""
+    def production(self, cells: Amount) -> Amount:
+        """See the equation.
+
+        Example:
+          >>> HillenPainter().production(1.0)
+          0.5
+        """
         return cells / (1.0 + self.production_saturation * cells)

@@ -34,6 +34,12 @@ class KuramotoSivashinsky(System):
       steepening: how slopes move the front, length squared per height and unit of time.
 
     Source: Kuramoto and Tsuzuki (1976), Sivashinsky (1977).
+
+    Example:
+      >>> u = jnp.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+      >>> slope = KuramotoSivashinsky().right_hand_side(u, Grid(6))
+      >>> slope.shape, bool(abs(slope.mean()) < 1e-6)
+      ((1, 6), True)
     """
 
     instability: float = 1.0
@@ -75,6 +81,11 @@ class NavierStokes(System):
       viscosity: kinematic, length squared per unit of time.
 
     Source: Batchelor (1967), An Introduction to Fluid Dynamics; the fluid is at rest on average.
+
+    Example:
+      >>> fluid, torus = NavierStokes(viscosity=0.1), Grid((16, 16), spacing=2.0)
+      >>> fluid.start(jax.random.key(0), torus).shape
+      (1, 16, 16)
     """
 
     viscosity: float = 0.2
@@ -94,7 +105,7 @@ class NavierStokes(System):
 
     def check(self, grid: Grid) -> None:
         """See `System`."""
-        walls = [boundary.kind for boundary in grid.boundary]
+        walls = [boundary.kind or "mixed" for boundary in grid.boundary]
         if walls != ["circular", "circular"]:
             raise InputError(
                 f"data.boundary is {', '.join(walls)}, but navier_stokes runs on a torus of two "
@@ -115,6 +126,10 @@ class NavierStokes(System):
 
         Returns:
           [1, 2, H, W], the components along y and x, in units of length per time.
+
+        Example:
+          >>> NavierStokes().velocity(jnp.zeros((1, 8, 8)), Grid((8, 8))).shape
+          (1, 2, 8, 8)
         """
         (rows, columns), (dy, dx) = grid.shape, grid.spacing
         squared = (

@@ -24,6 +24,11 @@ class CahnHilliard(System):
       stiffness: of the interface, whose width is its root, length squared.
 
     Source: Cahn and Hilliard (1958), Cahn (1961).
+
+    Example:
+      >>> u = jnp.array([[0.0, 0.5, 0.0, 0.0, 0.0, 0.0]])
+      >>> float(CahnHilliard().right_hand_side(u, Grid(6)).sum())  # conserved
+      0.0
     """
 
     mobility: float = 1.0
@@ -63,6 +68,11 @@ class AllenCahn(System):
       stiffness: of the walls, whose width is its root, length squared.
 
     Source: Allen and Cahn (1979).
+
+    Example:
+      >>> pure = jnp.full((1, 3), -1.0)
+      >>> AllenCahn().right_hand_side(pure, Grid(3)).tolist()
+      [[0.0, 0.0, 0.0]]
     """
 
     mobility: float = 1.0
@@ -104,6 +114,10 @@ class SwiftHohenberg(System):
       asymmetry: 0 for stripes; near 1 for hexagons of spots.
 
     Source: Swift and Hohenberg (1977). Lengths, times and amplitudes are in the equation's units.
+
+    Example:
+      >>> float(SwiftHohenberg(growth=0.5).linear_rates(np.array(-1.0))[0])  # of waves 2 pi long
+      0.5
     """
 
     growth: float = 0.3

@@ -36,6 +36,12 @@ class GrayScott(System):
 
     Source: Gray and Scott (1984), the patterns Pearson (1993). With the values given here, stripes
     and spots grow until they fill a lattice of 64 x 64 units after some 1000 to 2000 units of time.
+
+    Example:
+      >>> GrayScott(alpha=0.055).rest
+      (1.0, 0.0)
+      >>> GrayScott().start(jax.random.key(0), Grid((8, 8))).shape
+      (2, 8, 8)
     """
 
     diffusion_a: float = 0.1
@@ -89,6 +95,10 @@ class Brusselator(System):
       b: rate at which X becomes Y, per unit of time.
 
     Source: Prigogine and Lefever (1968); these parameters follow Pena and Perez-Garcia (2001).
+
+    Example:
+      >>> Brusselator(a=4.0, b=6.0).rest
+      (4.0, 1.5)
     """
 
     diffusion_x: float = 1.0
@@ -139,6 +149,11 @@ class Schnakenberg(System):
       b: supply of v, concentration per unit of time.
 
     Source: Schnakenberg (1979), as in Murray (2003), Mathematical Biology II, chapter 2.
+
+    Example:
+      >>> schnakenberg = Schnakenberg()
+      >>> schnakenberg.species, len(schnakenberg.rest)
+      (('u', 'v'), 2)
     """
 
     diffusion_u: float = 1.0
@@ -190,6 +205,11 @@ class GiererMeinhardt(System):
       source: of a where there is none yet, concentration per unit of time.
 
     Source: Gierer and Meinhardt (1972), in units in which both production constants are 1.
+
+    Example:
+      >>> gierer_meinhardt = GiererMeinhardt()
+      >>> gierer_meinhardt.species, gierer_meinhardt.rest
+      (('a', 'h'), (2.1, 2.205))
     """
 
     diffusion_a: float = 1.0
@@ -249,6 +269,11 @@ class Chhabra(System):
 
     Raises:
       InputError: production_a is too weak for a uniform state with A > 0.
+
+    Example:
+      >>> chhabra = Chhabra()
+      >>> chhabra.species, [round(value, 3) for value in chhabra.rest]
+      (('A', 'I'), [7.899, 77.987])
     """
 
     diffusion_a: float = 0.0025
@@ -328,6 +353,11 @@ class FitzHughNagumo(System):
 
     Source: FitzHugh (1961), Nagumo, Arimoto and Yoshizawa (1962); as a PDE with two diffusing
     species, Hagberg and Meron (1994).
+
+    Example:
+      >>> fitzhugh_nagumo = FitzHughNagumo()
+      >>> fitzhugh_nagumo.species, fitzhugh_nagumo.rest
+      (('u', 'v'), (0.0, 0.0))
     """
 
     diffusion_u: float = 1.0
@@ -368,6 +398,10 @@ class ComplexGinzburgLandau(System):
       detuning: of their frequency with the amplitude; pure number.
 
     Source: Aranson and Kramer (2002). Lengths, times and amplitudes are in the equation's units.
+
+    Example:
+      >>> ComplexGinzburgLandau().right_hand_side(jnp.zeros((2, 4)), Grid(4)).shape
+      (2, 4)
     """
 
     dispersion: float = 0.5

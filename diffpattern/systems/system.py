@@ -6,10 +6,12 @@ fastest wave decays, which bounds an explicit step.
 """
 
 import abc
+import functools
 import math
 import numbers
+import operator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,8 @@ from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import laplacian as discrete_laplacian
 from diffpattern.systems.starts import random_waves
 
+Rates = TypeVar("Rates", Array, np.ndarray)
+
 # Units of length: the shortest wave of a start, long enough for lattices with a spacing of up to 2.
 _SHORTEST_WAVE = 4.0
 
@@ -29,6 +33,10 @@ class Recommended:
     """How a system is best simulated with its default parameters, so that patterns form.
 
     The fields are those of `diffpattern.data.simulation.Simulation` with the same names.
+
+    Example:
+      >>> Recommended(dt=1.0, interval=16.0, end_time=1024.0).shape
+      (64, 64)
     """
 
     dt: float
@@ -41,6 +49,7 @@ class Recommended:
     solver: str = "heun"
 
 
+@dataclass(frozen=True)
 class System(abc.ABC):
     """A PDE, and the starts from which it is usually run.
 
@@ -60,6 +69,16 @@ class System(abc.ABC):
 
     Raises:
       InputError: for a parameter that is not finite or out of its range.
+
+    Example:
+      >>> from diffpattern.systems import SYSTEMS
+      >>> system = SYSTEMS["gray_scott"](alpha=0.055)
+      >>> system.species, system.rest, system.linear_coefficients
+      (('A', 'B'), (1.0, 0.0), ((-0.055, 0.1), (-0.11768, 0.05)))
+      >>> SYSTEMS["gray_scott"](alpha=-1)
+      Traceback (most recent call last):
+          ...
+      diffpattern.errors.InputError: alpha is -1, but must be finite and not negative.
     """
 
     name: ClassVar[str]
@@ -74,15 +93,16 @@ class System(abc.ABC):
         for name, value in vars(self).items():
             if not isinstance(value, numbers.Real) or isinstance(value, bool):
                 raise InputError(f"{name} is {value!r}, but must be a number.")
+            number = float(value)
             if name in self.signed:
                 fits, range_ = True, ""
             elif name in self.positive:
-                fits, range_ = value > 0, " and positive"
+                fits, range_ = number > 0, " and positive"
             else:
-                fits, range_ = value >= 0, " and not negative"
-            if not (fits and math.isfinite(value)):
+                fits, range_ = number >= 0, " and not negative"
+            if not (fits and math.isfinite(number)):
                 raise InputError(f"{name} is {value!r}, but must be finite{range_}.")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, number)
 
     @property
     @abc.abstractmethod
@@ -96,10 +116,25 @@ class System(abc.ABC):
 
     @abc.abstractmethod
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
-        """What the linear part leaves of dx/dt; arguments and result as in `right_hand_side`."""
+        """What the linear part leaves of dx/dt; arguments and result as in `right_hand_side`.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["allen_cahn"]().remainder(jnp.full((1, 4), 0.5), Grid(4)).tolist()  # -u^3
+          [[-0.125, -0.125, -0.125, -0.125]]
+        """
 
     def check(self, grid: Grid) -> None:  # noqa: B027 (most systems run on every lattice)
-        """Raises InputError for a lattice on which the system has no meaning."""
+        """Raises InputError for a lattice on which the system has no meaning.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["navier_stokes"]().check(Grid((8, 8)))
+          >>> SYSTEMS["navier_stokes"]().check(Grid((8, 8), boundary="symmetric"))
+          Traceback (most recent call last):
+              ...
+          diffpattern.errors.InputError: data.boundary is symmetric, symmetric, but ...
+        """
 
     def right_hand_side(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """The time derivative of every species.
@@ -112,6 +147,13 @@ class System(abc.ABC):
 
         Returns:
           dx/dt, like `x`.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> system = SYSTEMS["gray_scott"]()
+          >>> at_rest = jnp.stack([jnp.ones((8, 8)), jnp.zeros((8, 8))])
+          >>> float(jnp.abs(system.right_hand_side(at_rest, Grid((8, 8)))).max())
+          0.0
         """
         derivative, power = self.remainder(x, grid, laplacian), x
         for order, column in enumerate(self._columns()):
@@ -121,27 +163,38 @@ class System(abc.ABC):
                 derivative = derivative + column * power
         return derivative
 
-    def linear_rates(self, eigenvalue: Array) -> Array:
+    def linear_rates(self, eigenvalue: Rates) -> Rates:
         """Rates, per unit of time, at which the linear part alone multiplies each wave.
 
         Args:
           eigenvalue: of the Laplacian, not positive, [*frequencies].
 
         Returns:
-          [C, *frequencies].
+          [C, *frequencies], an array of numpy or of JAX as the eigenvalue is.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["cahn_hilliard"]().linear_rates(np.array([0.0, -0.5, -1.0])).tolist()
+          [[0.0, 0.25, 0.0]]
         """
-        return sum(
+        powers: list[Any] = [
             column.reshape(-1, *(1,) * jnp.ndim(eigenvalue)) * eigenvalue**order
             for order, column in enumerate(self._columns())
-        )
+        ]
+        return functools.reduce(operator.add, powers)
 
     def fastest_decay(self, wavenumber_squared: float) -> float:
         """Rate at which the linear terms damp a small wave; it bounds the step of explicit solvers.
 
         Args:
           wavenumber_squared: minus the Laplacian's eigenvalue of this wave.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> round(SYSTEMS["gray_scott"]().fastest_decay(8.0), 4)
+          0.8623
         """
-        return float(-np.min(self.linear_rates(np.float64(-wavenumber_squared))))
+        return float(-np.min(self.linear_rates(np.asarray(-wavenumber_squared))))
 
     def start(self, key: Array, grid: Grid) -> Array:
         """The state of rest with smooth noise on it, [C, *space].
@@ -149,6 +202,11 @@ class System(abc.ABC):
         Args:
           key: random key: one key, one field, on every lattice over the same box.
           grid: the lattice.
+
+        Example:
+          >>> from diffpattern.systems import SYSTEMS
+          >>> SYSTEMS["schnakenberg"]().start(jax.random.key(0), Grid((8, 8))).shape
+          (2, 8, 8)
         """
         self.check(grid)
         column = (-1, *(1,) * grid.ndim)
