@@ -30,11 +30,22 @@ def get_config() -> ConfigDict:
     # factors unless told not to, which PDEs and least squares do not bear; CPUs never do.
     config.matmul_precision = "highest"
 
+    # Of data, parameters and everything computed: "float32", or "float64", which takes twice the
+    # memory and is slow on most accelerators.
+    config.precision = "float32"
+    # Folder that keeps what XLA has compiled, so that no other run has to; empty: that of
+    # $JAX_COMPILATION_CACHE_DIR, else of the user's cache folder; "none": nothing is kept.
+    config.compilation_cache = ""
+    # So many train steps are traced into RUN/profile, for TensorBoard or Perfetto
+    # (docs/performance.md); 0: none.
+    config.profile = ConfigDict({"steps": 0})
+
     # --- Data: what the rule is to reproduce -----------------------------------------------------
     config.data = data = ConfigDict()
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
     # settings that suit each), or what they are read from: "images", "panels", "the_well",
-    # "pdebench", or another "run", whose rule makes them. What is read has a section of its own,
+    # "pdebench", or another "run", whose rule makes them; or a system or function of your own,
+    # "module:name". What is read has a section of its own,
     # below; most other fields of data are those of a simulation. ("given" are the arrays that
     # `diffpattern.fit` is handed.)
     data.name = "gray_scott"
@@ -43,6 +54,9 @@ def get_config() -> ConfigDict:
     # Parameters of each system, data.SYSTEM.PARAMETER, as its class explains them.
     for name, system in SYSTEMS.items():
         data[name] = ConfigDict(dataclasses.asdict(system()))
+    # What a system of your own is made with, or what your function is called with that reads data
+    # (docs/own_parts.md).
+    data.own = ConfigDict()
     # Cells along each axis; 1, 2 or 3 axes.
     data.shape = (64, 64)
     # Lattices of other sizes besides, each with as many trajectories: ((48, 48), (32, 96)).
@@ -129,16 +143,19 @@ def get_config() -> ConfigDict:
 
     # --- Model: the rule that is sought ----------------------------------------------------------
     config.model = model = ConfigDict()
-    # "rda" (reaction-diffusion-advection PDE), "chemotaxis" (one of cells and signals) or "nca"
-    # (neural cellular automaton).
+    # "rda" (reaction-diffusion-advection PDE), "chemotaxis" (one of cells and signals), "nca"
+    # (neural cellular automaton), or a class of your own, "module:Class".
     model.name = "rda"
+    # What classes of your own are made with.
+    model.own = ConfigDict()
     # Where the rule acts: where the data's mask says ("given"), where it pleases, though it sees
     # that mask ("soft"), or where it has learnt to: by a "trainable" mask, cell by cell, or by the
     # data's mask with an "edge" that is learnt.
     model.mask = "given"
 
     model.rda = rda = ConfigDict()
-    # The right-hand side is the sum of these terms, any of those that have a section here.
+    # The right-hand side is the sum of these terms, any of those that have a section here, or
+    # classes of your own, "module:Class".
     rda.terms = ("polynomial", "diffusion")
     # Reactions. A polynomial is linear in all monomials of the species up to an order; its
     # coefficients may obey constraints (docs/terms.md has their language) and depend on the
@@ -186,9 +203,10 @@ def get_config() -> ConfigDict:
     # What a cell sees: through fixed "stencils", "learnt" ones, a "multi_scale" pyramid of them,
     # or "steerable" ones in a frame that each cell turns by its last channel.
     nca.perception = "stencils"
-    # Any of "identity", "gradient", "gradient_norm", "laplacian", "average"; blurred by a Gaussian
-    # of so many cells if that is above 1; of the monomials of the channels up to an order; schemes
-    # of the gradient ("central", "sobel", "bickley") and of the Laplacian.
+    # Any of "identity", "gradient", "gradient_norm", "laplacian", "average", or functions of your
+    # own, "module:function"; blurred by a Gaussian of so many cells if that is above 1; of the
+    # monomials of the channels up to an order; schemes of the gradient ("central", "sobel",
+    # "bickley") and of the Laplacian.
     nca.stencils = ConfigDict(
         {
             "kernels": ("identity", "gradient", "laplacian"),
@@ -277,6 +295,8 @@ def get_config() -> ConfigDict:
     # As a trained network sees pictures: what features occur together, and which are where.
     loss.vgg_gram = 0.0
     loss.lpips = 0.0
+    # Those of your own, with their weights: ("module:function=0.5",).
+    loss.own = ()
     # How much each channel of the data counts, and each snapshot of a window after the first; only
     # their ratios matter. Empty: all alike.
     loss.channel_weights = ()
@@ -477,7 +497,11 @@ def get_config() -> ConfigDict:
     # each parameter, since the scatter between windows is what they are taken from.
     evaluation.windows = 64
 
-    return config.lock()
+    config.lock()
+    # What is in these is for the user to say.
+    data.own.unlock()
+    model.own.unlock()
+    return config
 
 
 def pictures(**further) -> ConfigDict:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from diffpattern.data.trajectories import Trajectories
     from diffpattern.errors import InputError, TrainingError
     from diffpattern.grid.geometry import Grid
+    from diffpattern.models.term import Term
     from diffpattern.report.equations import Equation
+    from diffpattern.systems.system import Recommended, System
 
 __version__ = "0.1.0"
 
@@ -21,7 +23,10 @@ _WHERE = {
     "Equation": "report.equations",
     "Grid": "grid.geometry",
     "InputError": "errors",
+    "Recommended": "systems.system",
     "Run": "api",
+    "System": "systems.system",
+    "Term": "models.term",
     "TrainingError": "errors",
     "Trajectories": "data.trajectories",
     "default_config": "api",
@@ -34,7 +39,10 @@ __all__ = [
     "Equation",
     "Grid",
     "InputError",
+    "Recommended",
     "Run",
+    "System",
+    "Term",
     "TrainingError",
     "Trajectories",
     "default_config",

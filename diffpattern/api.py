@@ -23,17 +23,17 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from diffpattern import restored, train
+from diffpattern import precision, restored, train
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import SPLITS, Simulation
 from diffpattern.data.simulation import simulate as simulate_all
-from diffpattern.data.sources import GIVEN
+from diffpattern.data.sources import GIVEN, by_split
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, common_interval
-from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
+from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
 from diffpattern.report.equations import Equation
 from diffpattern.restored import RestoredRule
@@ -222,9 +222,19 @@ class Run:
           >>> run.rollout(lattices, [0, 16]).shape
           (3, 2, 16, 12, 2)
         """
-        statistics, config = self.statistics, self.config
-        axes, channels = statistics.grid.ndim, len(self.species)
-        given = np.asarray(x0, np.float32)
+        with precision.of_config(self.config):
+            return self._roll_out(x0, times, key, mask, inputs)
+
+    def _roll_out(
+        self,
+        x0: ArrayLike,
+        times: ArrayLike,
+        key: jax.Array | None,
+        mask: ArrayLike | None,
+        inputs: ArrayLike | None,
+    ) -> np.ndarray:
+        axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
+        given = np.asarray(x0, real())
         if given.ndim not in (axes + 1, axes + 2) or given.shape[-1] != channels:
             raise InputError(
                 f"x0 has the shape {given.shape}, but must have {axes} axes of space and one of "
@@ -248,8 +258,7 @@ class Run:
             together=prefers_together(config.training.windows),
             times=moments,
         )
-        with jax.default_matmul_precision(config.matmul_precision):
-            predicted = starts.in_units(predict(self.params))
+        predicted = starts.in_units(predict(self.params))
         return predicted[0] if single else predicted
 
     def _starts(
@@ -269,13 +278,11 @@ class Run:
         def of_each(array: ArrayLike | None, axes: int) -> np.ndarray | None:
             if array is None:
                 return None
-            array = np.asarray(array, np.float32)
+            array = np.asarray(array, real())
             return np.broadcast_to(array, (count, *array.shape[array.ndim - axes :]))
 
-        offset = np.asarray(statistics.offset or (0.0,), np.float32)
-        scale = np.asarray(statistics.scale or (1.0,), np.float32)
         starts = Trajectories(
-            ((lattices - offset) / scale)[:, None],
+            lattices[:, None],
             np.array([time]),
             statistics.species,
             grid,
@@ -286,6 +293,7 @@ class Run:
             length_unit=statistics.length_unit,
             time_unit=statistics.time_unit,
         )
+        starts = dataclasses.replace(starts, values=starts.from_units(starts.values))
         return environment.added(starts, self.config.data.environment)
 
 
@@ -309,7 +317,8 @@ def load(run: PathLike, step: int | None = None) -> Run:
       diffpattern.errors.InputError: runs is not the folder of a run: it has no ...
     """
     folder = RunFolder(Path(run).expanduser())
-    return Run(folder, restored.restore(folder, step))
+    with precision.of_config(folder.config()):
+        return Run(folder, restored.restore(folder, step))
 
 
 def simulate(
@@ -409,19 +418,12 @@ def fit(
       >>> run.step
       2
     """
-    given = {SPLITS[0]: data} if isinstance(data, Trajectories) else dict(data)
-    if SPLITS[0] not in given or not set(given) <= set(SPLITS):
-        raise InputError(
-            f"data have the splits {', '.join(map(repr, given))}, but need 'train', and may have "
-            "'validation' and 'test'."
-        )
-    of_training = given[SPLITS[0]]
-    others = {split: from_beginning(given.get(split, of_training)) for split in SPLITS[1:]}
+    given = by_split(data, "The data")
     config = (default_config() if config is None else config).copy_and_resolve_references()
     config.data.name = GIVEN
     folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
-    with jax.default_matmul_precision(config.matmul_precision):
-        train.train_and_evaluate(config, folder, data=({**given, **others},))
+    with precision.of_config(config):
+        train.train_and_evaluate(config, folder, data=given)
     return load(folder.path)
 
 

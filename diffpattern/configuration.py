@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffpattern import problem, rules
+from diffpattern import parts, problem, rules, systems
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
@@ -35,14 +35,16 @@ from diffpattern.models.initialisers import INITIALISERS
 from diffpattern.models.masks import MASKS
 from diffpattern.models.networks import ACTIVATIONS
 from diffpattern.models.perception import KERNELS
+from diffpattern.precision import PRECISIONS
 from diffpattern.solvers import spectral
 from diffpattern.systems import SYSTEMS
 from diffpattern.training import augmentation, optimisers, pool, schedules
-from diffpattern.training.losses import LOSSES
+from diffpattern.training.losses import LOSSES, own_weights
 from diffpattern.training.losses.multi_scale import AT_EACH_SCALE
 
 # What may change when a run goes on: how it is operated, not what it is.
 OPERATION = (
+    "compilation_cache", "profile",
     "training.steps", "training.windows", "training.checkpoint_every", "training.log_every",
     "training.checkpoint_minutes", "training.pictures_every",
     "training.stall_factor", "training.stall_seconds",
@@ -56,9 +58,16 @@ OPERATION = (
 # Sections of data that are not those of a system.
 _READ = (*SOURCES, "run")
 
+# Sections in which a user's own parts find what fields they please.
+_FREE = ("data.own", "model.own")
+
+# What the user may name a part of their own for, by the last name of its field.
+_OPEN = ("data.name", "model.name", "kernels", "model.rda.terms")
+
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
 _CHOICES = {
     "matmul_precision": ("highest", "high", "default"),
+    "precision": tuple(PRECISIONS),
     "data.name": (*SYSTEMS, *_READ, GIVEN),
     "loss.settings.multi_scale.of": tuple(AT_EACH_SCALE),
     "data.mask": tuple(SIMULATED_MASKS),
@@ -92,6 +101,16 @@ _POSSIBLY_EMPTY = {
     "data.environment": environment.FIELDS,
 }
 
+# The fields of `model.nca` that say how an automaton is run, whatever it does.
+_OF_ANY_AUTOMATON = (
+    "channels",
+    "steps_per_interval",
+    "step_jitter",
+    "start_alive",
+    "start_noise",
+    "alive",
+)
+
 # How much each of some things counts; empty: all alike.
 _RATIOS = ("channel_weights", "time_weights")
 
@@ -115,7 +134,7 @@ _POSITIVE = (
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "snapshots", "data.run.step", "interval", "end_time",
+    "profile.steps", "snapshots", "data.run.step", "interval", "end_time",
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
@@ -146,16 +165,20 @@ def check(config: ConfigDict) -> None:
     _check_fields(config)
     for field, value in leaves(config):
         _check_value(field, value)
+    own_weights(config.loss.own)
     for section, reason in _unused(config):
         for field, value in leaves(get(config, section), section):
-            if value != get(defaults, field):
+            if is_free(field) or value != get(defaults, field):
                 raise InputError(
                     f"{field} is set to {value!r}, but nothing uses it, since {reason}."
                 )
+    parts.require_taken(config.model.own, rules.own_parts(config.model), "model.own")
     if config.optimiser.derivative_steps:
         reason = None
-        if config.model.name == "nca":
-            reason = "model.name is 'nca', and only a PDE has a right-hand side to fit"
+        if rules.is_automaton(config.model):
+            reason = (
+                f"model.name is {config.model.name!r}, and only a PDE has a right-hand side to fit"
+            )
         elif MASKS[mask := config.model.mask].by_cell:
             reason = f"model.mask is {mask!r}, which a right-hand side is not fitted with"
         elif frozen := config.optimiser.optax.frozen:
@@ -173,14 +196,23 @@ def check(config: ConfigDict) -> None:
 def _check_value(field: str, value: Any) -> None:
     """Refuses a value that the field cannot have, whatever the others are."""
     last = field.rpartition(".")[2]
-    if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and value not in choices:
-        raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}.")
+    if is_free(field):
+        return
+    may_be_own = bool({field, last} & set(_OPEN))
+    own = ", or of your own, 'module:name'" if may_be_own else ""
+    fits = lambda name, choices: name in choices or (may_be_own and parts.is_own(name))
+    if (choices := _CHOICES.get(field) or _CHOICES.get(last)) and not fits(value, choices):
+        raise InputError(f"{field} is {value!r}; take one of {', '.join(choices)}{own}.")
     if choices := _SELECTIONS.get(last) or _POSSIBLY_EMPTY.get(field) or _POSSIBLY_EMPTY.get(last):
         missing = not value and last in _SELECTIONS
-        if missing or len(set(value)) < len(value) or not set(value) <= set(choices):
+        known = {name for name in value if fits(name, choices)}
+        if missing or len(known) < len(value):
             raise InputError(
-                f"{field} is {value!r}; take one or more of {', '.join(choices)}, each once."
+                f"{field} is {value!r}; take one or more of {', '.join(choices)}{own}, each once."
             )
+        if last == "kernels":
+            for name in filter(parts.is_own, value):
+                parts.load_function(name, field)
     if last in _COUNTS and not all(type(units) is int and units > 0 for units in value):
         raise InputError(f"{field} is {value!r}; each must be a positive whole number.")
     if last in _RATIOS and not (value == () or _is_ratio(value)):
@@ -205,6 +237,11 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value}; a fraction is at most 1.")
 
 
+def is_free(field: str) -> bool:
+    """Whether a field is one that only a user's own part knows."""
+    return field.startswith(tuple(f"{section}." for section in _FREE))
+
+
 def _is_ratio(weights: Sequence[float]) -> bool:
     return all(0 <= weight < math.inf for weight in weights) and any(weights)
 
@@ -215,10 +252,12 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
     Raises:
       InputError: naming the first field that differs and is not one of operation.
     """
-    for field, value in leaves(config):
+    given, kept = dict(leaves(config)), dict(leaves(stored))
+    for field in sorted(kept.keys() | given.keys(), key=[*given, *kept].index):
+        value = given.get(field)
         if any(field == name or field.startswith(name + ".") for name in OPERATION):
             continue
-        if _as_tuples(before := get(stored, field)) != _as_tuples(value):
+        if _as_tuples(before := kept.get(field)) != _as_tuples(value):
             raise InputError(
                 f"{field} is {value!r}, but the run in {folder} was made with {before!r}; give it "
                 "that value, or another --workdir."
@@ -248,19 +287,24 @@ def check_arguments(arguments: Sequence[str]) -> None:
     Raises:
       InputError: see `check_file` and `check_field`; or a field is given before the file.
     """
-    path = None
+    path, config = None, {}
     for position, argument in enumerate(arguments):
         if flag := re.fullmatch(r"--?config(?:=(.*))?", argument):
             path = flag[1] if "=" in argument else " ".join(arguments[position + 1 : position + 2])
-            check_file(path)
+            config = check_file(path)
         elif flag := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             if path is None:
                 raise InputError(f"{argument} changes no config; give --config=FILE before it.")
             check_field(flag[1])
+            if is_free(flag[1]) and flag[1] not in dict(leaves(config)):
+                raise InputError(
+                    f"{argument} changes what {path} does not set; write it there, with a value "
+                    "of the type that it has."
+                )
 
 
-def check_file(path: str) -> None:
-    """Refuses a file out of which no config comes, saying which line is to blame.
+def check_file(path: str) -> ConfigDict:
+    """The config that a file gives; refuses one that gives none, saying which line is to blame.
 
     Args:
       path: of a Python file; what follows a colon is an argument of its `get_config`.
@@ -275,6 +319,7 @@ def check_file(path: str) -> None:
             "return the config that it gets from configs/default.py and changes."
         )
     _check_fields(config)
+    return config
 
 
 def call(path: str, function: str) -> Any:
@@ -335,7 +380,7 @@ def check_field(field: str) -> None:
       InputError: no field has this path.
     """
     known = [name for name, _ in leaves(default.get_config())]
-    if field not in known:
+    if field not in known and not is_free(field):
         near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)
         raise InputError(f"The config has no field {field}; the nearest that it has is {near[0]}.")
 
@@ -354,6 +399,8 @@ def from_json(text: str, path: str) -> ConfigDict:
     try:
         config = _filled(default.get_config(), json.loads(text))
         check(config)
+    except parts.MissingPart:
+        raise
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not hold the config of a run: {_told(error)}; put back the file that "
@@ -406,10 +453,17 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """
     yield from _but_the_chosen(config, "data.name", "data", (*SYSTEMS, *_READ))
     yield from _unused_of_data(config.data)
-    yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
     model, optimiser = config.model, config.optimiser
+    automaton = rules.is_automaton(model)
+    if parts.is_own(model.name):
+        yield from _unused_of_own(config, automaton)
+    else:
+        yield from _but_the_chosen(config, "model.name", "model", _CHOICES["model.name"])
+    if not rules.own_parts(model):
+        yield "model.own", "no part of the rule is of your own"
+    if automaton:
+        yield "solver", f"model.name is {model.name!r}, which takes steps of its own"
     if model.name == "nca":
-        yield "solver", "model.name is 'nca', which takes steps of its own"
         yield from _but_the_chosen(config, "model.nca.perception", "model.nca", rules.PERCEPTIONS)
         yield from _but_the_chosen(config, "model.nca.change", "model.nca", rules.UPDATES)
         if "alive" not in model.nca.finishing:
@@ -440,10 +494,12 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
             users = ("vgg_gram", "lpips") if name == "perceptual" else (name,)
             if not any(config.loss[user] for user in users):
                 yield f"loss.settings.{name}", f"{' and '.join(users)} have no weight under loss"
-    if model.name != "nca":
+    if not automaton:
         for field in ("data.doses", "data.the_well.inputs"):
             yield field, f"model.name is {model.name!r}, and only automata are told of them"
-        if not any(fields.position for fields in rules.sections(model) if "position" in fields):
+        if not rules.own_parts(model) and not any(
+            fields.position for fields in rules.sections(model) if "position" in fields
+        ):
             yield "data.environment", "no part of the rule has position=True"
     if config.training.starts == "data":
         yield "training.pool", "training.starts is 'data'"
@@ -462,6 +518,16 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "regulariser.outside", f"{unmasked}, so nothing is outside"
     if model.name != "rda" or "polynomial" not in model.rda.terms:
         yield "evaluation.windows", "the rule has no polynomial to give standard errors for"
+
+
+def _unused_of_own(config: ConfigDict, automaton: bool) -> Iterator[tuple[str, str]]:
+    """The fields of `model` that a rule of the user's own leaves unused."""
+    reason = f"model.name is {config.model.name!r}"
+    for section in ("rda", "chemotaxis"):
+        yield f"model.{section}", reason
+    for field in config.model.nca:
+        if not automaton or field not in _OF_ANY_AUTOMATON:
+            yield f"model.nca.{field}", reason
 
 
 def _but_the_chosen(
@@ -523,7 +589,9 @@ def _unused_of_optax(optimiser: ConfigDict) -> Iterator[tuple[str, str]]:
 
 def _unused_of_data(data: ConfigDict) -> Iterator[tuple[str, str]]:
     """The fields of simulations where data are read, and those of sections that others overrule."""
-    if data.name in SYSTEMS:
+    if not parts.is_own(data.name):
+        yield "data.own", f"data.name is {data.name!r}, which is not of your own"
+    if systems.is_system(data.name):
         return
     unused = {"directory", "further_shapes", "doses"}
     unused |= {field.name for field in dataclasses.fields(Simulation)}
@@ -550,7 +618,9 @@ def _unmasked(data: ConfigDict) -> str:
     section, fields = "data", data
     if data.name in _READ:
         section, fields = f"data.{data.name}", data[data.name]
-    if data.name in ("run", GIVEN):
+    if data.name in ("run", GIVEN) or (
+        parts.is_own(data.name) and not systems.is_system(data.name)
+    ):
         return ""
     if fields.get("mask", NO_MASK) == NO_MASK:
         return f"{section}.mask is 'none'"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import restored
-from diffpattern.data import builders, environment, measurement
+from diffpattern import parts, restored, systems
+from diffpattern.data import builders, environment, measurement, sources
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import GIVEN, SOURCES, Data
 from diffpattern.data.statistics import Statistics
@@ -46,8 +46,10 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
         data = SOURCES[name](config.data[name])
     elif name == "run":
         data = restored.rollouts(config, simulate=_simulated)
-    else:
+    elif systems.is_system(name):
         data = _simulated(config)
+    else:
+        data = sources.read_own(name, config.data.own)
     data = tuple(
         {
             split: trajectories.seeing(fields)
@@ -114,18 +116,12 @@ def expected(config: ConfigDict, degrees: tuple[int, ...]) -> tuple[np.ndarray, 
 def simulation(config: ConfigDict) -> Simulation:
     """The simulation of the config's system, with its parameters as they stand there."""
     fields = config.data.to_dict()
-    name = fields.pop("name")
-    others = ("directory", "further_shapes", "environment", "doses", "noise", "seen", "run")
-    for other in (*others, *SOURCES):
+    others = ("directory", "further_shapes", "environment", "doses", "noise", "seen", "run", "own")
+    for other in ("name", *others, *SOURCES, *SYSTEMS):
         fields.pop(other)
     if len(fields["boundary"]) == 1:
         fields["boundary"] = fields["boundary"] * len(fields["shape"])
-    parameters = {system: fields.pop(system) for system in SYSTEMS}
-    try:
-        system = SYSTEMS[name](**parameters[name])
-    except InputError as error:
-        raise InputError(f"data.{name}.{error}") from error
-    return Simulation(system=system, **fields)
+    return Simulation(system=systems.of_config(config.data), **fields)
 
 
 def _simulations(config: ConfigDict) -> Iterator[Simulation]:
@@ -165,7 +161,7 @@ def _further_shapes(config: ConfigDict) -> tuple[tuple[int, ...], ...]:
 
 def _doses(config: ConfigDict) -> dict[str, list[float]]:
     """The values that each parameter takes which differs between trajectories."""
-    parameters = config.data[config.data.name]
+    parameters = parts.attributes(systems.system_named(config.data.name, "data.name"))
     doses = {}
     for entry in config.data.doses:
         name, _, written = str(entry).partition("=")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import records
+from diffpattern import parts, records
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.report import page, videos
@@ -130,6 +130,8 @@ def _form(config: ConfigDict) -> str:
             f"The first {config.model.chemotaxis.cells} species are cells, which climb learnt "
             "functions of the others; no formula writes out what a network computes."
         )
+    if parts.is_own(config.model.name):
+        return f"The rule is {config.model.name}, a part of the user's own."
     if not _unwritten(config):
         return ""
     return (

@@ -42,7 +42,7 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
     """
     # The rule, as it was trained.
-    folder.facts()  # what is damaged is told before the long work
+    facts = folder.facts()  # what is damaged is told before the long work
     rule = restored.restore(folder, step)
     config, sought, checkpoint = rule.config, rule.problem, rule.checkpoint
     truths, summary = rule.truth, rule.statistics
@@ -87,6 +87,9 @@ def evaluate(folder: RunFolder, step: int | None = None) -> dict[str, Any]:
     )
     result |= {"step": checkpoint.step, "floor_fraction": config.evaluation.floor} | found
     result |= {"units": summary.units()}
+    # Where nothing was named to test on, it was the training data that stood in.
+    digests = facts.get("data_digest", {})
+    result |= {"unseen": "train" not in digests or digests["test"] != digests["train"]}
 
     # What it does from one start, on lattices of the first size, for people to look at.
     draws = config.evaluation.report

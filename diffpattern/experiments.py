@@ -20,6 +20,7 @@ from diffpattern.data.windows import layout_of_forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.parallel.mesh import lattices
+from diffpattern.precision import real
 from diffpattern.prediction import Parameters, spread
 from diffpattern.problem import Problem
 from diffpattern.records import Damage, States
@@ -115,7 +116,7 @@ class Experiments:
             return here.states(parameters, start, times, key, forcing)
 
         forcing = self.truth.forcing(np.full(len(starts), self.trajectory))
-        forcing = forcing.later(np.float32(times[0] - self.truth.times[0]))
+        forcing = forcing.later(real().type(times[0] - self.truth.times[0]))
         layout = (lattices(self.mesh, 1, space), layout_of_forcing(forcing, space, self.mesh))
         run = spread(
             states,

@@ -11,7 +11,7 @@ from absl import logging
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from diffpattern import restored, rules
+from diffpattern import parts, restored, rules
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.explorer import page, passes, speed, steps
@@ -77,17 +77,22 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
             f"The rule has {channels} channels, but the explorer takes up to {MOST_CHANNELS}; "
             "train one with fewer (model.nca.channels)."
         )
-    automaton = config.model.name == "nca"
+    automaton = rules.is_automaton(config.model)
     seen = [_seen(rule, which) for which in range(len(truth.values))]
     given = {"state": channels} | {name: field.shape[-1] for name, field in seen[0].items()}
     solver, size, note = ("", 0.0, "") if automaton else _solver(rule)
-    graph = steps.graph_of(config, statistics, rule.checkpoint.parameters, solver, given)
+    # Shaders compute in single precision, whatever the run did.
+    parameters = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32), rule.checkpoint.parameters
+    )
+    with jax.enable_x64(False):
+        graph = steps.graph_of(config, statistics, parameters, solver, given)
     program = passes.compile_graph(graph, given)
     nca = config.model.nca
     # Damage leaves what most cells of a start are: nothing, where a picture grows out of a seed.
     erased = np.zeros(channels)
     erased[: len(statistics.species)] = np.median(truth.values[0, 0], (0, 1))
-    size = nca.step_size if automaton else size
+    size = getattr(rule.problem.rule, "step_size", 1.0) if automaton else size
     time = statistics.interval / nca.steps_per_interval if automaton else size
     return page.Exploration(
         title=f"{config.data.name}: {folder.path.absolute().name}",
@@ -99,7 +104,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         walls=_walls(rule, channels),
         step_size=size,
         time_per_step_size=time / size,
-        fire_rate=nca.fire_rate if automaton else 1.0,
+        fire_rate=getattr(rule.problem.rule, "fire_rate", 1.0) if automaton else 1.0,
         inputs=_inputs(truth),
         hidden={
             "alive": nca.alive.channel if automaton and nca.start_alive else None,
@@ -228,16 +233,16 @@ def _fastest(rule: RestoredRule, iterations: int = 40) -> float:
 
 def _rule(rule: RestoredRule, folder: RunFolder) -> str:
     config, scores = rule.config, folder.read_scores() or {}
-    parts = []
+    told = []
     if config.model.name == "rda":
         terms = config.model.rda.terms
-        parts.append(f"<p>{_equation_form(terms)}</p>")
+        told.append(f"<p>{_equation_form(terms)}</p>")
         unwritten = [name for name in terms if name not in ("polynomial", "diffusion")]
-        parts += _equations(scores, rule.statistics.species, unwritten)
+        told += _equations(scores, rule.statistics.species, unwritten)
     count = ravel_pytree(rule.checkpoint.parameters)[0].size
     rows = [*_shape(config, rule), ("Trained numbers", f"{count:,}")]
     rows.append(("Checkpoint", f"step {rule.checkpoint.step}"))
-    return "".join(parts) + settings_table(rows)
+    return "".join(told) + settings_table(rows)
 
 
 def _equation_form(terms: tuple[str, ...]) -> str:
@@ -276,9 +281,14 @@ def _shape(config: ConfigDict, rule: RestoredRule) -> list[tuple[str, str]]:
             ("Rule", "chemotaxis: cells climb learnt functions of signals"),
             ("Parts", _fields(dict(model.chemotaxis)).replace("_", " ")),
         ]
-    return [("Rule", "reaction-diffusion-advection PDE")] + [
+    rows = [("Rule", "reaction-diffusion-advection PDE")]
+    if parts.is_own(model.name):
+        rows = [("Rule", "automaton" if rules.is_automaton(model) else "PDE")]
+    rows += [("Own part", name) for name in rules.own_parts(model)]
+    rows += [("Its settings", _fields(dict(model.own)))] if model.own else []
+    return rows + [
         (name.replace("_", " "), _fields(dict(model.rda[name])).replace("_", " "))
-        for name in model.rda.terms
+        for name in rules.known_terms(model)
     ]
 
 
@@ -308,7 +318,7 @@ def _running(program: Program, config: ConfigDict, solver: str, size: float, not
     if solver:
         rows.insert(0, ("Solver", f"{solver}, time step {size:g}"))
     notes = [note] if note else []
-    if config.model.name != "nca" and config.solver.exact:
+    if config.solver.exact:
         notes.append("Waves decay by the stencil's factor here, and by their exact one in the run.")
     told = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in notes)
     return told + settings_table(rows)

@@ -18,6 +18,12 @@ from diffpattern.errors import InputError
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
+def cache_folder() -> Path:
+    """Where this package keeps what can be made again: a folder of the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "diffpattern"
+
+
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a file beside its place, on the disk to the last byte, and renames it.
 

@@ -62,6 +62,9 @@ def _stop(sentence: str) -> None:
 
 def run() -> None:
     """The console command."""
+    # Where a user's own parts are, as `python -m` has it.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     sys.modules["__main__"].__doc__ = f"{__doc__}\n{commands.described()}"
     app.run(main, flags_parser=_parse)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -13,9 +12,17 @@ from diffpattern.data.windows import Window
 from diffpattern.grid.cutting import mean_over_blocks
 from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import DATA, SPREAD, lattices, on_mesh
+from diffpattern.precision import real
 from diffpattern.problem import Problem
 from diffpattern.training import regularisers
-from diffpattern.training.losses import LOSSES, Context, Loss, perceptual, weighted_sum
+from diffpattern.training.losses import (
+    LOSSES,
+    Context,
+    Loss,
+    own_weights,
+    perceptual,
+    weighted_sum,
+)
 from diffpattern.training.step import LOSS
 from diffpattern.training.weighting import field_weights
 
@@ -62,7 +69,7 @@ def build(
 
 def _loss(fields: ConfigDict) -> Loss:
     """The weighted sum of losses, each with its settings."""
-    weights = {name: fields[name] for name in LOSSES}
+    weights = {name: fields[name] for name in LOSSES} | own_weights(fields.own)
     settings = {name: dict(fields.settings[name]) for name in LOSSES if name in fields.settings}
     for name in ("vgg_gram", "lpips"):
         if weights[name]:
@@ -111,7 +118,7 @@ def _rehearse(fit: Callable, length: int, sought: Problem, mesh: Mesh) -> None:
     """
     statistics, count = sought.statistics, mesh.shape[DATA]
     shape = (count, length + 1, *statistics.grid.shape, len(statistics.species))
-    described = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    described = lambda shape: jax.ShapeDtypeStruct(shape, real())
     mask = described((count, *statistics.grid.shape)) if statistics.masked else None
     windows = Window(described(shape), Forcing(time=described((count,)), mask=mask))
     predictions = described((count, length, *shape[2:]))

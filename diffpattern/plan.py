@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import dataset, problem
+from diffpattern import dataset, problem, systems
 from diffpattern.data import statistics, streams
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import Window
@@ -23,8 +23,8 @@ from diffpattern.methods import make_training
 from diffpattern.parallel import counting, placement
 from diffpattern.parallel.counting import Work
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, make_mesh
+from diffpattern.precision import real
 from diffpattern.problem import Problem
-from diffpattern.systems import SYSTEMS
 from diffpattern.training.step import TrainState, compiled, layout, prefers_together
 
 
@@ -181,7 +181,7 @@ def describe(plan: Plan, config: ConfigDict) -> str:
 def _data(config: ConfigDict) -> tuple[Statistics, int, int]:
     """Statistics, and how many trajectories there are to train on, and snapshots in each."""
     degrees = problem.whitened_degrees(config)
-    if config.data.name in SYSTEMS:
+    if systems.is_system(config.data.name):
         times, summary = dataset.expected(config, degrees)
         return summary, config.data.train * max(len(config.data.doses), 1), len(times)
     train = dataset.of_split(dataset.load(config), "train")
@@ -200,7 +200,7 @@ def _batch(
         before, length = (count, -(-trajectories // count)), snapshots
 
     def part(size: tuple[int, ...]) -> dict[str, Any]:
-        described = lambda shape, kind=jnp.float32: jax.ShapeDtypeStruct(shape, kind)
+        described = lambda shape, kind=None: jax.ShapeDtypeStruct(shape, kind or real())
         given = problem.given(sought.statistics.on(size))
         forcing = jax.tree.map(lambda array: described((*before, *array.shape)), given)
         values = described((*before, length, *size, len(sought.statistics.species)))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import api, dataset
+from diffpattern import api, dataset, systems
 from diffpattern.data import sources
 from diffpattern.data.snapshots import Snapshots, check_path, write
 from diffpattern.data.trajectories import Trajectories
@@ -69,7 +69,7 @@ def simulated(config: ConfigDict, output: Path) -> str:
       InputError: the config's data are not simulated or cannot be, or the path cannot be written.
     """
     check_path(output)
-    if config.data.name not in SYSTEMS:
+    if not systems.is_system(config.data.name):
         raise InputError(
             f"data.name is {config.data.name!r}, but --mode=simulate takes a system: "
             f"{', '.join(SYSTEMS)}."

@@ -29,6 +29,7 @@ from diffpattern.grid.reach import reach
 from diffpattern.models.masks import MASKS
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.parallel.mesh import ALONE, CHECKED, UNCHECKED, blocks
+from diffpattern.precision import real
 from diffpattern.rollout import (
     Adaptive,
     Dynamics,
@@ -258,8 +259,9 @@ def build(
             f"other lattices than it was trained on, {trained}, and none of "
             f"{'x'.join(map(str, whole))}."
         )
-    if config.model.name == "nca":
-        rule, channels = rules.automaton(config.model.nca, statistics), config.model.nca.channels
+    automaton = rules.is_automaton(config.model)
+    if automaton:
+        rule, channels = rules.automaton(config.model, statistics), config.model.nca.channels
         together = statistics.grid.is_cut or prefers_together(config.training.windows)
         parts = _of_automaton(rule, config.model.nca, statistics, together)
     else:
@@ -284,9 +286,10 @@ def build(
             variables = MASKS[config.model.mask](there.grid).init(mask_key, given(there))
             masks |= variables.get("params", {})
         forcing = mask.apply({"params": masks}, given(statistics))
-        arguments = (step_key,) if config.model.name == "nca" else ()
-        parameters = rule.init(rule_key, lattice, *arguments, forcing)["params"]
-        return parameters | ({"mask": masks} if masks else {})
+        arguments = (step_key,) if automaton else ()
+        parameters = rule.init(rule_key, lattice, *arguments, forcing).get("params", {})
+        parameters |= {"mask": masks} if masks else {}
+        return jax.tree.map(lambda leaf: leaf.astype(real()), parameters)
 
     @functools.cache
     def elsewhere(grid: Grid) -> Problem:
@@ -358,7 +361,7 @@ def _reach(whole: Problem) -> int:
         steps = whole.dynamics
         return steps.step(steps.prepare(parameters), x, key, whole.acting(parameters, forcing))
 
-    x = jax.ShapeDtypeStruct((whole.channels, *whole.statistics.grid.shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((whole.channels, *whole.statistics.grid.shape), real())
     parameters = jax.eval_shape(lambda: whole.initialise(0))
     key = jax.eval_shape(lambda: jax.random.key(0))
     return reach(step, parameters, x, key, jax.eval_shape(lambda: given(whole.statistics)))
@@ -433,7 +436,7 @@ def _of_pde(
             )
         transform = spectral.Transform(statistics.grid)
         symbol = spectral.EXACT if fields.exact else rule.laplacian()
-        eigenvalues = jnp.asarray(transform.eigenvalues(symbol), jnp.float32)
+        eigenvalues = jnp.asarray(transform.eigenvalues(symbol), real())
         dynamics = exponential(
             lambda parameters: rule.rates(parameters, eigenvalues, len(statistics.species)),
             rule.remainder,

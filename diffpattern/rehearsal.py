@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -20,6 +19,7 @@ from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import layout_of_forcing
 from diffpattern.methods import check_size, make_training, window_lengths
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, lattices, on_mesh
+from diffpattern.precision import real
 from diffpattern.problem import Problem
 
 
@@ -47,9 +47,7 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
         check_size(config, initial)
     for size in statistics.sizes:
         shape = (config.training.window + 1, *size, len(statistics.species))
-        jax.eval_shape(
-            sought.factor, windows.Window(jax.ShapeDtypeStruct(shape, jnp.float32), None)
-        )
+        jax.eval_shape(sought.factor, windows.Window(jax.ShapeDtypeStruct(shape, real()), None))
     for length, size in itertools.product(lengths.lengths, statistics.sizes):
         elapsed = continuation.elapsed(length, statistics.interval)
         jax.eval_shape(*_prediction(sought, initial, elapsed, size, mesh))
@@ -61,7 +59,7 @@ def _prediction(
     """What predicts a lattice for each place on "data", in blocks, and shapes of its arguments."""
     statistics, on_blocks = sought.statistics.on(size), sought.cut(mesh)
     count, space = mesh.shape[DATA], len(size)
-    each = lambda shape: jax.ShapeDtypeStruct((count, *shape), jnp.float32)
+    each = lambda shape: jax.ShapeDtypeStruct((count, *shape), real())
     forcing = jax.tree.map(lambda array: each(array.shape), problem.given(statistics))
 
     def predict(parameters, start, forcing):

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from diffpattern import problem
+from diffpattern import problem, systems
 from diffpattern.data import builders, environment
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.statistics import Statistics
@@ -23,7 +23,6 @@ from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.problem import Problem
 from diffpattern.run_folder import RunFolder, numbered
-from diffpattern.systems import SYSTEMS
 from diffpattern.training.checkpoints import Checkpoints, Restored
 from diffpattern.training.step import prefers_together
 
@@ -154,7 +153,7 @@ def _starts(
     missing = needed - len(parts[0].values)
     if missing:
         name = rule.config.data.name
-        if name not in SYSTEMS:
+        if not systems.is_system(name):
             raise InputError(
                 f"data.run asks for {needed} trajectories, but the run in {fields.folder} has "
                 f"{len(truth.values)} starts, and its data ({name}) are not simulated, so that "

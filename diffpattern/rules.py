@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
+from diffpattern import parts
 from diffpattern.data.statistics import Statistics
 from diffpattern.errors import InputError
 from diffpattern.models import advection, diffusion, finishing, perception, reaction, updates
@@ -41,17 +42,68 @@ FINISHINGS: dict[str, Callable[[ConfigDict, Statistics], Finishing]] = {
 }
 
 
-def automaton(fields: ConfigDict, statistics: Statistics) -> NeuralCellularAutomaton:
-    """The automaton that the section `model.nca` describes.
+def is_automaton(model: ConfigDict) -> bool:
+    """Whether a rule makes steps by itself; else it is the right-hand side of a PDE.
+
+    Raises:
+      InputError: it is one of the user's own that cannot be loaded.
+    """
+    return model.name == "nca" or (parts.is_own(model.name) and not issubclass(_own(model), Term))
+
+
+def own_parts(model: ConfigDict) -> dict[str, type[nn.Module]]:
+    """The classes of the user's own of which a rule is made, by the names in the config.
+
+    Raises:
+      InputError: one of them cannot be loaded.
+    """
+    if parts.is_own(model.name):
+        return {model.name: _own(model)}
+    terms = filter(parts.is_own, model.rda.terms if model.name == "rda" else ())
+    return {name: parts.load_class(name, "model.rda.terms", Term) for name in terms}
+
+
+def _own(model: ConfigDict) -> type[nn.Module]:
+    return parts.load_class(model.name, "model.name", nn.Module)
+
+
+def _made(name: str, model: ConfigDict, statistics: Statistics) -> nn.Module:
+    """A part of the user's own, given what it asks for by the names of its attributes.
+
+    Raises:
+      InputError: it asks for more than there is.
+    """
+    kind = own_parts(model)[name]
+    known = {
+        "grid": statistics.grid,
+        "species": statistics.species,
+        "channels": model.nca.channels,
+        **model.own,
+    }
+    taken = {name: known[name] for name in parts.attributes(kind) if name in known}
+    try:
+        return kind(**taken)
+    except TypeError as error:
+        raise InputError(
+            f"{name} cannot be made of {', '.join(taken) or 'nothing'} ({error}); model.own may "
+            "give what is missing."
+        ) from error
+
+
+def automaton(model: ConfigDict, statistics: Statistics) -> nn.Module:
+    """The automaton that the section `model.nca`, or a class of the user's own, describes.
 
     Raises:
       InputError: it has fewer channels than the data have species.
     """
+    fields = model.nca
     if fields.channels < len(statistics.species):
         raise InputError(
             f"model.nca.channels is {fields.channels}, but the data have "
             f"{len(statistics.species)} species, which come first among the channels."
         )
+    if parts.is_own(model.name):
+        return _made(model.name, model, statistics)
     return NeuralCellularAutomaton(
         statistics.grid,
         PERCEPTIONS[fields.perception](**fields[fields.perception]),
@@ -63,7 +115,7 @@ def automaton(fields: ConfigDict, statistics: Statistics) -> NeuralCellularAutom
 
 
 def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection:
-    """The right-hand side that the section `model.rda`, or `model.chemotaxis`, describes.
+    """The right-hand side that `model.rda`, `model.chemotaxis` or a class of the user's describes.
 
     Raises:
       InputError: its parts do not fit the data.
@@ -72,8 +124,23 @@ def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection
         fields = dict(model.chemotaxis)
         network = _network(fields, statistics)
         return chemotaxis(statistics.grid, network, len(statistics.species), **fields)
-    terms = {name: TERMS[name](dict(model.rda[name]), statistics) for name in model.rda.terms}
+    terms = {name: TERMS[name](dict(model.rda[name]), statistics) for name in known_terms(model)}
+    for name in own_parts(model):
+        called = name.rpartition(":")[2]
+        if called in terms:
+            raise InputError(
+                f"model.rda.terms has two terms called {called!r}, which is where their parameters "
+                "are; give one of the classes another name."
+            )
+        terms[called] = _made(name, model, statistics)
     return ReactionDiffusionAdvection(terms)
+
+
+def known_terms(model: ConfigDict) -> tuple[str, ...]:
+    """The terms of a PDE that have a section in `model.rda`."""
+    if model.name != "rda":
+        return ()
+    return tuple(name for name in model.rda.terms if not parts.is_own(name))
 
 
 def sections(model: ConfigDict) -> list[ConfigDict]:
@@ -81,8 +148,9 @@ def sections(model: ConfigDict) -> list[ConfigDict]:
 
     A source sees places and times instead.
     """
-    terms = [model.rda[name] for name in model.rda.terms if name != "source"]
-    return {"chemotaxis": [model.chemotaxis], "nca": []}.get(model.name, terms)
+    if model.name == "chemotaxis":
+        return [model.chemotaxis]
+    return [model.rda[name] for name in known_terms(model) if name != "source"]
 
 
 def orders(model: ConfigDict) -> Iterator[int]:

@@ -73,6 +73,11 @@ class RunFolder:
         return self.metrics / "scalars.jsonl"
 
     @property
+    def profile(self) -> Path:
+        """Folder of the trace of some train steps."""
+        return self.path / "profile"
+
+    @property
     def scores(self) -> Path:
         """The scores of the last evaluation."""
         return self.path / "eval" / "scores.json"

@@ -28,6 +28,7 @@ from diffpattern.data import streams
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.parallel.mesh import put
+from diffpattern.precision import real
 from diffpattern.problem import Parameters, Problem
 from diffpattern.training.step import TrainState
 
@@ -64,7 +65,7 @@ class Selection:
             return state
         flat, unravel = ravel_pytree(jax.device_get(state.parameters))
         support = np.asarray(state.optimiser.support)
-        restore = lambda flat: unravel(jnp.asarray(flat, jnp.float32))
+        restore = lambda flat: unravel(jnp.asarray(flat, real()))
         new, kept, promised = thresholded(
             self.triangles(state.parameters),
             np.asarray(flat, np.float64),

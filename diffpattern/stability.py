@@ -32,6 +32,7 @@ from scipy import optimize
 
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.reach import reach
+from diffpattern.precision import real
 
 WAVENUMBERS = 257
 # A lattice on which the rule is asked how far it sees; no step is made there.
@@ -72,7 +73,7 @@ class LocalRule:
     def reach(self) -> int:
         """How many cells away a cell sees."""
         wide = self._torus(_WIDE)
-        return reach(self.on(wide), jax.ShapeDtypeStruct((self.channels, *wide.shape), jnp.float32))
+        return reach(self.on(wide), jax.ShapeDtypeStruct((self.channels, *wide.shape), real()))
 
     def rates(self, states: NDArray) -> NDArray:
         """Changes per unit of time of homogeneous lattices, [..., C] like their states."""

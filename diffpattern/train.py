@@ -14,7 +14,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, dataset, evaluate, problem, selection, summaries
+from diffpattern import configuration, dataset, evaluate, problem, selection, summaries, systems
 from diffpattern.data import continuation, statistics, streams
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.sources import Data
@@ -37,10 +37,10 @@ from diffpattern.parallel.placement import Share, held, lay_share
 from diffpattern.problem import Problem
 from diffpattern.rehearsal import rehearse
 from diffpattern.run_folder import RunFolder
-from diffpattern.systems import SYSTEMS
 from diffpattern.training import averaging, least_squares
 from diffpattern.training.checkpoints import Checkpoints
 from diffpattern.training.metrics import Averages, Progress, Writer, add_scalars
+from diffpattern.training.profiling import Profile
 from diffpattern.training.saving import Saving
 from diffpattern.training.stalls import Stalls
 from diffpattern.training.step import (
@@ -125,6 +125,7 @@ def train_and_evaluate(
             if restored:
                 averages.restore(restored.metadata.get("averages", []))
             fields = config.training
+            traced = config.profile.steps if processes.is_first() else 0
             saving = Saving(
                 fields.checkpoint_every, fields.checkpoint_minutes, last, fields.pictures_every
             )
@@ -132,15 +133,17 @@ def train_and_evaluate(
                 Writer(folder.metrics, folder.scalars, first, _flat(config)) as writer,
                 Progress(first, last) as progress,
                 Stalls(fields.stall_factor, fields.stall_seconds) as stalls,
+                Profile(folder.profile, traced) as profile,
                 interruption.steps(),
             ):
                 for step in range(first + 1, last + 1):
                     length = lengths.at(step - 1)
                     scores_it = saving.is_scored(step)
                     logs = scores_it or step % fields.log_every == 0
-                    with stalls.step(step, kind=length):
+                    with stalls.step(step, kind=length), profile.step(step) as results:
                         train_step = step_over(length)
                         state, metrics = train_step(state, draw_batch(batches, step - 1, mesh))
+                        results.append(metrics)
                         averages.add(metrics)
                         watch.add(step, metrics)
                         # Averages start anew at each score, and are saved with any other
@@ -236,7 +239,7 @@ def set_up(
     sizes = config.mesh.data, config.mesh.rows, config.mesh.columns
     mesh, together = make_mesh(*sizes, shared=shared), prefers_together(config.training.windows)
     degrees = problem.whitened_degrees(config)
-    simulated = config.data.name in SYSTEMS
+    simulated = systems.is_system(config.data.name)
     if simulated:
         rehearse(config, *dataset.expected(config, degrees), mesh)
     refuse(config)

@@ -1,12 +1,16 @@
 """How Sphinx makes a site of these pages: `sphinx-build -W docs site`, without network.
 
-Pages are Markdown (MyST). The reference comes from the docstrings, which are plain text in
+Pages are Markdown (MyST), and notebooks, which are shown as they are kept: without what their cells
+give. The reference comes from the docstrings, which are plain text in
 sections, with equations indented: `_as_restructured` makes of them what Sphinx reads.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
+
+from myst_parser.parsers.sphinx_ import MystParser
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,7 +21,7 @@ release = diffpattern.__version__
 copyright = "the diffpattern authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "markdown", ".ipynb": "notebook"}
 exclude_patterns = ["site"]
 html_theme = "furo"
 html_title = "diffpattern"
@@ -56,6 +60,21 @@ def _as_restructured(app, what, name, obj, options, lines):
     lines[:] = made
 
 
+class Notebooks(MystParser):
+    """Markdown out of a notebook's cells, those of Python as blocks of code."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring, document):
+        """See `MystParser.parse`."""
+        cells = []
+        for cell in json.loads(inputstring)["cells"]:
+            text = "".join(cell["source"])
+            cells.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+        super().parse("\n\n".join(cells), document)
+
+
 def setup(app):
-    """Before napoleon sees them."""
+    """Notebooks are read, and docstrings changed before napoleon sees them."""
+    app.add_source_parser(Notebooks)
     app.connect("autodoc-process-docstring", _as_restructured, priority=100)

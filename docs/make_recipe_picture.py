@@ -2,8 +2,8 @@
 
     python docs/make_recipe_picture.py NAME RUN
 
-Recipes that grow, morph and weave are run from their first frame; of all others the typical unseen
-trajectory is shown, truth above rule, out of the run's predictions.
+Recipes that grow, morph, weave and follow frames are run from their first frame; of all others the
+typical unseen trajectory is shown, truth above rule, out of the run's predictions.
 """
 
 import argparse
@@ -62,6 +62,22 @@ def texture(rule: RestoredRule) -> list[Row]:
     grey = lambda lattice: np.asarray(lattice)[..., 0]
     pictures = [("trained on", grey(trained_on)), ("unseen", grey(unseen))]
     return [("", pictures + named("t = {:g}", times, states, grey))]
+
+
+def frames(rule: RestoredRule) -> list[Row]:
+    """The frames, what the rule makes of the first one, and how it goes on for as long again."""
+    truth = rule.truth[0]
+    count, times = len(truth.times), truth.times - truth.times[0]
+    times = np.append(times, times[-1] + np.diff(times, prepend=0).max() * np.arange(1, count + 1))
+    start = truth.values[0, 0]
+    made = recipes.run(rule, start, times[1:])[..., : start.shape[-1]]
+    states = np.clip(truth.in_units(np.concatenate([start[None], made])), 0, 1)
+    picture = lambda lattice: lattice[..., 0] if lattice.shape[-1] < 3 else lattice[..., :3]
+    return [
+        ("frames", named("t = {:g}", times[:count], truth.in_units(truth.values[0]), picture)),
+        ("rule", named("", times[:count], states[:count], picture)),
+        ("beyond", named("t = {:g}", times[count:], states[count:], picture)),
+    ]
 
 
 def fitted(folder: RunFolder) -> list[Row]:
@@ -132,7 +148,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN")
     flags = parser.parse_args(arguments)
     folder = RunFolder(flags.run)
-    own = {"grow": grow, "morph": morph, "texture": texture}.get(flags.name)
+    own = {"grow": grow, "morph": morph, "texture": texture, "frames": frames}.get(flags.name)
     rows = own(restored.restore(folder)) if own else fitted(folder)
     draw(rows, Path(__file__).parent / "images" / f"{flags.name}.png")
 

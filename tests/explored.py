@@ -71,7 +71,7 @@ def by_jax(rule: RestoredRule, state: np.ndarray, steps: int) -> np.ndarray:
     forcing = rule.problem.acting(parameters, truth.forcing(0))
     dynamics = rule.problem.dynamics
     if rule.config.model.name == "nca":
-        automaton = rules.automaton(rule.config.model.nca, rule.statistics).clone(fire_rate=1.0)
+        automaton = rules.automaton(rule.config.model, rule.statistics).clone(fire_rate=1.0)
         step = lambda parameters, x, key, now: automaton.apply({"params": parameters}, x, key, now)
         dynamics = dataclasses.replace(dynamics, step=step)
 

@@ -280,7 +280,9 @@ def test_only_fields_of_operation_may_differ_in_a_resumed_run():
     assert free == {
         *(f"{name}.{field}" for name in files for field in ("train", "validation", "test", "scan")),
         "data.run.folder",
+        "compilation_cache",
         "data.directory",
+        "profile.steps",
         "evaluation.covered",
         "evaluation.report",
         "evaluation.threshold",

@@ -21,7 +21,6 @@ from diffpattern.training.checkpoints import Checkpoints
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_evaluate")]
 
-
 REPORT = {"evaluation.report": True}
 
 
@@ -46,6 +45,19 @@ def folder(trained, tmp_path):
     return RunFolder(shutil.copytree(trained[0] / "pde", tmp_path / "run"))
 
 
+def change(folder, **sections):
+    """Changes fields of the config in a run's folder."""
+    config = json.loads((folder.path / "config.json").read_text())
+    for section, fields in sections.items():
+        config[section] |= fields
+    (folder.path / "config.json").write_text(json.dumps(config))
+
+
+def without_report(folder):
+    """Scores are all that is wanted: the report would take longer than all the rest."""
+    change(folder, evaluation={"report": False})
+
+
 @pytest.fixture
 def warnings(monkeypatch):
     told = []
@@ -67,9 +79,9 @@ def numbers(scores):
 def test_scores_do_not_depend_on_place_and_devices(trained, tmp_path, monkeypatch, name, devices):
     moved, expected = trained
     folder = RunFolder(shutil.copytree(moved / name, tmp_path / "run"))
-    config = json.loads((folder.path / "config.json").read_text())
-    config["mesh"]["data"] = 64  # it was trained on more than there are
-    (folder.path / "config.json").write_text(json.dumps(config))
+    change(folder, mesh={"data": 64})  # it was trained on more than there are
+    if devices == 1:
+        without_report(folder)
     monkeypatch.setattr(evaluation, "widest_mesh", lambda *_: make_mesh(devices))
     found = evaluate(folder)
     assert json.loads(folder.scores.read_text()) == found
@@ -80,6 +92,8 @@ def test_scores_do_not_depend_on_place_and_devices(trained, tmp_path, monkeypatc
     stored = np.load(folder.predictions)
     assert stored["values"].shape == (3, 5, 8, 8, 2)
     assert stored["times"].tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+    if devices == 1:
+        return
     assert folder.report.stat().st_size > 10_000
     assert {path.stem for path in folder.videos.iterdir()} >= {"truth_and_prediction", "damage"}
 
@@ -88,13 +102,14 @@ def test_the_best_checkpoint_is_taken_unless_one_is_named(folder, capsys):
     with Checkpoints(folder.checkpoints) as checkpoints:
         best, steps = checkpoints.best, checkpoints.steps()
     other = next(step for step in steps if step != best)
-    assert evaluate(folder)["step"] == best
     assert evaluate(folder, other)["step"] == other
+    assert f"step {other}" in folder.report.read_text()
+    without_report(folder)
+    assert evaluate(folder)["step"] == best
     shown = capsys.readouterr().out
     assert f"Checkpoint of step {best}" in shown
     assert f"Checkpoint of step {other}" in shown
     assert str(folder.scores) in shown
-    assert f"step {other}" in folder.report.read_text()
 
 
 def damage(folder, step):
@@ -109,6 +124,7 @@ def test_a_damaged_best_checkpoint_is_passed_over_with_a_warning(folder, warning
         best = checkpoints.best
         newest = max(step for step in checkpoints.steps() if step != best)
     damage(folder, best)
+    without_report(folder)
     assert evaluate(folder)["step"] == newest
     assert any(str(folder.checkpoints / str(best)) in text for text in warnings)
 
@@ -134,9 +150,9 @@ def damage_all(folder):
 
 
 def of_another_model(folder):
-    config = json.loads((folder.path / "config.json").read_text())
-    config["model"]["rda"]["polynomial"]["order"] = 2
-    (folder.path / "config.json").write_text(json.dumps(config))
+    polynomial = {"order": 2, "constraints": [], "position": False}
+    rda = json.loads((folder.path / "config.json").read_text())["model"]["rda"]
+    change(folder, model={"rda": rda | {"polynomial": polynomial}})
 
 
 @pytest.mark.parametrize(
@@ -302,9 +318,7 @@ def test_a_run_that_was_scored_before_there_were_records_has_a_report(folder):
 
 def test_without_a_report_scores_and_predictions_are_all(trained, folder):
     remove("eval", "report.html", "videos")(folder)
-    fields = json.loads((folder.path / "config.json").read_text())
-    fields["evaluation"]["report"] = False
-    (folder.path / "config.json").write_text(json.dumps(fields))
+    without_report(folder)
     scores = evaluate(folder)
     assert sorted(path.name for path in (folder.path / "eval").iterdir()) == [
         "predictions.npz",

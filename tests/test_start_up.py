@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from diffpattern import start_up
@@ -65,3 +66,40 @@ def test_a_cpu_is_cut_into_devices_that_do_not_starve():
     ).stdout
     devices, threads = map(int, told.split())
     assert devices == 3 and threads >= 12
+
+
+@pytest.fixture
+def compilation(monkeypatch):
+    """JAX without a folder for what it compiles; its settings as they were, afterwards."""
+    names = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
+    names += ("jax_persistent_cache_min_compile_time_secs",)
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_what_is_compiled_is_kept_in_the_users_cache(compilation, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    start_up.keep_compiled("")
+    kept = jax.config.jax_compilation_cache_dir
+    assert kept.startswith(f"{tmp_path}/diffpattern/compiled/")
+    # Another version of the compiler has a folder of its own.
+    monkeypatch.setattr(start_up.jaxlib, "__version__", "0")
+    jax.config.update("jax_compilation_cache_dir", None)
+    start_up.keep_compiled("")
+    assert jax.config.jax_compilation_cache_dir not in (None, kept)
+
+
+def test_a_field_moves_what_is_compiled_or_keeps_nothing(compilation, tmp_path):
+    start_up.keep_compiled(str(tmp_path / "mine"))
+    assert jax.config.jax_compilation_cache_dir.startswith(f"{tmp_path}/mine/")
+    start_up.keep_compiled("none")
+    assert not jax.config.jax_enable_compilation_cache
+
+
+def test_the_environments_folder_is_left_alone(compilation):
+    jax.config.update("jax_compilation_cache_dir", "/somewhere")
+    start_up.keep_compiled("")
+    assert jax.config.jax_compilation_cache_dir == "/somewhere"

@@ -28,8 +28,9 @@ from absl import logging as absl_logging
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.files import locked
+from diffpattern.files import cache_folder, locked
 from diffpattern.parallel import processes
+from diffpattern.precision import real
 from diffpattern.systems import SYSTEMS, System
 
 _SNAPSHOTS, _MASK = "snapshots", "mask"
@@ -77,7 +78,7 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         shape = (settings.times.size, *settings.shape, len(settings.system.species))
         # Stored as bytes: lists of floats take a hundred times as long to write and read.
         tensor = functools.partial(
-            tfds.features.Tensor, dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+            tfds.features.Tensor, dtype=real().type, encoding=tfds.features.Encoding.BYTES
         )
         features = {_SNAPSHOTS: tensor(shape=shape)}
         if settings.mask != "none":
@@ -112,7 +113,10 @@ def _config(settings: Simulation) -> SimulationConfig:
     return SimulationConfig(name=settings.name, settings=settings)
 
 
-def _builder(system: type[System]) -> type[SimulationBuilder]:
+@functools.cache
+def builder_of(system: type[System]) -> type[SimulationBuilder]:
+    """The TFDS builder of a system's data, which may be a user's."""
+
     class Builder(SimulationBuilder, skip_registration=True):
         name = system.name
         SYSTEM = system
@@ -121,16 +125,15 @@ def _builder(system: type[System]) -> type[SimulationBuilder]:
     return Builder
 
 
-# The TFDS builder of each system's data, by the system's name.
-BUILDERS = {name: _builder(system) for name, system in SYSTEMS.items()}
+# Those of the known systems, by the system's name.
+BUILDERS = {name: builder_of(system) for name, system in SYSTEMS.items()}
 
 
 def default_directory() -> Path:
     """Where data are kept: `$DIFFPATTERN_DATA`, or a folder of the user's cache."""
     if chosen := os.environ.get("DIFFPATTERN_DATA"):
         return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "diffpattern" / "data"
+    return cache_folder() / "data"
 
 
 def load(
@@ -152,7 +155,7 @@ def load(
       InputError: the simulation cannot work, or the folder cannot be written or read.
     """
     directory = Path(directory).expanduser() if directory else default_directory()
-    builder_class = BUILDERS[settings.system.name]
+    builder_class = builder_of(type(settings.system))
     folder = directory / builder_class.name / settings.name / str(builder_class.VERSION)
     try:
         with processes.first_goes_first():

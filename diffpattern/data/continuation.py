@@ -18,6 +18,7 @@ from scipy import interpolate
 from diffpattern.data.streams import Batches
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.precision import real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,6 @@ def interpolated(trajectories: Trajectories, count: int, sampling: str) -> Traje
     unit = new[1] - new[0]
     warped = lambda t: np.log1p((t - times[0]) / unit) if sampling == "log" else t
     spline = interpolate.CubicSpline(warped(times), trajectories.values, axis=1)
-    values = spline(warped(new)).astype(np.float32)
+    values = spline(warped(new)).astype(real())
     values[:, ::count] = trajectories.values
     return dataclasses.replace(trajectories, values=values, times=new)

@@ -28,6 +28,7 @@ import numpy as np
 
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
+from diffpattern.precision import real
 
 _SINGLE = float(np.finfo(np.float32).eps)
 
@@ -142,7 +143,7 @@ class TheWell:
 
     def _scalar(self, file: h5py.File, name: str, count: int) -> np.ndarray:
         """A scalar of each trajectory, [N]."""
-        values = np.ravel(_dataset(file, f"scalars/{name}")[()]).astype(np.float32)
+        values = np.ravel(_dataset(file, f"scalars/{name}")[()]).astype(real())
         if len(values) not in (1, count) or not np.isfinite(values).all():
             raise InputError(
                 f"{file.filename} has the scalar {name} with {len(values)} values; an input is one "

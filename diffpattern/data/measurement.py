@@ -7,6 +7,7 @@ import numpy as np
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.precision import real
 
 # Test data stay as they are: what is scored is whether the rule is right.
 MEASURED = ("train", "validation")
@@ -73,7 +74,7 @@ def seen_at(
 
 def _without(trajectories: Trajectories, entries: Sequence[str]) -> Trajectories:
     species, times = trajectories.species, trajectories.times
-    known = np.ones((*trajectories.values.shape[:2], len(species)), np.float32)
+    known = np.ones((*trajectories.values.shape[:2], len(species)), real())
     for entry in entries:
         name, _, written = str(entry).partition("=")
         try:
@@ -101,7 +102,7 @@ def _without(trajectories: Trajectories, entries: Sequence[str]) -> Trajectories
 def noisy(trajectories: Trajectories, deviation: np.ndarray, seed: tuple[int, ...]) -> Trajectories:
     """The trajectories with noise of standard deviation `deviation` [C] where anything was seen."""
     random = np.random.default_rng(seed)
-    noise = deviation * random.standard_normal(trajectories.values.shape, np.float32)
+    noise = deviation * random.standard_normal(trajectories.values.shape, real())
     if trajectories.known is not None:
         noise = noise * _at_cells(trajectories.known, noise.ndim)
     return dataclasses.replace(trajectories, values=trajectories.values + noise)

@@ -20,15 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern import parts
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.blocks import block_means, spread
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import LAPLACIANS, laplacian
+from diffpattern.precision import real
 from diffpattern.rollout import Stepped, exponential, runge_kutta
 from diffpattern.solvers import explicit, spectral
-from diffpattern.systems import GrayScott, System
+from diffpattern.systems import SYSTEMS, GrayScott, System
 from diffpattern.systems.starts import random_ellipse, random_micropattern
 
 SPLITS = ("train", "validation", "test")
@@ -151,7 +153,12 @@ class Simulation:
     def description(self) -> dict[str, Any]:
         """Everything that the numbers depend on, as JSON takes it."""
         fields = dataclasses.asdict(self)
-        return fields | {"system": {"name": self.system.name, **fields["system"]}}
+        system = {"name": self.system.name, **fields["system"]}
+        if type(self.system) not in SYSTEMS.values():
+            system["source"] = parts.source(type(self.system))
+        # Said where it is not single, so that what was simulated before keeps its name.
+        double = {} if real() == np.float32 else {"precision": str(real())}
+        return fields | {"system": system} | double
 
 
 def simulate(settings: Simulation, splits: Sequence[str] = SPLITS) -> dict[str, Trajectories]:
@@ -230,9 +237,9 @@ def _run(settings: Simulation, splits: tuple[str, ...]) -> tuple[Array, Array | 
         key = jax.random.key(settings.seed)
         for number in identity:
             key = jax.random.fold_in(key, number)
-        start = system.start(key, grid).astype(jnp.float32)
+        start = system.start(key, grid).astype(real())
         mask = None
-        forcing = Forcing(time=jnp.float32(0.0))
+        forcing = Forcing(time=jnp.zeros((), real()))
         if (random_mask := MASKS[settings.mask]) is not None:
             # On the data's lattice, so that every cell of it lies inside or outside.
             mask = random_mask(jax.random.fold_in(key, 1), settings.grid)
@@ -266,7 +273,7 @@ def _dynamics(settings: Simulation) -> Stepped:
     dt = settings.interval / settings.steps
     if settings.solver in spectral.NAMES:
         transform = spectral.Transform(grid)
-        eigenvalues = jnp.asarray(transform.eigenvalues(settings.laplacian), jnp.float32)
+        eigenvalues = jnp.asarray(transform.eigenvalues(settings.laplacian), real())
 
         def remainder(_, x, forcing):
             return system.remainder(x, grid, settings.laplacian)

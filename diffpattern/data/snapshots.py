@@ -21,6 +21,8 @@ from diffpattern.files import npz, write_whole
 # Channels of a picture, by their number.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _PICTURE_LEVELS = 255
+# Names that the channels of pictures have.
+_COLOURS = (("intensity",), ("red", "green", "blue"), ("red", "green", "blue", "alpha"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +158,14 @@ def _written_tiff(path: Path, snapshots: Snapshots, known: dict[str, object]) ->
 def _write_pictures(path: Path, snapshots: Snapshots) -> str:
     _require_planes(path, snapshots)
     values = snapshots.values
-    coloured = values.shape[-1] in _MODES
     # Fractions of full brightness as they are; anything else from its lowest to its highest value.
+    # What begins as a picture stays one, though a rule may make it brighter than white.
+    looked_at = values[:, :1] if snapshots.species in _COLOURS else values
+    fractions = np.nanmin(looked_at) >= -0.05 and np.nanmax(looked_at) <= 1.05
+    coloured = values.shape[-1] in _MODES and fractions
     low = np.zeros(values.shape[-1])
     high = np.ones(values.shape[-1])
-    if not coloured or np.nanmin(values) < -0.05 or np.nanmax(values) > 1.05:
-        coloured = False
+    if not coloured:
         low, high = (find(values, axis=(0, 1, 2, 3)) for find in (np.nanmin, np.nanmax))
     share = (values - low) / np.where(high > low, high - low, 1.0)
     pixels = np.nan_to_num(np.clip(share, 0, 1) * _PICTURE_LEVELS).round().astype(np.uint8)

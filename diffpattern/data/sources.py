@@ -5,13 +5,15 @@ size after the other. A split of which the section says nothing is that of train
 """
 
 import dataclasses
+import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffpattern import parts
 from diffpattern.data import images, panels, stored
 from diffpattern.data.images import ImageSequence
 from diffpattern.data.preparation import (
@@ -31,6 +33,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
+from diffpattern.precision import real
 
 # What `data.name` is of arrays that a program hands over, and no config names.
 GIVEN = "given"
@@ -164,6 +167,59 @@ SOURCES: dict[str, Callable[[ConfigDict], Data]] = {
 }
 
 
+def by_split(data: Trajectories | Mapping[str, Trajectories], whose: str) -> Data:
+    """Data with all their splits, of which those that are missing are the training data.
+
+    Args:
+      data: to train on; or {"train", "validation", "test": trajectories}.
+      whose: they are, for messages.
+
+    Raises:
+      InputError: they are something else.
+    """
+    splits = {SPLITS[0]: data} if isinstance(data, Trajectories) else data
+    if not isinstance(splits, Mapping):
+        raise InputError(
+            f"{whose} are of the type {type(data).__name__}; they must be Trajectories, or a "
+            "dictionary with those of 'train' and possibly 'validation' and 'test'."
+        )
+    if SPLITS[0] not in splits or not set(splits) <= set(SPLITS):
+        raise InputError(
+            f"{whose} have the splits {', '.join(map(repr, splits))}, but need 'train', and may "
+            "have 'validation' and 'test'."
+        )
+    for split, of_split in splits.items():
+        if not isinstance(of_split, Trajectories):
+            raise InputError(
+                f"{whose} have {type(of_split).__name__} in {split!r}; it must be Trajectories."
+            )
+    train = splits[SPLITS[0]]
+    others = {split: from_beginning(splits.get(split, train)) for split in SPLITS[1:]}
+    return ({SPLITS[0]: train} | others,)
+
+
+def read_own(name: str, settings: ConfigDict) -> Data:
+    """What a function of the user's gives, called with the settings by their names.
+
+    Args:
+      name: of the function, "module:function"; it returns what `by_split` takes.
+      settings: the section `data.own`.
+
+    Raises:
+      InputError: there is no such function, it takes other settings, or gives something else.
+    """
+    read = parts.load_function(name, "data.name")
+    settings = settings.to_dict()
+    try:
+        inspect.signature(read).bind(**settings)
+    except TypeError as error:
+        raise InputError(
+            f"data.own has {', '.join(settings) or 'nothing'}, but {name} is called otherwise "
+            f"({error})."
+        ) from error
+    return by_split(read(**settings), f"The data of {name}")
+
+
 @dataclass(frozen=True, eq=False)
 class _Gathered:
     """The trajectories of a split, as bright as they came.
@@ -219,7 +275,7 @@ def _finished(
     closed = _closed(fields)
 
     def trajectories(one: _Gathered) -> Trajectories:
-        normalised = (one.values - np.float32(offset)) / np.float32(scale)
+        normalised = (one.values - np.asarray(offset, real())) / np.asarray(scale, real())
         return Trajectories(
             normalised * one.seen,
             one.times,

@@ -26,6 +26,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.parallel import processes
+from diffpattern.precision import real
 
 _ENDINGS = (".h5", ".hdf5")
 # What is read at once, where everything is gone through.
@@ -70,7 +71,7 @@ class StoredTrajectories:
 
     @property
     def _snapshot_bytes(self) -> int:
-        return np.dtype(np.float32).itemsize * math.prod(self.grid.shape) * len(self.species)
+        return real().itemsize * math.prod(self.grid.shape) * len(self.species)
 
     def snapshots(self, which: int, first: int, count: int) -> np.ndarray:
         """Successive snapshots of a trajectory, [count, *space, C] float32.
@@ -83,7 +84,7 @@ class StoredTrajectories:
         part = slice(first * self.every, last * self.every + 1, self.every)
         with opened(path) as file:
             values = self.layout.read(file, item, part, self.cells)
-            values = np.ascontiguousarray(values, np.float32)
+            values = np.ascontiguousarray(values, real())
         finite = np.isfinite(values).reshape(count, -1).all(axis=1)
         if not finite.all():
             time = self.times[first + int(np.argmin(finite))]
@@ -97,7 +98,7 @@ class StoredTrajectories:
         """What acts on some trajectories from given snapshots on; every array with a first axis."""
         seen = self._environment(len(which))
         return Forcing(
-            time=self.times[first].astype(np.float32),
+            time=self.times[first].astype(real()),
             environment=None if seen is None else np.moveaxis(seen, -1, 1),
             inputs=None if self.inputs is None else self.inputs[which],
         )

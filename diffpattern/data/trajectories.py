@@ -17,6 +17,7 @@ from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
 from diffpattern.grid.geometry import Grid
+from diffpattern.precision import real
 
 _KEYS = ("values", "times", "species", "grid")
 # What goes with the trajectories; each may be missing.
@@ -79,7 +80,7 @@ class Trajectories:
     time_unit: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=real()))
         object.__setattr__(self, "times", np.asarray(self.times, dtype=np.float64))
         object.__setattr__(self, "species", tuple(str(name) for name in self.species))
         shape, channels = self.values.shape, len(self.species)
@@ -127,7 +128,7 @@ class Trajectories:
         for name in _GIVEN:
             if (given := getattr(self, name)) is None:
                 continue
-            array = np.asarray(given, dtype=np.float32)
+            array = np.asarray(given, dtype=real())
             object.__setattr__(self, name, array)
             expected = fits[name]
             matches = [
@@ -173,7 +174,7 @@ class Trajectories:
         times = self.input_times
         if times is not None:
             times = np.broadcast_to(times, (len(self.values), *times.shape))
-        first = np.full(len(self.values), self.times[0], np.float32)
+        first = np.full(len(self.values), self.times[0], real())
         return Forcing(
             time=first[which],
             mask=take(self.mask),
@@ -210,7 +211,7 @@ class Trajectories:
           >>> data.in_units(data.values)[0, 0, :, 0].tolist()
           [12.0, 12.0, 12.0, 12.0]
         """
-        return np.asarray(self.offset, np.float32) + np.asarray(self.scale, np.float32) * values
+        return np.asarray(self.offset, real()) + np.asarray(self.scale, real()) * values
 
     def from_units(self, values: np.ndarray) -> np.ndarray:
         """The inverse of `in_units`.
@@ -221,7 +222,7 @@ class Trajectories:
           >>> data.from_units(np.array([[10.0], [12.0]])).tolist()
           [[0.0], [0.5]]
         """
-        return (values - np.asarray(self.offset, np.float32)) / np.asarray(self.scale, np.float32)
+        return (values - np.asarray(self.offset, real())) / np.asarray(self.scale, real())
 
     def regular(self) -> "Trajectories":
         """The same at equal intervals, the longest that reach all times.
@@ -241,11 +242,11 @@ class Trajectories:
             return self
         interval, place = common_interval(self.times)
         count = place[-1]
-        known = np.ones((*self.values.shape[:2], len(self.species)), np.float32)
+        known = np.ones((*self.values.shape[:2], len(self.species)), real())
         known = known if self.known is None else self.known
 
         def spread(array):
-            longer = np.zeros((len(array), count + 1, *array.shape[2:]), np.float32)
+            longer = np.zeros((len(array), count + 1, *array.shape[2:]), real())
             longer[:, place] = array
             return longer
 

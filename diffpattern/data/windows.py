@@ -18,6 +18,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
 from diffpattern.parallel.mesh import SPREAD, lattices
+from diffpattern.precision import real
 
 SAMPLINGS = ("uniform", "log")
 
@@ -157,7 +158,7 @@ def draw(
         first = np.asarray(begun_by(trajectories.known[which]))[np.arange(len(index)), first]
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
-    starts_at = trajectories.times[first].astype(np.float32)
+    starts_at = trajectories.times[first].astype(real())
     return {
         "window": Window(
             trajectories.values[which[:, None], snapshots],

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from jax import Array
 from ml_collections import ConfigDict
 
-from diffpattern import rules
+from diffpattern import parts, rules
 from diffpattern.data.statistics import Statistics
 from diffpattern.errors import InputError
 from diffpattern.explorer.graph import Graph, border, trace
@@ -90,7 +90,7 @@ def graph_of(
         )
     grid = _traced_on(config, statistics.grid)
     here = dataclasses.replace(statistics, grid=grid, sizes=(grid.shape,))
-    advance = _automaton if config.model.name == "nca" else _pde
+    advance = _automaton if rules.is_automaton(config.model) else _pde
     step = advance(config, here, parameters, solver)
     told = {"stepSize": (), "time": ()}
     if statistics.inputs:
@@ -112,12 +112,15 @@ def graph_of(
 
 def _automaton(config, statistics, parameters, solver):
     del solver
-    rule = rules.automaton(config.model.nca, statistics)
+    rule = rules.automaton(config.model, statistics)
+    known = parts.attributes(type(rule))
 
     def step(x: Array, size: Array, key: Array, forcing: Forcing) -> Array:
         # Chance is the page's, which fires all cells if it is asked to.
-        firing = rule.clone(step_size=size, fire_rate=0.5)
-        return firing.apply({"params": parameters}, x, key, forcing)
+        asked = {"step_size": size, "fire_rate": 0.5}
+        here = rule.clone(**{name: value for name, value in asked.items() if name in known})
+        after = here.apply({"params": parameters}, x, key, forcing)
+        return after if "step_size" in known else x + size * (after - x)
 
     return step
 

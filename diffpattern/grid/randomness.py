@@ -14,12 +14,13 @@ from jax import Array, lax
 
 from diffpattern.grid.cutting import first_cell
 from diffpattern.grid.geometry import Grid
+from diffpattern.parallel.recomputation import remembered
 
 TILE = 16
 
 
 def fire_mask(key: Array, rate: float, grid: Grid) -> Array:
-    """Bernoulli draws for each cell.
+    """Bernoulli draws for each cell, which a rollout remembers when gradients are pulled back.
 
     Args:
       key: of this rollout step.
@@ -29,7 +30,7 @@ def fire_mask(key: Array, rate: float, grid: Grid) -> Array:
     Returns:
       Booleans, [*space].
     """
-    return draw(key, lambda key, shape: jax.random.bernoulli(key, rate, shape), grid)
+    return remembered(draw(key, lambda key, shape: jax.random.bernoulli(key, rate, shape), grid))
 
 
 def normal(key: Array, grid: Grid, channels: int) -> Array:

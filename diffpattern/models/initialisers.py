@@ -20,7 +20,7 @@ Initialiser = Callable[..., Array]
 _NOISE = 0.1
 
 
-def diagonal(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+def diagonal(key: Array, shape: tuple[int, int], dtype=float) -> Array:
     """Each output is its own input, and a little of all others: near the identity.
 
     Where there are more outputs than inputs the inputs come round again; where there are fewer, an
@@ -34,14 +34,14 @@ def diagonal(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
     return identity + _NOISE * inputs**-0.5 * jax.random.normal(key, shape, dtype)
 
 
-def permuted(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+def permuted(key: Array, shape: tuple[int, int], dtype=float) -> Array:
     """As `diagonal`, with the outputs in a random order: each takes another channel's place."""
     order_key, value_key = jax.random.split(key)
     order = jax.random.permutation(order_key, shape[1])
     return diagonal(value_key, shape, dtype)[:, order]
 
 
-def normal(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+def normal(key: Array, shape: tuple[int, int], dtype=float) -> Array:
     """Independent normal numbers, of standard deviation 0.1 whatever the layer's width."""
     return 0.1 * jax.random.normal(key, shape, dtype)
 

@@ -16,7 +16,6 @@ from diffpattern.grid.randomness import fire_mask
 from diffpattern.models.finishing import Bounded
 from diffpattern.models.perception import Steerable, Stencils
 from diffpattern.models.updates import Network
-from diffpattern.parallel.recomputation import remembered
 
 Finishing = Callable[[Array, Array, Grid], Array]
 
@@ -81,7 +80,7 @@ class NeuralCellularAutomaton(nn.Module):
         self.sow("intermediates", "perceived", features)
         change = self.update(features, len(x), forcing.inputs_now())
         if self.fire_rate < 1.0:
-            change = change * remembered(fire_mask(key, self.fire_rate, grid))
+            change = change * fire_mask(key, self.fire_rate, grid)
         after = x + self.step_size * change
         if forcing.mask is not None:
             after = after * forcing.mask

@@ -20,6 +20,7 @@ Example:
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,6 +37,7 @@ from diffpattern.grid.slices import shifted
 from diffpattern.models.monomials import exponents
 from diffpattern.models.monomials import names as monomial_names
 from diffpattern.parallel.recomputation import remembered
+from diffpattern.parts import is_own, load_function
 
 # The kernel that a feature is seen through, and what is seen.
 Feature = tuple[str, str]
@@ -52,9 +54,9 @@ class Stencils(nn.Module):
     under quarter turns and mirrors, and to leading order of the spacing under any rotation.
 
     Attributes:
-      kernels: names out of `KERNELS`.
+      kernels: names out of `KERNELS`, or "module:function" of one's own, of (x [C, *space], grid).
       kernel_scale: 1, or the standard deviation in cells of a Gaussian that blurs first; the
-        identity stays sharp.
+        identity and kernels of one's own stay sharp.
       order: highest degree of the monomials; 1 takes the channels themselves.
       gradient: scheme of `stencils.gradient`, for both kernels that have one.
       laplacian: stencil of `stencils.laplacian`.
@@ -402,10 +404,27 @@ def views(
       >>> [view.shape for view in views(x, Grid((8, 8)), ("identity", "gradient"))]
       [(3, 8, 8), (3, 2, 8, 8)]
     """
-    for name in kernels:
+    return [_kernel(name)(x, grid, kernel_scale, gradient, laplacian) for name in kernels]
+
+
+def _kernel(name: str) -> Callable[[Array, Grid, float, str, str], Array]:
+    """A kernel out of `KERNELS`, or the user's own, "module:function" of (x, grid)."""
+    if not is_own(name):
         if name not in KERNELS:
             raise InputError(f"model.nca.kernels names {name!r}; there are {', '.join(KERNELS)}.")
-    return [KERNELS[name](x, grid, kernel_scale, gradient, laplacian) for name in kernels]
+        return KERNELS[name]
+    function = load_function(name, "kernels")
+
+    def kernel(x: Array, grid: Grid, *_: Any) -> Array:
+        view = function(x, grid)
+        if jnp.shape(view) != x.shape:
+            raise InputError(
+                f"The kernel {name} makes {jnp.shape(view)} of a lattice {x.shape}; it must give "
+                "as many channels and cells as it is given."
+            )
+        return view
+
+    return kernel
 
 
 def with_environment(x: Array, grid: Grid, environment: Array | None) -> Array:

@@ -11,11 +11,12 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from diffpattern import systems
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.problem import Problem
 from diffpattern.reading import dynamics, flows, weights
 from diffpattern.report.rule.chapter import RuleReading
-from diffpattern.systems import SYSTEMS, System
+from diffpattern.systems import System
 
 Parameters = Any
 _Read = TypeVar("_Read")
@@ -76,9 +77,9 @@ def read_rule(
 
 def _system(config: ConfigDict) -> System | None:
     """The one system that made the data, if there is one."""
-    if config.data.name not in SYSTEMS or config.data.doses:
+    if not systems.is_system(config.data.name) or config.data.doses:
         return None
-    return SYSTEMS[config.data.name](**config.data[config.data.name])
+    return systems.of_config(config.data)
 
 
 def _true_diffusion(system: System) -> dict[str, float]:

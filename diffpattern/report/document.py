@@ -56,21 +56,16 @@ def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def chart(
-    draw: Callable[[figures.Theme], Figure], alt: str, caption: str, *, redrawn: bool = False
-) -> str:
+def chart(draw: Callable[[figures.Theme], Figure], alt: str, caption: str) -> str:
     """A chart in light and in dark colours, of which the browser shows one.
 
     Args:
       draw: makes it in the colours of a theme.
       alt: what it shows, for those who cannot see it.
       caption: HTML.
-      redrawn: whether the dark one differs in more than the theme's own colours, and so is drawn
-        anew, which takes twice as long.
     """
     drawn = figures.to_svg(draw(figures.LIGHT))
-    in_dark = figures.to_svg(draw(figures.DARK)) if redrawn else figures.recoloured(drawn)
-    light, dark = data_uri("svg+xml", drawn), data_uri("svg+xml", in_dark)
+    light, dark = data_uri("svg+xml", drawn), data_uri("svg+xml", figures.recoloured(drawn))
     alt = html.escape(alt, quote=True)
     # Two pictures and not two sources of one, which browsers do not choose anew to print.
     return (

@@ -4,7 +4,7 @@
 that takes the report and returns HTML, or nothing where it has nothing to show.
 """
 
-from diffpattern.report import mathematics
+from diffpattern.report import mathematics, text
 from diffpattern.report.chapters import (
     animation,
     damage,
@@ -51,7 +51,8 @@ def render(report: RunReport) -> str:
 def _verdict(report: RunReport) -> str:
     scores = report.scores
     count, threshold = scores["trajectories"], scores["threshold"]
-    unseen = "one trajectory" if count == 1 else f"{count} trajectories"
+    tested = "one trajectory" if count == 1 else f"{count} trajectories"
+    tested += " that training never saw" if text.unseen(scores) else ", which it was trained on"
     lost = {name: time for name, time in scores["valid_time"].items() if time is not None}
     if not lost:
         outcome = f"stays below it up to the last time, {moment(scores['times'][-1])}"
@@ -59,6 +60,6 @@ def _verdict(report: RunReport) -> str:
         first = min(lost, key=lost.__getitem__)
         outcome = f"first exceeds it for {mathematics.symbol(first)} at {moment(lost[first])}"
     return (
-        f"Scored on {unseen} that training never saw. A prediction counts as valid while its NRMSE "
-        f"is at most {threshold:g}; the median one {outcome}."
+        f"Scored on {tested}. A prediction counts as valid while its NRMSE is at most "
+        f"{threshold:g}; the median one {outcome}."
     )

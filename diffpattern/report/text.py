@@ -12,9 +12,11 @@ _WIDTH = 96
 
 def table(scores: Mapping[str, Any]) -> str:
     """Scores, as in `eval/scores.json`, as a person reads them."""
+    count = scores["trajectories"]
+    tested = f"{count} unseen trajectories" if unseen(scores) else "what it was trained on"
     heading = (
-        f"Checkpoint of step {scores['step']}, scored on {scores['trajectories']} unseen "
-        "trajectories: median NRMSE (lowest to highest)\n"
+        f"Checkpoint of step {scores['step']}, scored on {tested}: median NRMSE (lowest to "
+        "highest)\n"
         f"and the time until which it is valid (NRMSE at most {scores['threshold']:g})"
     )
     lines = [heading, *(textwrap.fill(told, _WIDTH) for told in units(scores))]
@@ -25,6 +27,11 @@ def table(scores: Mapping[str, Any]) -> str:
         if told := list(part(scores)):
             lines += ["", *told]
     return "\n".join(lines)
+
+
+def unseen(scores: Mapping[str, Any]) -> bool:
+    """Whether the scores are of data that were not trained on; older ones do not say."""
+    return scores.get("unseen", True)
 
 
 def units(scores: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,11 @@ A system is a frozen dataclass of its parameters that follows `System`; `SYSTEMS
 name under which configs and files know them.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from diffpattern import parts
 from diffpattern.errors import InputError
 from diffpattern.systems.chemotaxis import HillenPainter, KellerSegel
 from diffpattern.systems.flow import KuramotoSivashinsky, NavierStokes
@@ -40,8 +45,56 @@ SYSTEMS: dict[str, type[System]] = {
 }
 
 
-def system_named(name: str) -> type[System]:
-    """The class of the system `name`; raises InputError, with a list of all, if there is none."""
+def is_system(name: str) -> bool:
+    """Whether `name` is that of a known PDE, or of a class of one that a user wrote."""
+    if not parts.is_own(name):
+        return name in SYSTEMS
+    found = parts.load(name, "data.name")
+    return isinstance(found, type) and issubclass(found, System)
+
+
+def system_named(name: str, field: str = "system") -> type[System]:
+    """The class of the system `name`, which may be a user's, "module:Class".
+
+    Args:
+      name: of the system.
+      field: that names it, for messages.
+
+    Raises:
+      InputError: there is none, with a list of all.
+    """
+    if parts.is_own(name):
+        found = parts.load_class(name, field, System)
+        for attribute in ("name", "species", "recommended", "fluctuation"):
+            if not hasattr(found, attribute):
+                raise InputError(
+                    f"{field} is {name!r}, a System that does not say its {attribute}; those in "
+                    "diffpattern/systems show how."
+                )
+        return found
     if name not in SYSTEMS:
-        raise InputError(f"system is {name!r}, but must be one of {', '.join(sorted(SYSTEMS))}.")
+        raise InputError(
+            f"{field} is {name!r}, but must be one of {', '.join(sorted(SYSTEMS))}, or a class of "
+            "your own, 'module:Class'."
+        )
     return SYSTEMS[name]
+
+
+def section(name: str) -> str:
+    """The section under `data` that has the parameters of the system `name`."""
+    return "own" if parts.is_own(name) else name
+
+
+def of_config(data: ConfigDict) -> System:
+    """The system that the section `data` of a config names, with the parameters that it has there.
+
+    Raises:
+      InputError: naming what cannot be.
+    """
+    kind, where = system_named(data.name, "data.name"), section(data.name)
+    parameters: dict[str, Any] = dict(data[where])
+    parts.require_taken(parameters, {data.name: kind}, f"data.{where}")
+    try:
+        return kind(**parameters)
+    except InputError as error:
+        raise InputError(f"data.{where}.{error}") from error

@@ -83,7 +83,7 @@ class System(abc.ABC):
 
     name: ClassVar[str]
     species: ClassVar[tuple[str, ...]]
-    citation: ClassVar[str]
+    citation: ClassVar[str] = ""
     recommended: ClassVar[Recommended]
     fluctuation: ClassVar[tuple[float, ...]]
     signed: ClassVar[tuple[str, ...]] = ()

@@ -11,8 +11,8 @@ else there is the first one writes and all read. What one of them finds damaged 
 
     RUN/checkpoints/300/parameters       arrays, by the path of the leaf (`diffusion/coefficient`)
     RUN/checkpoints/300/training_state   arrays likewise: optimiser, counters, random keys
-    RUN/checkpoints/300/metadata         one JSON record: the caller's metadata, score, digests, and
-                                         the digest of the record itself
+    RUN/checkpoints/300/metadata         one JSON record: its format, the caller's metadata, score,
+                                         digests, and the digest of the record itself
 
 A folder carries its final name only when it is complete (Orbax renames it as the last act), so what
 a killed run half wrote is never mistaken for a checkpoint. Older checkpoints are deleted after that
@@ -55,6 +55,9 @@ PyTree = Any
 # Of each item, of each leaf by its path, of each region: what it adds to the leaf's digest.
 Parts = dict[str, dict[str, dict[str, int]]]
 Scores = dict[int, float | None]
+# Of the record and of how arrays are named and kept; to be raised when they change. What older
+# formats hold is still restored: tests/runs has a checkpoint of each. Records without one are of 1.
+FORMAT = 1
 # How TensorStore's errors end, after all that was on the way: what the kernel said.
 _KERNELS_CODE = re.compile(r"os_error_code='(\d+)'")
 
@@ -170,6 +173,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             for item, path, total in _totals(parts):
                 described[item][path]["digest"] = digests.written(total)
         record = {
+            "format": FORMAT,
             "step": int(step),
             "score": float(score) if score is not None and math.isfinite(score) else None,
             "metadata": dict(metadata),
@@ -355,6 +359,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         digest = record.pop("digest", None)
         if digest != _record_digest(record):
             raise _DamageError("its metadata does not match its digest")
+        if (written := record.get("format", 1)) > FORMAT:
+            raise InputError(
+                f"{self._path(step)} was written by a newer diffpattern (format {written} of "
+                f"checkpoints, where this one reads up to {FORMAT}); install that."
+            )
         if record["step"] != step:
             raise _DamageError(f"it was saved as step {record['step']}")
         return record

@@ -34,6 +34,7 @@ from diffpattern.grid.forcing import Forcing
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.term import no_changes
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, block_axes, on_mesh, own
+from diffpattern.precision import real
 from diffpattern.rollout import Stepped, snapshots
 from diffpattern.training import groups
 from diffpattern.training.step import (
@@ -80,7 +81,7 @@ class Fit:
     def start(cls, damping: float, parameters: Parameters) -> "Fit":
         """Of the first step: all parameters are sought."""
         count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-        return cls(jnp.asarray(damping, jnp.float32), jnp.ones(count, bool))
+        return cls(jnp.asarray(damping, real()), jnp.ones(count, bool))
 
 
 def first_steps(parameters: Parameters, frozen: Sequence[str], steps: int) -> np.ndarray:
@@ -384,7 +385,7 @@ def decide(
     metrics = {
         "loss": before / share,
         "trial_loss": costs[best] / share,
-        "accepted": accepted.astype(jnp.float32),
+        "accepted": accepted.astype(real()),
         "damping": dampings[best],
         "diverged": 1.0 - share,
     }

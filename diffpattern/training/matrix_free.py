@@ -45,6 +45,7 @@ from jax.sharding import Mesh
 from diffpattern.data.windows import Window
 from diffpattern.grid.cutting import on_all
 from diffpattern.parallel.mesh import CHECKED, DATA, EVERYWHERE, block_axes, on_mesh, own
+from diffpattern.precision import real
 from diffpattern.training.least_squares import (
     TRIED_FACTORS,
     Residuals,
@@ -174,7 +175,7 @@ def make_matrix_free_step(
     """
     lower_flat = ravel_pytree(lower)[0]
     function = tied(residuals, start_weight)
-    signs = signs or (lambda window, key, count: jax.random.rademacher(key, (count,), jnp.float32))
+    signs = signs or (lambda window, key, count: jax.random.rademacher(key, (count,), real()))
     axes = block_axes(mesh)
     of_blocks = math.prod(mesh.shape[axis] for axis in axes)
 
@@ -287,7 +288,7 @@ def make_matrix_free_step(
         share = _sum_of_all(counted)
         new, metrics = decide(state, trials, costs, jnp.sum(factor[:, -1] ** 2), share)
         return new, metrics | {
-            "products": space.count.astype(jnp.float32),
+            "products": space.count.astype(real()),
             "remaining": space.remaining,
         }
 

@@ -70,7 +70,8 @@ class Pool:
       reset: probability of beginning anew after a step.
       advance: probability of moving on, otherwise.
       at_end: what a slot does that stands where no whole window follows: "begin" anew, or "stay"
-        there with what the rule makes of it, so that the last snapshot becomes a state that lasts.
+        and go on. Beyond the last snapshot its windows have that one again and again, so that it
+        becomes a state that lasts.
       refresh_every: the slots of every so many places have the data's channels set to what was
         seen as they move on; 1 all of them, 0 none.
       replace_worst: how many slots of a batch, those with the highest losses, begin anew.
@@ -119,10 +120,11 @@ class Pool:
         """
         which = jax.random.randint(key, (), 0, self.slots)
         trajectory, position = slots.trajectory[which], slots.position[which]
+        last = whole.values.shape[1] - 1
+        snapshots = jnp.minimum(position + jnp.arange(self.span + 1), last)
 
         def cut(array):
-            first = (trajectory, position) + (0,) * (array.ndim - 2)
-            return jax.lax.dynamic_slice(array, first, (1, self.span + 1, *array.shape[2:]))[0]
+            return array[trajectory, snapshots]
 
         forcing = jax.tree.map(lambda array: array[trajectory], whole.forcing)
         window = Window(
@@ -156,20 +158,19 @@ class Pool:
         """
         reset_key, advance_key, begin_key = jax.random.split(key, 3)
         before = jax.tree.map(lambda array: array[which], slots)
-        last = whole.values.shape[1] - 1 - self.span
+        last = whole.values.shape[1] - 1
         moved = before.position + self.span
-        beyond = moved > last
         finite = all_over_blocks(jnp.isfinite(end).all(), self.grid)
         anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~finite
         if self.at_end == "begin":
-            anew = anew | beyond
+            anew = anew | (moved + self.span > last)
         advances = jax.random.bernoulli(advance_key, self.advance)
-        moved = jnp.minimum(moved, last)
+        beyond, moved = moved > last, jnp.minimum(moved, last)
         if self.refresh_every:
             species = whole.values.shape[-1]
             seen = whole.values[before.trajectory, moved]
             refreshed = jnp.concatenate([seen, end[..., species:]], axis=-1)
-            # Where a slot stays at the end, what it came to is not the snapshot it stands at.
+            # Beyond the last snapshot nothing was seen that a slot could be set to.
             end = jnp.where((index % self.refresh_every == 0) & ~beyond, refreshed, end)
         after = Slots(
             jnp.where(advances, end, before.lattice),

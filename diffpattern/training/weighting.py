@@ -8,6 +8,7 @@ from jax import Array
 
 from diffpattern.data.windows import Window
 from diffpattern.errors import InputError
+from diffpattern.precision import real
 
 
 def field_weights(
@@ -53,5 +54,5 @@ def field_weights(
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
-    weights = np.asarray(weights, np.float32)
+    weights = np.asarray(weights, real())
     return weights / weights.mean()

@@ -76,6 +76,20 @@ def test_other_numbers_are_pictures_from_black_to_white_for_each_species(tmp_pat
     )
 
 
+def test_what_begins_as_a_picture_stays_one(tmp_path):
+    values = snapshots(channels=3).values.copy()
+    values[0, 2] += 1.0
+    colours = snapshots(values=values, species=("red", "green", "blue"))
+    assert "3 pictures" in write(tmp_path / "colours", colours)
+    whitest = np.asarray(Image.open(tmp_path / "colours" / "0002.png"))
+    assert whitest.shape == (6, 5, 3) and whitest.min() == 255
+    # Nobody knows what else would be white.
+    for name, changes in (("A", {"species": ("A", "B", "C")}), ("red", {"values": 2 * values})):
+        fields = {"values": values, "species": colours.species} | changes
+        told = write(tmp_path / name, snapshots(**fields))
+        assert "9 pictures" in told and f"{name} from" in told
+
+
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("kept")

@@ -9,7 +9,6 @@ from diffpattern.explorer.graph import Border, Fires, Given, Place, Pointwise, P
 from diffpattern.explorer.passes import compile_graph
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.randomness import fire_mask
-from diffpattern.parallel.recomputation import remembered
 
 GRID = Grid((6, 7))
 
@@ -85,7 +84,7 @@ def test_a_lattice_that_takes_much_is_computed_before_its_border_is_asked_for():
 
 
 def test_chance_says_who_fires_and_nothing_else():
-    fires = lambda x, size, key: x * remembered(fire_mask(key, 0.5, GRID))
+    fires = lambda x, size, key: x * fire_mask(key, 0.5, GRID)
     graph = graph_of(fires)
     assert any(isinstance(node, Fires) for node in graph.nodes)
     with pytest.raises(InputError, match="random numbers for more than who fires"):

@@ -59,6 +59,8 @@ def test_small_errors_are_not_zeros():
     shown = text.table(make_scores(1e-6))
     assert "step 12" in shown
     assert "3 unseen trajectories" in shown
+    seen = text.table(make_scores(1e-6) | {"unseen": False})
+    assert "scored on what it was trained on:" in seen and "unseen" not in seen
     assert "0.000" not in shown
     assert re.search(r"t = 80 +\d\.\de-0[67]  \(\d\.\de-0[67] to \d\.\de-0[67]\)", shown)
     assert [int(t) for t in re.findall(r"t = (\d+)", shown)] == 2 * [16, 32, 64, 80]

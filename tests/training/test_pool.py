@@ -77,14 +77,23 @@ def test_slots_move_along_with_what_the_rule_makes_of_them_and_begin_anew_at_the
 
 def test_slots_may_stay_at_the_end():
     np.testing.assert_allclose(
-        steps(make(at_end="stay"), 3), [[0.25, 9, 2, 1], [0.5, 19, 3, 2], [0.75, 29, 3, 3]]
+        steps(make(at_end="stay"), 3), [[0.25, 9, 2, 1], [0.5, 19, 4, 2], [0.75, 29, 5, 3]]
     )
+
+
+def test_windows_that_go_beyond_the_last_snapshot_have_it_again():
+    pool = make(at_end="stay")
+    slots, data = slot(pool), whole()
+    for expected in ([0, 1, 2], [2, 3, 4], [4, 5, 5], [5, 5, 5]):
+        window = pool.take(slots, data, KEY)[1]
+        np.testing.assert_array_equal(window.values[:, 0, 0], expected)
+        slots = pool.put_back(slots, 0, window.start, data, KEY, 0, jnp.array(False))
 
 
 def test_the_species_of_every_other_trajectory_are_set_to_the_data():
     pool = make(at_end="stay", refresh_every=2)
-    np.testing.assert_allclose(steps(pool, 2, index=4), [[2, 9, 2, 1], [2.25, 19, 3, 2]])
-    np.testing.assert_allclose(steps(pool, 2, index=3), [[0.25, 9, 2, 1], [0.5, 19, 3, 2]])
+    np.testing.assert_allclose(steps(pool, 3, index=4)[1:], [[4, 19, 4, 2], [4.25, 29, 5, 3]])
+    np.testing.assert_allclose(steps(pool, 2, index=3), [[0.25, 9, 2, 1], [0.5, 19, 4, 2]])
 
 
 def test_slots_stay_as_they_were_unless_they_advance():
@@ -110,7 +119,8 @@ def test_slots_begin_in_all_trajectories_of_their_place_and_go_on_in_them():
     for key in jax.random.split(KEY, 40):
         which, window, _ = pool.take(slots, data, key)
         trajectory, position = int(slots.trajectory[which]), int(slots.position[which])
-        expected = 1000 * trajectory + position + np.arange(SPAN + 1)
+        last = data.values.shape[1] - 1
+        expected = 1000 * trajectory + np.minimum(position + np.arange(SPAN + 1), last)
         np.testing.assert_array_equal(window.values[:, 0, 0], expected)
         assert float(window.forcing.time) == 100 + 10 * trajectory + 8 * position
         slots = pool.put_back(slots, which, window.start, data, key, 0, jnp.array(False))

@@ -6,11 +6,14 @@ snapshots, channels and the cells that count. docs/losses.md says what each sees
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 
+from diffpattern import parts
 from diffpattern.errors import InputError
 from diffpattern.training.losses import (
     multi_scale,
@@ -21,7 +24,7 @@ from diffpattern.training.losses import (
 )
 from diffpattern.training.losses.context import Context
 
-__all__ = ["LOSSES", "Context", "Loss", "weighted_sum"]
+__all__ = ["LOSSES", "Context", "Loss", "own_weights", "weighted_sum"]
 
 Loss = Callable[[Array, Array, Context], Array]
 
@@ -42,6 +45,47 @@ LOSSES: dict[str, Callable[..., Array]] = {
     "lpips": perceptual.lpips,
 }
 
+
+def own_weights(entries: Sequence[str]) -> dict[str, float]:
+    """The weights of losses of the user's own, of `loss.own`.
+
+    Args:
+      entries: "module:function=WEIGHT" each.
+
+    Raises:
+      InputError: an entry is something else, or there is no such function.
+    """
+    weights = {}
+    for entry in entries:
+        name, _, weight = str(entry).rpartition("=")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            name = ""
+        if not parts.is_own(name) or not 0 < weights[name] < math.inf:
+            raise InputError(
+                f"loss.own has {entry!r}; write 'module:function=WEIGHT' with a positive weight."
+            )
+        parts.load_function(name, "loss.own")
+    return weights
+
+
+def _own(name: str) -> Loss:
+    """A loss of the user's own, made sure to give one number."""
+    function = parts.load_function(name, "loss.own")
+
+    def loss(prediction: Array, truth: Array, context: Context) -> Array:
+        value = function(prediction, truth, context)
+        if jnp.shape(value):
+            raise InputError(
+                f"The loss {name} gives an array of the shape {jnp.shape(value)}; it must give "
+                "one number, such as context.mean(...)."
+            )
+        return value
+
+    return loss
+
+
 # These compare what there is, and not where: the truth may have another size.
 ANY_SIZE = ("colours", "patches", "vgg_gram")
 
@@ -52,14 +96,14 @@ def weighted_sum(
     """The sum of the named losses times their weights; those of weight 0 are not computed.
 
     Args:
-      weights: by the losses' names.
+      weights: by the losses' names, those of the user's own among them.
       settings: of those that have any, by name.
 
     Raises:
       InputError: no loss has one of the names, no weight is positive, or one is negative.
     """
     for name in weights:
-        if name not in LOSSES:
+        if name not in LOSSES and not parts.is_own(name):
             raise InputError(f"loss has a weight for {name!r}; there are {', '.join(LOSSES)}.")
     used = {name: weight for name, weight in weights.items() if weight}
     if not used or not all(weight > 0 for weight in used.values()):
@@ -68,7 +112,10 @@ def weighted_sum(
             "positive."
         )
     given = settings or {}
-    terms = {name: functools.partial(LOSSES[name], **given.get(name, {})) for name in used}
+    terms = {
+        name: _own(name) if parts.is_own(name) else functools.partial(LOSSES[name], **settings)
+        for name, settings in ((name, given.get(name, {})) for name in used)
+    }
 
     def loss(prediction: Array, truth: Array, context: Context) -> Array:
         for name in used:

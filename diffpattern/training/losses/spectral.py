@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern.precision import real
 from diffpattern.training.losses.context import Context, seen_whole
 
 
@@ -51,7 +52,7 @@ def _mean(x: Array, context: Context) -> Array:
     last = context.grid.shape[-1]
     # A mode and its conjugate are stored once, but for those that are their own.
     waves = np.arange(x.shape[-1])
-    multiplicity = np.where((waves == 0) | (2 * waves == last), 1.0, 2.0).astype(np.float32)
+    multiplicity = np.where((waves == 0) | (2 * waves == last), 1.0, 2.0).astype(real())
     cells = float(np.prod(context.grid.shape))
     if context.mask is not None:
         cells = jnp.maximum(jnp.sum(context.mask), 1.0)

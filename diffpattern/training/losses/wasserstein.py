@@ -19,6 +19,7 @@ from jax import Array, lax
 
 from diffpattern.errors import InputError
 from diffpattern.grid.blocks import block_means
+from diffpattern.precision import real
 from diffpattern.training.losses.context import Context, seen_whole
 
 
@@ -176,7 +177,7 @@ def _quantiles(values: Array, count: Array | int, wanted: int) -> Array:
     """Of the first `count` of sorted values [..., N], `wanted` evenly spaced quantiles."""
     if isinstance(count, int) and count == wanted:
         return values
-    position = (np.arange(wanted, dtype=np.float32) + 0.5) * (count / wanted) - 0.5
+    position = (np.arange(wanted, dtype=real()) + 0.5) * (count / wanted) - 0.5
     position = jnp.clip(position, 0.0, jnp.maximum(count - 1, 0))
     below = jnp.floor(position).astype(jnp.int32)
     above = jnp.minimum(below + 1, jnp.maximum(count - 1, 0))
