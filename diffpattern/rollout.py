@@ -362,6 +362,9 @@ def rollout(
     Returns:
       [T, *space, C]; the first is `start`.
 
+    Raises:
+      InputError: as `snapshots`.
+
     Example:
       >>> halved = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)
       >>> states = rollout(halved, None, jnp.ones((4, 4, 1)), [0, 1, 3], jax.random.key(0))
@@ -392,6 +395,9 @@ def snapshots(
 
     Returns:
       Like `state`, every array with a leading axis of length T - 1.
+
+    Raises:
+      InputError: the times are fewer than two, or do not increase.
 
     Example:
       >>> halved = Stepped(lambda prepared, state, key, forcing: 0.5 * state, dt=1.0)

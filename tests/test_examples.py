@@ -7,6 +7,7 @@ import doctest
 import importlib
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,14 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 def test_what_the_package_offers_is_in_the_reference():
     for name in diffpattern.__all__:
         assert getattr(diffpattern, name).__module__ in LISTED
+
+
+def test_what_the_reference_lists_is_checked_for_its_types():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        checked = [Path(name) for name in tomllib.load(file)["tool"]["mypy"]["files"]]
+    for name in LISTED:
+        path = Path(*name.split(".")).with_suffix(".py")
+        assert any(path.is_relative_to(place) for place in checked), path
 
 
 @pytest.mark.parametrize("name", LISTED)

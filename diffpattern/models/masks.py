@@ -116,6 +116,9 @@ class LearntEdge(nn.Module):
     the cell that lies within. The margin is the same for all trajectories and lattices; 0, where it
     starts, is the data's own mask. The mask meets the state as a `TrainableMask` does.
 
+    Raises:
+      InputError: when called, if the data have no mask.
+
     Example:
       >>> forcing = Forcing(mask=jnp.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0]))
       >>> mask = LearntEdge(Grid(6))

@@ -464,6 +464,9 @@ def monomials(x: Array, order: int) -> Array:
 def coarsened(grid: Grid, scale: int) -> Grid:
     """The grid of blocks of `scale` cells an axis; a block is as far inside a mask as its mean.
 
+    Raises:
+      InputError: the block has a margin, of which a scale would take a part.
+
     Example:
       >>> coarsened(Grid((8, 8), spacing=0.5), 4)
       Grid(shape=(2, 2), spacing=(2.0, 2.0), ...)

@@ -69,6 +69,9 @@ class PolynomialReaction(Reaction):
       species: names that the constraints use.
       position: whether the coefficients depend on the given fields (`Forcing.environment`).
 
+    Raises:
+      InputError: when called, if the constraints' species are not one for each channel.
+
     Example:
       >>> reaction = PolynomialReaction(order=2)
       >>> parameters = reaction.init(jax.random.key(0), jnp.ones((1, 4)))["params"]

@@ -165,6 +165,9 @@ class KolmogorovArnold(nn.Module):
       reach: of the centres, in units of the features and of the hidden layer.
       activation: the base branch, by its name in flax.linen.
 
+    Raises:
+      InputError: when called, for fewer than two bases or a reach that is not positive.
+
     Example:
       >>> update = KolmogorovArnold(hidden=(8,), bases=4)
       >>> change, variables = update.init_with_output(jax.random.key(0), jnp.ones((6, 4, 4)), 2)

@@ -71,6 +71,9 @@ def tableau(name: str) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
     Methods whose last stage is evaluated at the new state keep it for an error estimate and for
     the next step's first stage; with neither in use, it is dropped.
 
+    Raises:
+      InputError: no explicit solver has this name.
+
     Example:
       >>> tableau("euler")
       (((),), (1.0,))
@@ -97,6 +100,9 @@ def stability_limit(name: str, largest_rate: float) -> float:
     """Largest dt for which pure decay at `largest_rate` (per unit of time) does not grow.
 
     The method's stability polynomial R(z), evaluated on the negative real axis until |R| > 1.
+
+    Raises:
+      InputError: no explicit solver has this name.
 
     Example:
       >>> round(stability_limit("heun", largest_rate=0.8), 2)

@@ -82,6 +82,9 @@ class NavierStokes(System):
 
     Source: Batchelor (1967), An Introduction to Fluid Dynamics; the fluid is at rest on average.
 
+    Raises:
+      InputError: when asked on any lattice but a torus of two axes.
+
     Example:
       >>> fluid, torus = NavierStokes(viscosity=0.1), Grid((16, 16), spacing=2.0)
       >>> fluid.start(jax.random.key(0), torus).shape

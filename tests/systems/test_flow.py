@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.grid.stencils import divergence
 from diffpattern.solvers import explicit
@@ -46,6 +47,12 @@ def test_a_mean_vorticity_moves_nothing_and_the_circulation_stays():
     np.testing.assert_allclose(velocity(start), velocity(start - 0.25), atol=1e-5)
     end = later(system, start, grid, "cross", 0.1, 1000)
     assert np.asarray(end, np.float64).mean() == pytest.approx(0.25, rel=1e-5)
+
+
+def test_a_fluid_between_walls_is_refused_though_they_be_of_two_kinds():
+    grid = Grid((8, 8), boundary=[("zero", "symmetric"), "circular"])
+    with pytest.raises(InputError, match="mixed, circular, but navier_stokes runs on a torus"):
+        NavierStokes().check(grid)
 
 
 def test_without_viscosity_the_enstrophy_stays(quick_compilation):
