@@ -52,7 +52,7 @@ def describe(config: ConfigDict, data: Splits) -> str:
     first = next(iter(data.values()))
     grid = first.grid
     sides = [count * spacing for count, spacing in zip(grid.shape, grid.spacing, strict=True)]
-    walls = dict.fromkeys(walls.kind for walls in grid.boundary)
+    walls = dict.fromkeys(map(str, grid.boundary))
     window, unit = config.training.window, streams.sample(first).length_unit
     spacing = f"{_by(dict.fromkeys(grid.spacing))} {unit}".strip()
     lines = [

@@ -64,6 +64,12 @@ def test_sizes_and_numbers_are_told():
     assert {line.partition(":")[0] for line in told if not line.startswith(" ")} > set(SPLITS)
 
 
+def test_walls_of_two_kinds_are_told_by_both():
+    grid = Grid((6, 8), boundary=[("zero", "symmetric"), "circular"])
+    told = lines(dataclasses.replace(halves(), grid=grid))
+    assert told[0].endswith("walls zero and symmetric, circular")
+
+
 def test_one_trajectory_and_uneven_times():
     data = dataclasses.replace(halves(count=1), times=[1.0, 2.0, 4.0, 8.0])
     assert (

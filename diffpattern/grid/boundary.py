@@ -173,6 +173,9 @@ class Walls:
                 "at the upper, but 'circular' must be at both or none."
             )
 
+    def __str__(self) -> str:
+        return self.kind or f"{self.lower.kind} and {self.upper.kind}"
+
     @property
     def kind(self) -> str | None:
         """The kind of both; None where they are of two kinds."""

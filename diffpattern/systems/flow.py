@@ -108,7 +108,7 @@ class NavierStokes(System):
 
     def check(self, grid: Grid) -> None:
         """See `System`."""
-        walls = [boundary.kind or "mixed" for boundary in grid.boundary]
+        walls = [str(walls) for walls in grid.boundary]
         if walls != ["circular", "circular"]:
             raise InputError(
                 f"data.boundary is {', '.join(walls)}, but navier_stokes runs on a torus of two "

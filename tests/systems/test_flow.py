@@ -51,7 +51,9 @@ def test_a_mean_vorticity_moves_nothing_and_the_circulation_stays():
 
 def test_a_fluid_between_walls_is_refused_though_they_be_of_two_kinds():
     grid = Grid((8, 8), boundary=[("zero", "symmetric"), "circular"])
-    with pytest.raises(InputError, match="mixed, circular, but navier_stokes runs on a torus"):
+    with pytest.raises(
+        InputError, match="zero and symmetric, circular, but navier_stokes runs on a torus"
+    ):
         NavierStokes().check(grid)
 
 
