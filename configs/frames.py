@@ -6,7 +6,20 @@ What follows the colon is a folder, a pattern in quotes, a stack, or whatever el
 `data.images.train` takes. Pixels are averaged until the longer side has at most 64 cells, channels
 that never change are left out, and the others go from 0 to 1.
 
-@@DOC@@
+Windows span the whole sequence, or five intervals of a longer one. Half of them begin with the
+first frame; the others go on where one has ended, and are held to the last frame, so that the rule
+stays there: of what comes next the frames say nothing. `--config.training.pool.at_end=begin` has it
+go on freely, which may lead anywhere. Where `validation` and `test` are not named, scores are of
+the frames that were trained on. Predictions are to begin with the first frame, as training did:
+hidden channels are empty there and nowhere else.
+
+NRMSE at the last of six frames: 0.14 for one species of Gray-Scott on 64 x 64 cells (persistence:
+1.4), 0.26 to 0.30 for the colours of one picture that fades into another on 42 x 57 (1.2 to 2.2),
+0.11, 0.12 and 0.44 for those of a blob with a ring that grows (1.3, 1.3 and 1.1). Eight times as
+long after the first, what they make differs from the last frame by 0.04, 0.10 and 0.04 of full
+brightness (root mean square; 0.03, 0.06 and 0.04 at its time) and is between -0.06 and 1.14. 370 s
+of processor time on 64 x 64 cells from the command to the report, 240 s on 42 x 57; by the clock
+that was 8 and 7 minutes, as several other programs shared the two cores.
 """
 
 import math

@@ -414,7 +414,7 @@ def fit(
       >>> config.model.rda.polynomial.order = 1
       >>> config.evaluation.report = False
       >>> run = diffpattern.fit(data, config, workdir="runs/mine")
-      Checkpoint of step 2, scored on 2 unseen trajectories: ...
+      Checkpoint of step 2, scored on what it was trained on: ...
       >>> run.step
       2
     """

@@ -38,7 +38,7 @@ def test_a_rollout_has_the_numbers_of_the_evaluation(runs, name):
         rolled = run.rollout(run.test[0].values[:, 0], run.test[0].times)
         np.testing.assert_array_equal(rolled, kept["values"])
         assert run.species == tuple(kept["species"])
-    assert run.step == run.scores["step"]
+    assert run.step == run.scores["step"] and run.scores["unseen"]
     assert run.config.model.name == {"pde": "rda"}.get(name, name)
 
 

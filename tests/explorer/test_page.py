@@ -60,7 +60,7 @@ def test_a_drag_erases_cells_that_regrow(window, rule, grown, touch):
     pause(window)
     window.evaluate("explorer.restart(); explorer.engine.settings.seed = 1; explorer.step(160);")
     whole = state_of(window)
-    assert error(whole) < 0.02 < error(np.zeros_like(whole)) / 5
+    assert error(whole) < 0.005 < error(np.zeros_like(whole)) / 5
     x, y, cell = middle_of_lattice(window)
     window.drag([(x - 8 * cell, y), (x, y), (x + 8 * cell, y)], touch=touch)
     damaged = state_of(window)
