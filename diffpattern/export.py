@@ -20,6 +20,7 @@ from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.forcing import Forcing
 from diffpattern.report import mathematics
 from diffpattern.report.document import settings_table
+from diffpattern.report.text import unseen
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
 from diffpattern.solvers import explicit
@@ -71,6 +72,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
       InputError: the explorer cannot run it.
     """
     config, statistics, truth = rule.config, rule.statistics, rule.truth[0]
+    scores = folder.read_scores() or {}
     channels = rule.problem.channels
     if channels > MOST_CHANNELS:
         raise InputError(
@@ -114,7 +116,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         alone=automaton and "alive" in nca.finishing,
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
-        starts=_starts(truth, seen),
+        starts=_starts(truth, seen, "unseen start" if unseen(scores) else "start"),
         rule=_rule(rule, folder),
         running=_running(program, config, solver, size, note),
     )
@@ -142,13 +144,15 @@ def _inputs(truth: Trajectories) -> list[float]:
     return list(first if first.ndim == 1 else first[0])
 
 
-def _starts(truth: Trajectories, seen: list[dict[str, np.ndarray]]) -> list[page.Start]:
-    """First snapshots of trajectories that training has not seen, and the last one of the first."""
+def _starts(
+    truth: Trajectories, seen: list[dict[str, np.ndarray]], called: str
+) -> list[page.Start]:
+    """First snapshots of test trajectories, and the last one of the first."""
     starts: list[page.Start] = []
     for which, (values, given) in enumerate(zip(truth.values[:_STARTS], seen, strict=False)):
         if any(np.array_equal(values[0], start.values) for start in starts) and not given:
             continue
-        name = f"unseen start {which + 1}"
+        name = f"{called} {which + 1}"
         starts.append(page.Start(name, values[0], float(truth.times[0]), given))
     name = f"{starts[0].name} at t = {truth.times[-1]:g}"
     starts.append(page.Start(name, truth.values[0, -1], float(truth.times[-1]), seen[0]))
