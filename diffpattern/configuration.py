@@ -390,18 +390,31 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2)
 
 
+def changes(config: ConfigDict) -> dict[str, Any]:
+    """The fields in which a config is not the default one, by their dotted paths."""
+    defaults = dict(leaves(default.get_config()))
+    return {
+        field: value
+        for field, value in leaves(config)
+        if field not in defaults or _as_tuples(value) != _as_tuples(defaults[field])
+    }
+
+
 def from_json(text: str, path: str) -> ConfigDict:
-    """A checked config out of the file `path`, whose content is `text`.
+    """A checked config out of the file `path`, whose content is `text`: config.json or run.json.
 
     Raises:
       InputError: it is not JSON, has other fields than a config, or `check` refuses it.
     """
     try:
-        config = _filled(default.get_config(), json.loads(text))
+        stored = json.loads(text)
+        if isinstance(stored, Mapping) and "sessions" in stored:
+            stored = stored["sessions"][-1]["fields"]
+        config = _filled(default.get_config(), stored)
         check(config)
     except parts.MissingPart:
         raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise InputError(
             f"{path} does not hold the config of a run: {_told(error)}; put back the file that "
             "training wrote."

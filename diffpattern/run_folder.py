@@ -1,8 +1,9 @@
 """A run's folder: everything that is needed to look at the run again.
 
     RUN/config.json         the config, complete
-    RUN/run.json            digest of the data; versions, commit, devices, command of each session,
-                            and which combination of a sweep it is
+    RUN/run.json            digest of the data; versions, commit, devices, command and changed
+                            fields of each session, and which combination of a sweep it is; enough
+                            to do the run again (`--config=RUN/run.json`)
     RUN/data/               the test data, those on lattices of a second size in test-2.npz, and so
                             on; statistics of the training data
     RUN/checkpoints/        see `training.checkpoints`
@@ -212,6 +213,7 @@ class RunFolder:
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": command(),
             "config": config_path,
+            "fields": configuration.changes(config),
             "sweep": sweep,
             "commit": _commit(),
             "versions": _versions(),

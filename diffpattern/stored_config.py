@@ -1,7 +1,7 @@
 """A config file that stands for any JSON: `stored_config.py:RUN/config.json`.
 
-`--config=RUN/config.json` is read through it, so that a run can be repeated by what it has kept,
-and its fields changed, as with any config file.
+`--config=RUN/config.json`, or the `run.json` beside it, is read through it, so that a run can be
+repeated by what it has kept, and its fields changed, as with any config file.
 """
 
 from pathlib import Path

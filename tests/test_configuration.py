@@ -373,6 +373,21 @@ def test_command_lines_that_lead_to_a_config_pass(tmp_path):
         configuration.check_arguments(["main.py", *arguments])
 
 
+def test_what_run_json_tells_of_a_session_is_its_config():
+    kept = tiny.config(
+        **{"training.steps": 7, "data.shape": (8, 12), "model.rda.terms": ("split",)}
+    )
+    kept.data.boundary = ("symmetric",)
+    changes = configuration.changes(kept)
+    assert changes["training.steps"] == 7 and "seed" not in changes
+    sessions = [{"fields": {"training.steps": 3}}, {"fields": changes}]
+    read = configuration.from_json(json.dumps({"sessions": sessions}), "RUN/run.json")
+    assert read == kept
+    for damaged in ([], [{}], [{"fields": {"training.step": 3}}]):
+        with pytest.raises(InputError, match="RUN/run.json does not hold the config of a run"):
+            configuration.from_json(json.dumps({"sessions": damaged}), "RUN/run.json")
+
+
 def test_a_stored_config_is_read_like_a_config_file(tmp_path):
     path = tmp_path / "config.json"
     kept = tiny.config(**{"training.steps": 7, "data.shape": (8, 12)})

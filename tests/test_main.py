@@ -399,9 +399,9 @@ def test_evaluation_needs_the_folder_alone_and_no_tensorflow(diffpattern, traine
     assert json.loads((run / "eval" / "scores.json").read_text())["step"] == 1
 
 
-def test_a_run_is_repeated_by_its_config_to_the_bit(diffpattern, trained, tmp_path):
+def test_a_run_is_repeated_by_what_run_json_says_to_the_bit(diffpattern, trained, tmp_path):
     code, _, error = diffpattern(
-        f"--config={trained[0] / 'config.json'}", f"--workdir={tmp_path / 'again'}"
+        f"--config={trained[0] / 'run.json'}", f"--workdir={tmp_path / 'again'}"
     )
     assert code == 0, error
     first, again = (load(path) for path in (trained[0], tmp_path / "again"))

@@ -102,7 +102,7 @@ def test_the_example_trains_restores_exports_and_names_what_it_misses(lab):
     exported = command(lab, "--mode=export", "--workdir=run")
     assert exported.returncode == 0, exported.stderr
     assert "my_lab:Fronts" in (lab / "run" / "explorer.html").read_text()
-    again = command(lab, "--config=run/config.json", "--workdir=again")
+    again = command(lab, "--config=run/run.json", "--workdir=again")
     assert again.returncode == 0, again.stderr
     np.testing.assert_array_equal(api.load(lab / "again").params["Fronts"]["d"], found["d"])
     before = tiny_runs.listing(lab / "run")
