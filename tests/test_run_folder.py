@@ -73,10 +73,10 @@ def test_every_session_is_recorded(folder):
         assert set(session) == {
             "started", "command", "config", "fields", "sweep", "commit", "versions", "devices",
         }  # fmt: skip
-    assert facts["sessions"][-1]["fields"] == {"training.steps": 99}
         assert session["versions"]["jax"]
         assert len(session["devices"]) == 8
         assert re.match(r"\d{4}-\d\d-\d\dT.*[+-]\d\d:\d\d$", session["started"])
+    assert facts["sessions"][-1]["fields"] == {"training.steps": 99}
     assert [session["sweep"] for session in facts["sessions"]] == [
         None,
         {"number": 3, "fields": {"seed": 0}},
