@@ -110,13 +110,13 @@ def test_domains_of_cahn_hilliard_coarsen_with_the_cube_root_of_time():
         return jax.lax.fori_loop(0, steps, step, x)
 
     sizes = []
-    for seed in range(3):
+    for seed in range(2):
         x, done = system.start(jax.random.key(seed), grid), 0
         for steps in np.round(times / dt).astype(int):
             x, done = advance(x, steps - done), steps
             power = np.abs(np.fft.fft2(x[0])) ** 2
             power[0, 0] = 0.0
             sizes.append(2 * np.pi * (power / k).sum() / power.sum())
-    mean_size = np.reshape(sizes, (3, -1)).mean(0)
+    mean_size = np.reshape(sizes, (2, -1)).mean(0)
     exponent = np.polyfit(np.log(times), np.log(mean_size), 1)[0]
     assert exponent == pytest.approx(0.33, abs=0.03)
