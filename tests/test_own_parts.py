@@ -79,7 +79,7 @@ def lab(tmp_path_factory):
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
-    for name in ("my_lab", "my_automaton", "other_lab", "broken", "needy"):
+    for name in ("my_lab", "my_parts", "my_automaton", "other_lab", "broken", "needy"):
         sys.modules.pop(name, None)
 
 
@@ -129,7 +129,7 @@ def test_an_automaton_of_ones_own_is_trained_restored_and_exported(lab, tmp_path
                 "model.nca.steps_per_interval": 2,
                 "optimiser.name": "adam",
                 "data.directory": str(tmp_path / "data"),
-                "loss.own": ("my_lab:relative=0.5",),
+                "loss.own": ("my_parts:relative=0.5",),
             }
         )
     )
@@ -163,11 +163,11 @@ def test_a_term_of_ones_own_stands_beside_known_ones(lab):
 @slow
 def test_a_kernel_and_a_loss_of_ones_own_train_and_both_count(lab):
     nca = {**tiny_runs.NCA, "training.batch": 2}
-    kernels = ("identity", "my_lab:steepness")
+    kernels = ("identity", "my_parts:steepness")
     plain = tiny.Run(tiny.config(**fields(**nca)), tiny.data(), 1)
     own = tiny.config(
         **fields(
-            **nca, **{"model.nca.stencils.kernels": kernels, "loss.own": ("my_lab:relative=2",)}
+            **nca, **{"model.nca.stencils.kernels": kernels, "loss.own": ("my_parts:relative=2",)}
         )
     )
     run = tiny.Run(own, tiny.data(), 1)
@@ -188,7 +188,7 @@ def test_on_blocks_parts_of_ones_own_do_what_they_do_on_the_whole_lattice(lab, n
                 "optimiser.name": "adam",
                 "optimiser.optax.warmup_steps": 0,
                 "training.batch": 2,
-                "loss.own": ("my_lab:relative=0.5",),
+                "loss.own": ("my_parts:relative=0.5",),
             }
         )
     )
@@ -201,7 +201,7 @@ def test_on_blocks_parts_of_ones_own_do_what_they_do_on_the_whole_lattice(lab, n
 
 
 def test_data_of_ones_own_are_those_that_the_function_gives(lab):
-    config = tiny.config(**{"data.name": "my_lab:measured"})
+    config = tiny.config(**{"data.name": "my_parts:measured"})
     config.data.own.count = 2
     (data,) = dataset.load(config)
     made = diffpattern.simulate("my_lab:Domains", (24, 24), range(9), count=2)
@@ -242,15 +242,15 @@ def test_a_changed_system_is_simulated_anew(lab, tmp_path, monkeypatch):
             "model.nca.fire_rate is set to 0.25, but nothing uses it",
         ),
         ({"model.rda.terms": ("my_lab:Domains",)}, {}, "derives from diffpattern.models.term.Term"),
-        ({"loss.own": ("my_lab:relative",), "optimiser.name": "adam"}, {}, "=WEIGHT' with a"),
-        ({"loss.own": ("my_lab:relative=-1",), "optimiser.name": "adam"}, {}, "positive weight"),
-        ({"loss.own": ("my_lab:relativ=1",), "optimiser.name": "adam"}, {}, "is relative"),
-        ({"loss.own": ("my_lab:relative=1",)}, {}, "loss.own is set to .* but nothing uses it"),
+        ({"loss.own": ("my_parts:relative",), "optimiser.name": "adam"}, {}, "=WEIGHT' with a"),
+        ({"loss.own": ("my_parts:relative=-1",), "optimiser.name": "adam"}, {}, "positive weight"),
+        ({"loss.own": ("my_parts:relativ=1",), "optimiser.name": "adam"}, {}, "is relative"),
+        ({"loss.own": ("my_parts:relative=1",)}, {}, "loss.own is set to .* but nothing uses it"),
         (
-            {"model.name": "nca", "model.nca.stencils.kernels": ("identity", "my_lab:steep")}
+            {"model.name": "nca", "model.nca.stencils.kernels": ("identity", "my_parts:steep")}
             | {"optimiser.name": "adam"},
             {},
-            "model.nca.stencils.kernels is 'my_lab:steep', but my_lab has nothing",
+            "model.nca.stencils.kernels is 'my_parts:steep', but my_parts has nothing",
         ),
     ],
 )
@@ -265,8 +265,12 @@ def test_what_cannot_be_is_told_before_anything_is_made(lab, changes, own, told)
 @pytest.mark.parametrize(
     ("name", "settings", "told"),
     [
-        ("my_lab:measured", {}, "data.own has nothing, but my_lab:measured is called otherwise"),
-        ("my_lab:measured", {"number": 2}, "data.own has number, but"),
+        (
+            "my_parts:measured",
+            {},
+            "data.own has nothing, but my_parts:measured is called otherwise",
+        ),
+        ("my_parts:measured", {"number": 2}, "data.own has number, but"),
         ("my_automaton:images", {"count": 2}, "are of the type int; they must be Trajectories"),
         ("my_lab:Domains", {"d": "much"}, "data.own.d is 'much', but must be a number"),
         ("my_lab:Domains", {"speed": 1.0}, "data.own.speed is set, but my_lab:Domains has no"),
