@@ -45,9 +45,8 @@ def get_config() -> ConfigDict:
     # The PDE that makes the data, any of diffpattern.systems.SYSTEMS (configs/systems.py has
     # settings that suit each), or what they are read from: "images", "panels", "the_well",
     # "pdebench", or another "run", whose rule makes them; or a system or function of your own,
-    # "module:name". What is read has a section of its own,
-    # below; most other fields of data are those of a simulation. ("given" are the arrays that
-    # `diffpattern.fit` is handed.)
+    # "module:name". What is read has a section of its own, below; most other fields of data are
+    # those of a simulation. ("given" are the arrays that `diffpattern.fit` is handed.)
     data.name = "gray_scott"
     # Folder that keeps prepared data; empty: $DIFFPATTERN_DATA, else the user's cache folder.
     data.directory = ""

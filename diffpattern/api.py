@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from diffpattern import precision, restored, train
+from diffpattern import parts, precision, restored, train
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.simulation import SPLITS, Simulation
@@ -354,7 +354,7 @@ def simulate(
       ((2, 5, 8, 8, 2), ('A', 'B'), [0.0, 16.0, 32.0, 48.0, 64.0])
     """
     kind = system_named(system)
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = parts.attributes(kind)
     for name in parameters:
         if name not in (*known, *_OF_SIMULATIONS):
             raise InputError(

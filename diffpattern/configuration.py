@@ -61,7 +61,7 @@ _READ = (*SOURCES, "run")
 # Sections in which a user's own parts find what fields they please.
 _FREE = ("data.own", "model.own")
 
-# What the user may name a part of their own for, by the last name of its field.
+# Fields that may name parts of a user's own, by their last name where they stand in several places.
 _OPEN = ("data.name", "model.name", "kernels", "model.rda.terms")
 
 # What the fields of these names may be, wherever they stand; a whole path where only it is meant.
@@ -253,7 +253,7 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
       InputError: naming the first field that differs and is not one of operation.
     """
     given, kept = dict(leaves(config)), dict(leaves(stored))
-    for field in sorted(kept.keys() | given.keys(), key=[*given, *kept].index):
+    for field in given | kept:
         value = given.get(field)
         if any(field == name or field.startswith(name + ".") for name in OPERATION):
             continue

@@ -117,7 +117,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
         starts=_starts(truth, seen, "unseen start" if unseen(scores) else "start"),
-        rule=_rule(rule, folder),
+        rule=_rule(rule, scores),
         running=_running(program, config, solver, size, note),
     )
 
@@ -235,9 +235,8 @@ def _fastest(rule: RestoredRule, iterations: int = 40) -> float:
 # What stands beside the lattice.
 
 
-def _rule(rule: RestoredRule, folder: RunFolder) -> str:
-    config, scores = rule.config, folder.read_scores() or {}
-    told = []
+def _rule(rule: RestoredRule, scores: dict[str, Any]) -> str:
+    config, told = rule.config, []
     if config.model.name == "rda":
         terms = config.model.rda.terms
         told.append(f"<p>{_equation_form(terms)}</p>")

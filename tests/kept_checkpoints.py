@@ -7,6 +7,7 @@ that later code restores them.
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -56,10 +57,10 @@ def keep(name: str, folder: Path) -> None:
         train.train_and_evaluate(tiny.config(**tiny_runs.FIELDS | RUNS[name]), RunFolder(folder))
     for path in folder.iterdir():
         if path.name not in ("config.json", "data", "checkpoints"):
-            path.unlink() if path.is_file() else _remove(path)
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     for step in (folder / "checkpoints").iterdir():
         if step.name != str(RUNS[name]["training.steps"]):
-            _remove(step)
+            shutil.rmtree(step)
     run = api.load(folder)
     starts, times = run.test[0].values[:, 0], run.test[0].times
     expected = {
@@ -68,12 +69,6 @@ def keep(name: str, folder: Path) -> None:
         "predicted": run.rollout(starts, times),
     }
     (folder / "expected.npz").write_bytes(npz(**expected))
-
-
-def _remove(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    folder.rmdir()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Layout as in `stencils`. A coefficient (diffusivity, velocity) goes on beyond a 
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import Array
@@ -46,7 +46,7 @@ def flux_divergence(coefficient: Array, x: Array, grid: Grid) -> Array:
         f_lower, f_upper = _beside_faces(coefficient, grid.for_coefficients(), axis)
         return 0.5 * (f_lower + f_upper) * (upper - lower) / grid.spacing[axis]
 
-    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _balance_of_all(flux, grid)
 
 
 def divergence(vector: Array, grid: Grid) -> Array:
@@ -77,7 +77,7 @@ def divergence(vector: Array, grid: Grid) -> Array:
         lower, upper = _beside_faces(component, grid, axis, normal_axis=axis)
         return 0.5 * (lower + upper)
 
-    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _balance_of_all(flux, grid)
 
 
 def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") -> Array:
@@ -125,11 +125,13 @@ def advection(x: Array, velocity: Array, grid: Grid, scheme: str = "central") ->
             carried = carried - 0.5 * jnp.abs(speed) * (upper - lower)
         return carried
 
-    return _sum(_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return _balance_of_all(flux, grid)
 
 
-def _sum(parts: Iterable[Array]) -> Array:
-    return functools.reduce(operator.add, parts)
+def _balance_of_all(flux: Callable[[int], Array], grid: Grid) -> Array:
+    """The balance of the fluxes through the faces along each axis."""
+    balances = (_balance(flux(axis), grid, axis) for axis in range(grid.ndim))
+    return functools.reduce(operator.add, balances)
 
 
 def _beside_faces(

@@ -80,18 +80,14 @@ def system_named(name: str, field: str = "system") -> type[System]:
     return SYSTEMS[name]
 
 
-def section(name: str) -> str:
-    """The section under `data` that has the parameters of the system `name`."""
-    return "own" if parts.is_own(name) else name
-
-
 def of_config(data: ConfigDict) -> System:
     """The system that the section `data` of a config names, with the parameters that it has there.
 
     Raises:
       InputError: naming what cannot be.
     """
-    kind, where = system_named(data.name, "data.name"), section(data.name)
+    kind = system_named(data.name, "data.name")
+    where = "own" if parts.is_own(data.name) else data.name
     parameters: dict[str, Any] = dict(data[where])
     parts.require_taken(parameters, {data.name: kind}, f"data.{where}")
     try:
