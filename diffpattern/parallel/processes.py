@@ -426,6 +426,9 @@ def _silence_of(process: int) -> str:
 _HANDLERS: list[Any] = []
 _GATHERED, _TOLD = itertools.count(), itertools.count()
 _LEAVING = threading.Event()
+# Taken by the thread that ends this process and never given back; once more by a signal's handler
+# that interrupts that thread to do the same.
+_ENDS = threading.RLock()
 
 
 def _client() -> Any:
@@ -443,7 +446,12 @@ def _found(name: str) -> str:
 
 
 def _end(code: int) -> None:
-    """Ends this process at once: threads of XLA may be waiting for others who never come."""
+    """Ends this process at once: threads of XLA may be waiting for others who never come.
+
+    Another thread that has to end it too waits here: what is written at a process's end, such as
+    the lines that coverage has seen, does not bear two that write.
+    """
+    _ENDS.acquire()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _client().key_value_set(f"{_ENDED}/{number()}", "", True)
         if is_first():
