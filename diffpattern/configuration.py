@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffpattern import parts, problem, rules, systems
+from diffpattern import named_numbers, parts, problem, rules, systems
 from diffpattern.configs import default
 from diffpattern.data import environment
 from diffpattern.data.preparation import CLOSED, FOUND_MASKS, NO_MASK
@@ -428,19 +428,12 @@ def levels(covered: Sequence[str], species: Sequence[str]) -> dict[str, float]:
     Raises:
       InputError: an entry is not NAME=NUMBER with one of the names.
     """
-    found = {}
-    for entry in covered:
-        name, _, level = str(entry).partition("=")
-        try:
-            found[name] = float(level)
-        except ValueError:
-            level = ""
-        if name not in species or not level:
-            raise InputError(
-                f"evaluation.covered has {entry!r}; write NAME=LEVEL with one of the species: "
-                f"{', '.join(species)}."
-            )
-    return found
+    return named_numbers.read_single(
+        covered,
+        lambda name, _: name in species,
+        field="evaluation.covered",
+        form=f"NAME=LEVEL with one of the species: {', '.join(species)}",
+    )
 
 
 def get(config: ConfigDict, field: str) -> Any:

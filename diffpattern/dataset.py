@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import parts, restored, systems
+from diffpattern import named_numbers, parts, restored, systems
 from diffpattern.data import builders, environment, measurement, sources
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import GIVEN, SOURCES, Data
@@ -162,20 +162,13 @@ def _further_shapes(config: ConfigDict) -> tuple[tuple[int, ...], ...]:
 def _doses(config: ConfigDict) -> dict[str, list[float]]:
     """The values that each parameter takes which differs between trajectories."""
     parameters = parts.attributes(systems.system_named(config.data.name, "data.name"))
-    doses = {}
-    for entry in config.data.doses:
-        name, _, written = str(entry).partition("=")
-        try:
-            values = [float(value) for value in written.split(",")]
-        except ValueError:
-            values = []
-        if name not in parameters or len(set(values)) < 2:
-            raise InputError(
-                f"data.doses has {entry!r}; write NAME=VALUE,VALUE with two or more values and one "
-                f"of the system's parameters: {', '.join(parameters)}."
-            )
-        doses[name] = values
-    return doses
+    return named_numbers.read(
+        config.data.doses,
+        lambda name, values: name in parameters and len(set(values)) > 1,
+        field="data.doses",
+        form="NAME=VALUE,VALUE with two or more values and one of the system's parameters: "
+        + ", ".join(parameters),
+    )
 
 
 def _joined(runs: list[Trajectories], doses: dict[str, list[float]]) -> Trajectories:

@@ -64,6 +64,7 @@ def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path)
         (("alpha",), "'alpha'; write NAME=VALUE,VALUE"),
         (("alpha=0.1",), "two or more values"),
         (("alpha=0.1,low",), "two or more values"),
+        (("alpha=0.1,nan",), "two or more values"),
         (("beta=0.1,0.2",), "diffusion_a, diffusion_b, alpha, gamma"),
         (("alpha=-0.1,0.2",), r"data\.doses: alpha is -0\.1"),
     ],

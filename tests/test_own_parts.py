@@ -244,6 +244,11 @@ def test_a_changed_system_is_simulated_anew(lab, tmp_path, monkeypatch):
         ({"model.rda.terms": ("my_lab:Domains",)}, {}, "derives from diffpattern.models.term.Term"),
         ({"loss.own": ("my_parts:relative",), "optimiser.name": "adam"}, {}, "=WEIGHT' with a"),
         ({"loss.own": ("my_parts:relative=-1",), "optimiser.name": "adam"}, {}, "positive weight"),
+        (
+            {"loss.own": ("my_parts:relative=1", "my_parts:relative=2"), "optimiser.name": "adam"},
+            {},
+            "loss.own names 'my_parts:relative' twice",
+        ),
         ({"loss.own": ("my_parts:relativ=1",), "optimiser.name": "adam"}, {}, "is relative"),
         ({"loss.own": ("my_parts:relative=1",)}, {}, "loss.own is set to .* but nothing uses it"),
         (

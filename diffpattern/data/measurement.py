@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from diffpattern import named_numbers
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.precision import real
@@ -75,23 +76,19 @@ def seen_at(
 def _without(trajectories: Trajectories, entries: Sequence[str]) -> Trajectories:
     species, times = trajectories.species, trajectories.times
     known = np.ones((*trajectories.values.shape[:2], len(species)), real())
-    for entry in entries:
-        name, _, written = str(entry).partition("=")
-        try:
-            asked = np.array([float(time) for time in written.split(",")])
-        except ValueError:
-            asked = np.array([])
-        if name not in species or not len(asked):
-            raise InputError(
-                f"data.seen has {entry!r}; write SPECIES=TIME,TIME with one of the species "
-                f"{', '.join(species)}."
-            )
-        near = np.abs(times[:, None] - asked) <= 1e-6 * max(abs(times).max(), 1.0)
+    seen = named_numbers.read(
+        entries,
+        lambda name, _: name in species,
+        field="data.seen",
+        form=f"SPECIES=TIME,TIME with one of the species {', '.join(species)}",
+    )
+    for name, asked in seen.items():
+        near = np.abs(times[:, None] - np.array(asked)) <= 1e-6 * max(abs(times).max(), 1.0)
         if not near.any(0).all():
-            missing = asked[~near.any(0)][0]
+            missing = asked[int(near.any(0).argmin())]
             raise InputError(
-                f"data.seen has {entry!r}, but no snapshot is at {missing:g}; they are from "
-                f"{times[0]:g} to {times[-1]:g}, {times[1] - times[0]:g} apart."
+                f"data.seen has {missing:g} for {name!r}, but no snapshot is at {missing:g}; they "
+                f"are from {times[0]:g} to {times[-1]:g}, {times[1] - times[0]:g} apart."
             )
         known[:, :, species.index(name)] = near.any(1)
     if trajectories.known is not None:

@@ -5,7 +5,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -75,35 +75,6 @@ def spread_out(
         return named[max(fitting, key=len)] if fitting else otherwise
 
     return jax.tree.map(value, every)
-
-
-def factors(entries: Sequence[str], *, field: str, example: str) -> dict[str, float]:
-    """Numbers by name, out of entries such as "diffusion=0.1".
-
-    Args:
-      entries: each a name, "=" and a positive number.
-      field: of the config, which they come from.
-      example: of an entry, for who got one wrong.
-
-    Raises:
-      InputError: an entry is not of this form, or a name comes twice.
-    """
-    found: dict[str, float] = {}
-    for entry in entries:
-        name, _, number = str(entry).partition("=")
-        try:
-            factor = float(number)
-        except ValueError:
-            factor = 0.0
-        if not name or not 0 < factor < float("inf"):
-            raise InputError(
-                f"{field} has the entry {entry!r}; each is a name, '=' and a positive number, "
-                f"such as {example!r}."
-            )
-        if name in found:
-            raise InputError(f"{field} names {name!r} twice; give it one number.")
-        found[name] = factor
-    return found
 
 
 def _within(path: str, name: str) -> bool:

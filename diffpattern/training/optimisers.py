@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from diffpattern import named_numbers
 from diffpattern.errors import InputError
 from diffpattern.training import groups
 from diffpattern.training.pruning import Pruning, prune
@@ -116,7 +117,7 @@ class Chain:
         parts.append(getattr(optax, self.name)(self.schedule.build(), **options))
         if self.rates:
             field = "optimiser.optax.rates"
-            named = groups.factors(self.rates, field=field, example="diffusion=0.1")
+            named = named_numbers.read_factors(self.rates, field=field, example="diffusion=0.1")
             scale = groups.spread_out(named, 1.0, parameters, field=field)
             parts.append(
                 optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, scale))

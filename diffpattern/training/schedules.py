@@ -4,8 +4,8 @@ import dataclasses
 
 import optax
 
+from diffpattern import named_numbers
 from diffpattern.errors import InputError
-from diffpattern.training import groups
 
 NAMES = ("constant", "cosine", "exponential", "linear", "piecewise")
 # Those that fall until `decay_steps`.
@@ -86,7 +86,8 @@ class Schedule:
                 "factors, such as '1000=0.3'."
             )
         pieces = {}
-        for step, factor in groups.factors(self.piecewise, field=field, example="1000=0.3").items():
+        factors = named_numbers.read_factors(self.piecewise, field=field, example="1000=0.3")
+        for step, factor in factors.items():
             if not step.isdecimal() or int(step) <= self.warmup_steps:
                 raise InputError(
                     f"{field} has a factor for step {step!r}; it must be a whole number above the "

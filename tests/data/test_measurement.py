@@ -84,7 +84,7 @@ def test_species_are_seen_at_their_times():
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("c=0,1", r"has 'c=0,1'; write SPECIES=TIME,TIME with one of the species a, b\."),
+        ("c=0,1", r"has the entry 'c=0,1'; write SPECIES=TIME,TIME with one of the species a, b\."),
         ("a", "write SPECIES=TIME"),
         ("a=0,x", "write SPECIES=TIME"),
         ("a=0,2.5", r"no snapshot is at 2\.5; they are from 0 to 5, 1 apart"),

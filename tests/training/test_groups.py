@@ -47,23 +47,3 @@ def test_norms_are_of_layers():
         "norm/network/a": 3.0,
         "norm/network/b": 6.0,
     }
-
-
-def test_factors_are_read():
-    found = groups.factors(("network/out=2", "diffusion=1e-1"), field="f", example="a=1")
-    assert found == {"network/out": 2.0, "diffusion": 0.1}
-
-
-@pytest.mark.parametrize(
-    "entry", ["network", "network=", "=2", "network=two", "network=0", "a=-1", "a=nan", "a=inf", 3]
-)
-def test_what_is_no_factor_is_refused(entry):
-    with pytest.raises(InputError) as error:
-        groups.factors(("b=2", entry), field="a.field", example="diffusion=0.1")
-    message = str(error.value)
-    assert "a.field" in message and repr(entry) in message and "'diffusion=0.1'" in message
-
-
-def test_a_name_that_comes_twice_is_refused():
-    with pytest.raises(InputError, match="a.field names 'b' twice"):
-        groups.factors(("b=2", "b=3"), field="a.field", example="a=1")

@@ -6,14 +6,13 @@ snapshots, channels and the cells that count. docs/losses.md says what each sees
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from diffpattern import parts
+from diffpattern import named_numbers, parts
 from diffpattern.errors import InputError
 from diffpattern.training.losses import (
     multi_scale,
@@ -55,17 +54,13 @@ def own_weights(entries: Sequence[str]) -> dict[str, float]:
     Raises:
       InputError: an entry is something else, or there is no such function.
     """
-    weights = {}
-    for entry in entries:
-        name, _, weight = str(entry).rpartition("=")
-        try:
-            weights[name] = float(weight)
-        except ValueError:
-            name = ""
-        if not parts.is_own(name) or not 0 < weights[name] < math.inf:
-            raise InputError(
-                f"loss.own has {entry!r}; write 'module:function=WEIGHT' with a positive weight."
-            )
+    weights = named_numbers.read_single(
+        entries,
+        lambda name, weight: parts.is_own(name) and weight > 0,
+        field="loss.own",
+        form="'module:function=WEIGHT' with a positive weight",
+    )
+    for name in weights:
         parts.load_function(name, "loss.own")
     return weights
 
