@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffpattern.api import Run, default_config, fit, load, simulate
+    from diffpattern.api.fitting import default_config, fit
+    from diffpattern.api.loading import Run, load
+    from diffpattern.api.simulating import simulate
     from diffpattern.data.trajectories import Trajectories
     from diffpattern.errors import InputError, TrainingError
     from diffpattern.grid.geometry import Grid
@@ -24,15 +26,15 @@ _WHERE = {
     "Grid": "grid.geometry",
     "InputError": "errors",
     "Recommended": "systems.system",
-    "Run": "api",
+    "Run": "api.loading",
     "System": "systems.system",
     "Term": "models.term",
     "TrainingError": "errors",
     "Trajectories": "data.trajectories",
-    "default_config": "api",
-    "fit": "api",
-    "load": "api",
-    "simulate": "api",
+    "default_config": "api.fitting",
+    "fit": "api.fitting",
+    "load": "api.loading",
+    "simulate": "api.simulating",
 }
 # Written out, so that checkers of types and editors, which import nothing, know them too.
 __all__ = [

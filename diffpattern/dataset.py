@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import named_numbers, parts, restored, systems
+from diffpattern import named_numbers, parts, systems, taught
 from diffpattern.data import builders, environment, measurement, sources
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import GIVEN, SOURCES, Data
@@ -45,7 +45,7 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
     elif name in SOURCES:
         data = SOURCES[name](config.data[name])
     elif name == "run":
-        data = restored.rollouts(config, simulate=_simulated)
+        data = taught.rollouts(config, simulate=_simulated)
     elif systems.is_system(name):
         data = _simulated(config)
     else:

@@ -28,7 +28,7 @@ def test_the_site_is_built_without_a_warning_and_asks_for_nothing(tmp_path):
         assert not re.findall(r"""<(?:script|img)[^>]*\ssrc=["']?(?:https?:)?//""", text), path
         assert not re.findall(r"""<link[^>]*\shref=["']?(?:https?:)?//""", text), path
     reference = (tmp_path / "reference.html").read_text()
-    assert "diffpattern.api.Run.rollout" in reference
+    assert "diffpattern.api.loading.Run.rollout" in reference
     # Stars are escaped in prose and never in an example.
     assert "Example" in reference and r"\*" not in reference
 

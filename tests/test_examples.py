@@ -38,6 +38,8 @@ GIVEN = {
     "Forcing": Forcing,
     "network": StateNetwork(Whitening((0.0, 0.0), ((1.0, 0.0), (0.0, 1.0))), hidden=(8,)),
 }
+# Whose examples train a run, or need one that was trained.
+TRAINING = "diffpattern.api.fitting", "diffpattern.api.loading"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -65,14 +67,13 @@ def test_all_that_is_public_has_an_example(name):
 
 @pytest.mark.parametrize(
     "name",
-    # One run is trained for the examples of what needs a run.
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "diffpattern.api")) for name in LISTED],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in TRAINING)) for name in LISTED],
 )
 def test_examples_do_what_they_say(name, quick_compilation, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     given = vars(module) | GIVEN | {"__name__": "__main__"}
-    if name == "diffpattern.api":
+    if name == "diffpattern.api.loading":
         given["run"] = _trained("runs/mine")
     runner, told = doctest.DocTestRunner(optionflags=FLAGS, verbose=False), []
     for qualified, member in [(name, module)] + [(q, member) for q, _, member in _public(module)]:

@@ -18,7 +18,7 @@ from PIL import Image
 from tiny_runs import listing
 
 from diffpattern import commands
-from diffpattern.api import load
+from diffpattern.api.loading import load
 from diffpattern.training.metrics import read_scalars
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_main")]

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from tiny_runs import LEAST_SQUARES, POOL, listing, run
 
-from diffpattern import dataset, evaluate, problem, restored, scores
+from diffpattern import dataset, evaluate, problem, scores, taught
 from diffpattern.data import measurement, statistics
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import make_mesh
@@ -247,7 +247,7 @@ def test_a_run_keeps_scores_and_shows_every_size(tmp_path):
     # What another rule learns from it has both sizes too.
     config = tiny.config(**{"data.name": "run", "data.directory": str(tmp_path / "data")})
     config.data.run.update(folder=str(folder.path), train=3, validation=1, test=2)
-    made = restored.rollouts(config, simulate=dataset._simulated)
+    made = taught.rollouts(config, simulate=dataset._simulated)
     assert [one["train"].values.shape[2:4] for one in made] == [(8, 8), OTHER]
     # Without the second file the data are not those of the run.
     (folder.path / "data" / "test-2.npz").unlink()

@@ -9,14 +9,14 @@ import tiny
 import tiny_runs
 from tiny_runs import NCA
 
-from diffpattern import dataset, problem, restored
+from diffpattern import dataset, problem, restored, taught
 from diffpattern.data import statistics
 from diffpattern.data.simulation import SPLITS
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_restored")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_taught")]
 
 FIELDS = {"train": 1, "validation": 1, "test": 1}
 
@@ -81,7 +81,7 @@ def test_trajectories_from_one_start_differ_in_the_noise_alone(run, tmp_path):
     (truth,), _ = RunFolder(run).data()
     alike = tmp_path / "alike"
     shutil.copytree(run, alike)
-    same = restored.some(truth, np.zeros(3, int))
+    same = taught.some(truth, np.zeros(3, int))
     RunFolder(alike).keep_data([same], RunFolder(run).data()[1])
     facts = (alike / "run.json").read_text().replace(truth.digest(), same.digest())
     (alike / "run.json").write_text(facts)
@@ -104,15 +104,15 @@ def test_times_and_seeds_are_the_configs(run, tmp_path):
 
 def test_data_are_made_once_and_for_each_rule_anew(run, tmp_path, monkeypatch):
     (first,) = dataset.load(config(run, tmp_path))
-    make = restored.make_predictor
-    monkeypatch.setattr(restored, "make_predictor", None)
+    make = taught.make_predictor
+    monkeypatch.setattr(taught, "make_predictor", None)
     (kept,) = dataset.load(config(run, tmp_path))
     moved = shutil.copytree(run, tmp_path / "elsewhere")
     (elsewhere,) = dataset.load(config(moved, tmp_path))
     for split in SPLITS:
         np.testing.assert_array_equal(kept[split].values, first[split].values)
         assert elsewhere[split].digest() == first[split].digest()
-    monkeypatch.setattr(restored, "make_predictor", make)
+    monkeypatch.setattr(taught, "make_predictor", make)
     assert (
         dataset.load(config(run, tmp_path, step=1))[0]["train"].digest() != first["train"].digest()
     )
@@ -122,7 +122,7 @@ def test_data_are_made_once_and_for_each_rule_anew(run, tmp_path, monkeypatch):
 
 
 def test_a_rule_that_diverges_is_refused(run, tmp_path, monkeypatch):
-    made = restored.make_predictor
+    made = taught.make_predictor
 
     def diverging(*arguments, **options):
         predict = made(*arguments, **options)
@@ -134,7 +134,7 @@ def test_a_rule_that_diverges_is_refused(run, tmp_path, monkeypatch):
 
         return spoilt
 
-    monkeypatch.setattr(restored, "make_predictor", diverging)
+    monkeypatch.setattr(taught, "make_predictor", diverging)
     with pytest.raises(InputError, match=r"leaves the finite numbers by t = 6;") as error:
         dataset.load(config(run, tmp_path))
     assert str(run) in str(error.value)
@@ -153,7 +153,7 @@ def test_runs_that_cannot_make_data_are_refused(run, tmp_path):
 def test_more_starts_than_there_are_need_a_simulation(run, tmp_path, monkeypatch):
     rule = restored.restore(RunFolder(run))
     rule.config.data.name = "pdebench"
-    monkeypatch.setattr(restored, "restore", lambda folder, step: rule)
+    monkeypatch.setattr(taught, "restore", lambda folder, step: rule)
     with pytest.raises(InputError, match=r"asks for 5 .* has 3 starts.*pdebench.*ask for fewer"):
         dataset.load(config(run, tmp_path, train=3))
     assert len(dataset.load(config(run, tmp_path))[0]["train"].values) == 1

@@ -1,18 +1,7 @@
-"""What a notebook uses: load a run, let its rule run on, simulate a known PDE, fit arrays.
-
-    import diffpattern
-
-    data = diffpattern.simulate("gray_scott", (64, 64), range(0, 1025, 16), count=8)
-    run = diffpattern.fit(data, diffpattern.default_config())
-    print(run.equation())
-    later = run.rollout(data.values[0, -1], range(1024, 2049, 16))
-
-The numbers are those of the commands, bit for bit where shapes and devices are the same.
-"""
+"""A run's folder made into a rule that runs on: `diffpattern.load`."""
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,28 +12,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from diffpattern import parts, precision, restored, train
-from diffpattern.configs import default
+from diffpattern import precision, restored
 from diffpattern.data import environment
-from diffpattern.data.simulation import SPLITS, Simulation
-from diffpattern.data.simulation import simulate as simulate_all
-from diffpattern.data.sources import GIVEN, by_split
 from diffpattern.data.statistics import Statistics
-from diffpattern.data.trajectories import Trajectories, common_interval
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
 from diffpattern.report.equations import Equation
 from diffpattern.restored import RestoredRule
-from diffpattern.run_folder import RunFolder, new_folder
-from diffpattern.systems import system_named
+from diffpattern.run_folder import RunFolder
 from diffpattern.training.step import prefers_together
 
 PathLike = str | os.PathLike
-
-# What `simulate` takes besides the parameters of a system.
-_OF_SIMULATIONS = ("spacing", "boundary", "laplacian", "solver", "dt", "refinement", "mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,121 +300,3 @@ def load(run: PathLike, step: int | None = None) -> Run:
     folder = RunFolder(Path(run).expanduser())
     with precision.of_config(folder.config()):
         return Run(folder, restored.restore(folder, step))
-
-
-def simulate(
-    system: str,
-    shape: Sequence[int] | int,
-    times: ArrayLike,
-    *,
-    count: int = 1,
-    seed: int = 0,
-    **parameters: Any,
-) -> Trajectories:
-    """Trajectories of a known PDE, from random starts of its own.
-
-    Args:
-      system: its name, one of `diffpattern.systems.SYSTEMS`, such as "gray_scott".
-      shape: cells along each axis.
-      times: of the snapshots, [T], in units of time, 0 or more; starts are at 0.
-      count: how many trajectories.
-      seed: of the starts.
-      parameters: of the system (`feed`, `diffusion_a` ...), and of the simulation: spacing,
-        boundary, laplacian, solver, dt, refinement, mask. What is not given is as the system
-        recommends.
-
-    Returns:
-      `values` [count, T, *space, C], `times`, `species` and `grid`.
-
-    Raises:
-      InputError: there is no such system or parameter, or the simulation cannot work.
-
-    Example:
-      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2, alpha=0.055)
-      >>> data.values.shape, data.species, data.times.tolist()
-      ((2, 5, 8, 8, 2), ('A', 'B'), [0.0, 16.0, 32.0, 48.0, 64.0])
-    """
-    kind = system_named(system)
-    known = parts.attributes(kind)
-    for name in parameters:
-        if name not in (*known, *_OF_SIMULATIONS):
-            raise InputError(
-                f"{name} is no parameter of {system}, which has {', '.join(known)}, nor of its "
-                f"simulation: {', '.join(_OF_SIMULATIONS)}."
-            )
-    moments = np.asarray(times, np.float64)
-    if moments.ndim != 1 or not len(moments) or moments[0] < 0 or not (np.diff(moments) > 0).all():
-        raise InputError("times must be 0 or more, and each later than the one before.")
-    instants = np.unique([0.0, *moments])
-    interval, places = common_interval(instants) if len(instants) > 1 else (None, np.zeros(1, int))
-    changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
-    try:
-        made_of = kind(**{name: parameters[name] for name in known if name in parameters})
-        settings = Simulation.recommended(
-            made_of,
-            shape=(shape,) if isinstance(shape, int) else tuple(shape),
-            interval=interval or made_of.recommended.interval,
-            end_time=float(instants[-1]) or made_of.recommended.interval,
-            train=count,
-            seed=seed,
-            **changes,
-        )
-        made = simulate_all(settings, SPLITS[:1])[SPLITS[0]]
-    except InputError as error:
-        # The simulation names fields of a config.
-        told = str(error).replace("data.train", "count").replace("data.", "")
-        raise InputError(told) from error
-    wanted = places[np.isin(instants, moments)]
-    return dataclasses.replace(made, values=made.values[:, wanted], times=moments)
-
-
-def fit(
-    data: Trajectories | Mapping[str, Trajectories],
-    config: ConfigDict | None = None,
-    workdir: PathLike | None = None,
-) -> Run:
-    """Trains the rule that a config asks for on arrays in memory.
-
-    Args:
-      data: to train on; or {"train", "validation", "test": trajectories}, of which those that are
-        missing are the training data.
-      config: None: `default_config()`. Its `data.name` counts for nothing here.
-      workdir: the run's folder, where training begins or goes on; None: runs/given-<time>.
-
-    Returns:
-      The run, scored and reported on as by the command.
-
-    Raises:
-      InputError: the config, the data or the folder cannot be used.
-      TrainingError: the loss is not finite more often than allowed.
-
-    Example:
-      >>> data = diffpattern.simulate("gray_scott", (8, 8), range(0, 65, 16), count=2)
-      >>> config = diffpattern.default_config()
-      >>> config.training.steps = 2
-      >>> config.model.rda.polynomial.order = 1
-      >>> config.evaluation.report = False
-      >>> run = diffpattern.fit(data, config, workdir="runs/mine")
-      Checkpoint of step 2, scored on what it was trained on: ...
-      >>> run.step
-      2
-    """
-    given = by_split(data, "The data")
-    config = (default_config() if config is None else config).copy_and_resolve_references()
-    config.data.name = GIVEN
-    folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
-    with precision.of_config(config):
-        train.train_and_evaluate(config, folder, data=given)
-    return load(folder.path)
-
-
-def default_config() -> ConfigDict:
-    """A config to start from, with every field; configs/default.py explains each.
-
-    Example:
-      >>> config = diffpattern.default_config()
-      >>> config.training.steps = 20
-      >>> config.model.name, config.optimiser.name
-      ('rda', 'levenberg_marquardt')
-    """
-    return default.get_config()
