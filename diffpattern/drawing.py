@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import parts, records
+from diffpattern import parts, records, rules
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.report import page, videos
@@ -59,7 +59,7 @@ def read(folder: RunFolder) -> RunReport:
         curves=curves,
         facts=_facts(config, sessions[-1], scores, curves),
         rule=_form(config),
-        unwritten=_unwritten(config),
+        unwritten=rules.unwritten(config.model, truths[0].species),
         states=_record(records.States, folder.states),
         damage=_record(records.Damage, folder.damage),
         reading=kept.read(folder.reading) if folder.reading.is_file() else None,
@@ -109,13 +109,6 @@ def _facts(
     }
 
 
-def _unwritten(config: ConfigDict) -> list[str]:
-    """The terms of a PDE that no equation writes out."""
-    if config.model.name != "rda":
-        return []
-    return [term for term in config.model.rda.terms if term not in ("polynomial", "diffusion")]
-
-
 def _form(config: ConfigDict) -> str:
     """The form of the rule in a sentence, as far as no equation writes it out."""
     if config.model.name == "nca":
@@ -132,7 +125,7 @@ def _form(config: ConfigDict) -> str:
         )
     if parts.is_own(config.model.name):
         return f"The rule is {config.model.name}, a part of the user's own."
-    if not _unwritten(config):
+    if set(config.model.rda.terms) <= set(rules.WRITTEN):
         return ""
     return (
         f"The right-hand side is {' + '.join(config.model.rda.terms).replace('_', ' ')}; terms in "

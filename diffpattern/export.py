@@ -240,8 +240,7 @@ def _rule(rule: RestoredRule, scores: dict[str, Any]) -> str:
     if config.model.name == "rda":
         terms = config.model.rda.terms
         told.append(f"<p>{_equation_form(terms)}</p>")
-        unwritten = [name for name in terms if name not in ("polynomial", "diffusion")]
-        told += _equations(scores, rule.statistics.species, unwritten)
+        told += _equations(scores, rules.unwritten(config.model, rule.statistics.species))
     count = ravel_pytree(rule.checkpoint.parameters)[0].size
     rows = [*_shape(config, rule), ("Trained numbers", f"{count:,}")]
     rows.append(("Checkpoint", f"step {rule.checkpoint.step}"))
@@ -253,16 +252,15 @@ def _equation_form(terms: tuple[str, ...]) -> str:
     return f"{derivative} = {html.escape(' + '.join(terms).replace('_', ' '))}"
 
 
-def _equations(scores: dict[str, Any], species: tuple[str, ...], unwritten: list[str]) -> list[str]:
+def _equations(scores: dict[str, Any], unwritten: dict[str, tuple[str, ...]]) -> list[str]:
     """The equation of each species, as the last evaluation found it."""
     diffusion, errors = scores.get("diffusion") or {}, scores.get("diffusion_standard_error") or {}
     equations = []
     for name, terms in (scores.get("equation") or {}).items():
-        if name in species:
-            spreads = None
-            if name in diffusion:
-                spreads = {"coefficient": diffusion[name], "standard_error": errors.get(name)}
-            equations.append(mathematics.equation(name, terms, spreads, others=unwritten))
+        spreads = None
+        if name in diffusion:
+            spreads = {"coefficient": diffusion[name], "standard_error": errors.get(name)}
+        equations.append(mathematics.equation(name, terms, spreads, others=unwritten[name]))
     return equations
 
 

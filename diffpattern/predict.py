@@ -7,12 +7,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import api, dataset, systems
+from diffpattern import dataset, systems
+from diffpattern.api.loading import Run, load
 from diffpattern.data import sources
 from diffpattern.data.snapshots import Snapshots, check_path, write
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.systems import SYSTEMS
+
+# What may come with a start in a file.
+_GIVEN = "mask", "environment", "inputs"
 
 
 def predict(
@@ -29,7 +33,8 @@ def predict(
     Args:
       folder: of the run.
       start: a file: .npy or .npz with a lattice [*space, C] or several [B, *space, C] in the data's
-        units; or, for a run on images, a picture, a stack or a folder of them, whose last frame is
+        units, and in the latter maybe a mask, an environment and inputs, as `Run.rollout` takes
+        them; or, for a run on images, a picture, a stack or a folder of them, whose last frame is
         the start and is prepared as the run's own data were.
       times: of the snapshots, [T]; the first is that of the start.
       output: where they go, see `data.snapshots.write`.
@@ -43,13 +48,13 @@ def predict(
       InputError: naming the file or flag that cannot be used.
     """
     check_path(output)
-    run = api.load(folder, step)
-    x0, mask = _read(start, run)
+    run = load(folder, step)
+    x0, given = _read(start, run)
     key = None if seed is None else jax.random.key(seed)
     try:
-        values = run.rollout(x0, times, key=key, mask=mask)
+        values = run.rollout(x0, times, key=key, **given)
     except InputError as error:
-        raise InputError(str(error).replace("x0 has", f"--input={start} has")) from error
+        raise InputError(f"--input={start} cannot be run on: {error}") from error
     if values.ndim == run.statistics.grid.ndim + 2:
         values = values[None]
     return write(output, _snapshots(values, times, run.test[0]))
@@ -113,8 +118,8 @@ def times_of(written: str) -> np.ndarray:
     return times
 
 
-def _read(start: str, run: api.Run) -> tuple[np.ndarray, np.ndarray | None]:
-    """One lattice or several in the data's units, and the mask that comes with a picture."""
+def _read(start: str, run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One lattice or several in the data's units, and what acts on them, by its name."""
     path = Path(start).expanduser()
     if path.suffix.lower() not in (".npy", ".npz"):
         if run.config.data.name != "images":
@@ -122,11 +127,12 @@ def _read(start: str, run: api.Run) -> tuple[np.ndarray, np.ndarray | None]:
                 f"--input={start} is for runs on images, but this one's data.name is "
                 f"{run.config.data.name!r}; give a lattice as .npy or .npz."
             )
-        return sources.last_frame(start, run.config.data.images, run.species)
+        frame, mask = sources.last_frame(start, run.config.data.images, run.species)
+        return frame, {} if mask is None else {"mask": mask}
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded, None
+            return loaded, {}
         with loaded:
             if "values" not in loaded:
                 raise InputError(
@@ -134,12 +140,13 @@ def _read(start: str, run: api.Run) -> tuple[np.ndarray, np.ndarray | None]:
                     "array called values: a lattice, or several."
                 )
             values = loaded["values"]
+            given = {name: loaded[name] for name in _GIVEN if name in loaded}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--input={start} cannot be read ({error}).") from error
     # Of trajectories [N, T, *space, C], as this package writes them, the last snapshots.
-    return values[:, -1] if values.ndim == run.statistics.grid.ndim + 3 else values, None
+    return values[:, -1] if values.ndim == run.statistics.grid.ndim + 3 else values, given
 
 
 def _snapshots(values: np.ndarray, times: np.ndarray, like: Trajectories) -> Snapshots:

@@ -4,7 +4,7 @@ Every part is a class of `models`, and its section of the config holds that clas
 tables here say which name means which. A new part is one more line.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -136,11 +136,28 @@ def pde(model: ConfigDict, statistics: Statistics) -> ReactionDiffusionAdvection
     return ReactionDiffusionAdvection(terms)
 
 
+# What an equation writes out, coefficient by coefficient.
+WRITTEN = "polynomial", "diffusion"
+
+
 def known_terms(model: ConfigDict) -> tuple[str, ...]:
     """The terms of a PDE that have a section in `model.rda`."""
     if model.name != "rda":
         return ()
     return tuple(name for name in model.rda.terms if not parts.is_own(name))
+
+
+def unwritten(model: ConfigDict, species: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Names of the terms of each species' equation that no formula writes out; none of automata."""
+    if model.name == "chemotaxis":
+        fields = model.chemotaxis
+        of_cells = ("taxis", "cell_reaction") if fields.cell_reaction else ("taxis",)
+        return {
+            name: of_cells if place < fields.cells else ("reaction",)
+            for place, name in enumerate(species)
+        }
+    terms = model.rda.terms if model.name == "rda" else ()
+    return dict.fromkeys(species, tuple(name for name in terms if name not in WRITTEN))
 
 
 def sections(model: ConfigDict) -> list[ConfigDict]:

@@ -16,7 +16,8 @@ import numpy as np
 import tiny
 import tiny_runs
 
-from diffpattern import api, train
+import diffpattern
+from diffpattern import train
 from diffpattern.files import npz
 from diffpattern.run_folder import RunFolder
 from diffpattern.training import averaging
@@ -33,7 +34,7 @@ RUNS = {
 
 def training_state(folder: Path) -> tuple[tiny.Run, TrainState]:
     """A run like that in a folder, and the state in which that one ended."""
-    loaded = api.load(folder)
+    loaded = diffpattern.load(folder)
     run = tiny.Run(loaded.config, loaded.test[0], 1)
     begun = averaging.exchanged(run.state)
     with Checkpoints(folder / "checkpoints") as checkpoints:
@@ -61,7 +62,7 @@ def keep(name: str, folder: Path) -> None:
     for step in (folder / "checkpoints").iterdir():
         if step.name != str(RUNS[name]["training.steps"]):
             shutil.rmtree(step)
-    run = api.load(folder)
+    run = diffpattern.load(folder)
     starts, times = run.test[0].values[:, 0], run.test[0].times
     expected = {
         "parameters": numbers(run.params),

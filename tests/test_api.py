@@ -11,7 +11,7 @@ import tiny
 import tiny_runs
 
 import diffpattern
-from diffpattern import dataset, fit, load, simulate
+from diffpattern import Grid, dataset, fit, load, predict, simulate
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder
@@ -77,7 +77,7 @@ def test_what_does_not_suit_the_rule_is_refused(runs):
     ):
         with pytest.raises(InputError, match=told):
             run.rollout(*arguments)
-    with pytest.raises(InputError, match="inputs do not suit the rule, which is told none"):
+    with pytest.raises(InputError, match="inputs are given, but the rule is told none"):
         run.rollout(lattice, [0.0, 2.0], inputs=[1.0])
     with pytest.raises(InputError, match="not the folder of a run"):
         load(runs)
@@ -117,6 +117,54 @@ def test_arrays_in_memory_are_fitted_as_data_of_a_config_are(runs, tmp_path):
         fit({"test": data["test"]}, config)
     with pytest.raises(InputError, match=r"data\.name is 'given', which stands for arrays"):
         dataset.load(run.config)
+
+
+@slow
+def test_what_acts_on_a_lattice_from_outside_is_given_again(tmp_path):
+    random = np.random.default_rng(0)
+    data = Trajectories(
+        random.uniform(0.2, 0.8, (2, 5, 8, 8, 1)),
+        2.0 * np.arange(5),
+        ("u",),
+        Grid((8, 8)),
+        mask=random.integers(0, 2, (2, 8, 8)),
+        environment=random.normal(size=(2, 8, 8, 2)),
+        inputs=np.eye(2, 3),
+    )
+    fields = tiny_runs.FIELDS | tiny_runs.NCA
+    config = tiny.config(**{k: v for k, v in fields.items() if not k.startswith("data.")})
+    config.data.environment = ("coordinates",)
+    run = fit(data, config, tmp_path / "run")
+    start, given = data.values[:, 0], {"mask": data.mask, "inputs": data.inputs}
+    made = run.rollout(start, data.times, environment=data.environment, **given)
+    with np.load(RunFolder(tmp_path / "run").predictions) as kept:
+        np.testing.assert_array_equal(made, kept["values"])
+    alone = run.rollout(
+        start[0], data.times, environment=data.environment[0], mask=data.mask[0], inputs=[1, 0, 0]
+    )
+    np.testing.assert_allclose(alone, made[0], atol=1e-6)
+    # By the command, out of a file of trajectories, and out of the run's own, whose environment has
+    # the coordinates too; both go on from the last snapshot.
+    later = data.times + data.times[-1]
+    data.save_npz(tmp_path / "mine.npz")
+    for name in ("mine.npz", "run/data/test.npz"):
+        predict.predict(tmp_path / "run", str(tmp_path / name), later, tmp_path / "later.npy")
+        expected = run.rollout(data.values[:, -1], later, environment=data.environment, **given)
+        np.testing.assert_array_equal(np.load(tmp_path / "later.npy"), expected)
+    for changes, told in (
+        ({"environment": None}, r"told fields of the environment; give them .* \(8, 8, 2\)"),
+        (
+            {"environment": data.environment[:, :7]},
+            r"\(2, 7, 8, 2\) are given, but \(8, 8, 2",
+        ),
+        (
+            {"inputs": [1.0]},
+            r"inputs of the shape \(1,\) are given, but \(3,\) is",
+        ),
+        ({"mask": np.ones(8)}, r"cells of the mask of the shape \(8,\)"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run.rollout(start, data.times, **{"environment": data.environment} | given | changes)
 
 
 def test_a_simulation_has_the_numbers_of_a_config_that_asks_for_it(tmp_path):

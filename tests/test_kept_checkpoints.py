@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kept_checkpoints import HERE, RUNS, numbers, training_state
 
-from diffpattern import api
+import diffpattern
 from diffpattern.errors import InputError
 from diffpattern.training import checkpoints
 from diffpattern.training.checkpoints import FORMAT, Checkpoints
@@ -26,7 +26,7 @@ def test_there_are_some_of_each_format():
 def test_what_was_kept_is_restored_and_trains_on(kept, tmp_path):
     folder = Path(shutil.copytree(kept, tmp_path / "run"))
     with np.load(folder / "expected.npz") as expected:
-        run = api.load(folder)
+        run = diffpattern.load(folder)
         np.testing.assert_array_equal(numbers(run.params), expected["parameters"])
         starts, times = run.test[0].values[:, 0], run.test[0].times
         predicted = run.rollout(starts, times)

@@ -12,7 +12,7 @@ import tiny
 import tiny_runs
 
 import diffpattern
-from diffpattern import api, configuration, dataset, export, parts, train
+from diffpattern import configuration, dataset, export, parts, train
 from diffpattern.data.simulation import Simulation
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder
@@ -95,7 +95,7 @@ def command(lab, *arguments):
 def test_the_example_trains_restores_exports_and_names_what_it_misses(lab):
     trained = command(lab, "--config=own.py", "--config.data.own.r=0.25", "--workdir=run")
     assert trained.returncode == 0, trained.stderr
-    run = api.load(lab / "run")
+    run = diffpattern.load(lab / "run")
     found = run.params["Fronts"]
     np.testing.assert_allclose([found["d"][0], found["r"][0]], [0.3, 0.25], rtol=1e-3)
     assert "my_lab:Fronts" in (lab / "run" / "report.html").read_text()
@@ -104,7 +104,7 @@ def test_the_example_trains_restores_exports_and_names_what_it_misses(lab):
     assert "my_lab:Fronts" in (lab / "run" / "explorer.html").read_text()
     again = command(lab, "--config=run/run.json", "--workdir=again")
     assert again.returncode == 0, again.stderr
-    np.testing.assert_array_equal(api.load(lab / "again").params["Fronts"]["d"], found["d"])
+    np.testing.assert_array_equal(diffpattern.load(lab / "again").params["Fronts"]["d"], found["d"])
     before = tiny_runs.listing(lab / "run")
     elsewhere = lab / "elsewhere"
     elsewhere.mkdir()
@@ -134,9 +134,13 @@ def test_an_automaton_of_ones_own_is_trained_restored_and_exported(lab, tmp_path
         )
     )
     config.model.own.fire_rate = 0.75
+    config.evaluation.report = True
     train.train_and_evaluate(config, RunFolder(tmp_path / "run"))
-    run = api.load(tmp_path / "run")
+    run = diffpattern.load(tmp_path / "run")
     assert run.rule.fire_rate == 0.75
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "could not be read off the rule" not in page
+    assert "are not told: it is an automaton of the user&#x27;s own" in page
     assert np.abs(run.params["weights"]).max() > 0
     made = run.rollout(run.test[0].values[:, 0], [0.0, 2.0])
     assert made.shape == (3, 2, 8, 8, 2)

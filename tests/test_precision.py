@@ -7,7 +7,8 @@ import pytest
 import tiny
 import tiny_runs
 
-from diffpattern import api, dataset, evaluate, export, precision, restored, train
+import diffpattern
+from diffpattern import dataset, evaluate, export, precision, restored, train
 from diffpattern.run_folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("test_precision")
@@ -78,7 +79,7 @@ def test_a_run_in_double_precision_is_scored_loaded_and_exported(tmp_path):
     assert data["train"].values.dtype == np.float64
     assert coarse["train"].values.dtype == np.float32
     # Loaded in a process of single precision, which stays so.
-    run = api.load(tmp_path / "double")
+    run = diffpattern.load(tmp_path / "double")
     assert reals(run.params) == {"float64"}
     start = data["test"].values[:, 0]
     made = run.rollout(start, data["test"].times)

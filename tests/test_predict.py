@@ -9,7 +9,8 @@ import tiny
 import tiny_runs
 from PIL import Image
 
-from diffpattern import api, dataset, predict, train
+import diffpattern
+from diffpattern import dataset, predict, train
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder
 
@@ -113,7 +114,7 @@ def test_a_run_on_images_goes_on_from_the_last_of_its_own(tmp_path):
     assert made.shape == (1, 3, 8, 8, 1)
     block = pixels[-1].reshape(8, 2, 8, 2).mean((1, 3)) / 255
     np.testing.assert_allclose(made[0, 0, ..., 0], block, atol=1e-6)
-    run = api.load(tmp_path / "run")
+    run = diffpattern.load(tmp_path / "run")
     expected = run.rollout(block[..., None], [3.0, 4.0, 5.0], key=jax.random.key(config.seed))
     np.testing.assert_allclose(made[0], expected, atol=1e-6)
 

@@ -4,6 +4,7 @@ The task that all rules are trained on is that of `benchmarks.learning`.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.prediction import make_predictor
+from diffpattern.rules import unwritten
 from diffpattern.training.checkpoints import Checkpoints
 
 NAMES = pytest.mark.parametrize("name", learning.NAMES)
@@ -48,6 +50,27 @@ def moved(parameters):
 @pytest.mark.parametrize("name", rules.NAMES)
 def test_its_config_is_sound(name):
     configuration.check(rules.get_config(name))
+
+
+@pytest.mark.parametrize("name", rules.NAMES)
+def test_what_no_equation_writes_out_is_the_rest_of_the_rule(name):
+    sought, _ = built(name)
+    model = rules.get_config(name).model
+    found = unwritten(model, ("A", "B"))
+    if model.name == "nca":
+        assert not any(found.values())
+    else:
+        terms = set(sought.rule.terms) - {"polynomial", "diffusion"}
+        assert set(itertools.chain(*found.values())) == terms
+
+
+def test_species_have_the_terms_that_act_on_them():
+    model = rules.get_config("chemotaxis").model
+    model.chemotaxis.cell_reaction = True
+    assert unwritten(model, ("cells", "signal")) == {
+        "cells": ("taxis", "cell_reaction"),
+        "signal": ("reaction",),
+    }
 
 
 def test_an_unknown_rule_is_refused_with_a_list_of_all():

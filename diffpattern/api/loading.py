@@ -12,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from diffpattern import precision, restored
-from diffpattern.data import environment
+from diffpattern import precision, restored, rules
+from diffpattern.data import environment as fields_of_cells
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
@@ -164,9 +164,8 @@ class Run:
             name: {"coefficient": value, "standard_error": errors.get(name)}
             for name, value in scores["diffusion"].items()
         }
-        written = ("polynomial", "diffusion")
-        others = [term for term in self.config.model.rda.terms if term not in written]
-        return Equation(self.species, diffusion, scores["equation"], tuple(others))
+        others = rules.unwritten(self.config.model, self.species)
+        return Equation(self.species, diffusion, scores["equation"], others)
 
     def rollout(
         self,
@@ -175,6 +174,7 @@ class Run:
         *,
         key: jax.Array | None = None,
         mask: ArrayLike | None = None,
+        environment: ArrayLike | None = None,
         inputs: ArrayLike | None = None,
     ) -> np.ndarray:
         """What the rule makes of a lattice, or of several, of any size.
@@ -187,6 +187,9 @@ class Run:
             run was scored. The n-th lattice draws from the n-th key folded from it.
           mask: where there is anything, 1 inside and 0 outside, [*space] or [B, *space]; None:
             everywhere.
+          environment: fields that the rule sees and does not change, [*space, E] or
+            [B, *space, E], for a rule whose data came with some; those that the config names, such
+            as coordinates, may be left out.
           inputs: numbers that all cells are told, [I] or [B, I], for a rule that was told some.
 
         Returns:
@@ -204,7 +207,7 @@ class Run:
           (3, 2, 16, 12, 2)
         """
         with precision.of_config(self.config):
-            return self._roll_out(x0, times, key, mask, inputs)
+            return self._roll_out(x0, times, key, mask, environment, inputs)
 
     def _roll_out(
         self,
@@ -212,6 +215,7 @@ class Run:
         times: ArrayLike,
         key: jax.Array | None,
         mask: ArrayLike | None,
+        environment: ArrayLike | None,
         inputs: ArrayLike | None,
     ) -> np.ndarray:
         axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
@@ -229,7 +233,8 @@ class Run:
                 "times must be two or more, each later than the one before; the first is that of "
                 "x0."
             )
-        starts = self._starts(given[None] if single else given, moments[0], mask, inputs)
+        lattices = given[None] if single else given
+        starts = self._starts(lattices, moments[0], mask, environment, inputs)
         sought = self.restored.problem
         predict = make_predictor(
             sought,
@@ -247,35 +252,46 @@ class Run:
         lattices: np.ndarray,
         time: float,
         mask: ArrayLike | None,
+        environment: ArrayLike | None,
         inputs: ArrayLike | None,
     ) -> Trajectories:
         """Trajectories of one snapshot each, with all that acts on them."""
         statistics, count = self.statistics, len(lattices)
-        if (inputs is None) != (statistics.inputs == 0):
-            told = f"is told {statistics.inputs} numbers" if statistics.inputs else "is told none"
-            raise InputError(f"inputs do not suit the rule, which {told}.")
-        grid = statistics.on(lattices.shape[1:-1]).grid
+        grid, named = statistics.on(lattices.shape[1:-1]).grid, self.config.data.environment
+        fields = statistics.environment
+        if partial := environment is None or np.shape(environment)[-1:] != (fields,):
+            fields -= fields_of_cells.count(grid, named)
 
-        def of_each(array: ArrayLike | None, axes: int) -> np.ndarray | None:
+        def of_each(name: str, array: ArrayLike | None, *shape: int) -> np.ndarray | None:
+            if array is None and shape[-1]:
+                raise InputError(f"The rule is told {name}; give them in the shape {shape}.")
             if array is None:
                 return None
+            if not shape[-1]:
+                raise InputError(f"{name} are given, but the rule is told none.")
             array = np.asarray(array, real())
-            return np.broadcast_to(array, (count, *array.shape[array.ndim - axes :]))
+            if array.shape not in (shape, (count, *shape)):
+                raise InputError(
+                    f"{name} of the shape {array.shape} are given, but {shape} is needed, or "
+                    f"{(count, *shape)} where lattices differ in them."
+                )
+            return np.broadcast_to(array, (count, *shape))
 
         starts = Trajectories(
             lattices[:, None],
             np.array([time]),
             statistics.species,
             grid,
-            mask=of_each(mask, grid.ndim),
-            inputs=of_each(inputs, 1),
+            mask=None if mask is None else of_each("cells of the mask", mask, *grid.shape),
+            environment=of_each("fields of the environment", environment, *grid.shape, fields),
+            inputs=of_each("inputs", inputs, statistics.inputs),
             offset=statistics.offset,
             scale=statistics.scale,
             length_unit=statistics.length_unit,
             time_unit=statistics.time_unit,
         )
         starts = dataclasses.replace(starts, values=starts.from_units(starts.values))
-        return environment.added(starts, self.config.data.environment)
+        return fields_of_cells.added(starts, named) if partial else starts
 
 
 def load(run: PathLike, step: int | None = None) -> Run:

@@ -12,6 +12,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.perception import MultiScale
+from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.models.source import Source
 from diffpattern.problem import Problem
 from diffpattern.report.rule.phase_plane import HomogeneousState, PhasePlane, ReactionCurve
@@ -250,6 +251,8 @@ def why_not_alike(sought: Problem) -> str | None:
         perception = rule.perception
         if isinstance(perception, MultiScale) and max(perception.scales) > 1:
             return "cells share what they see with others of a block, and do not all see alike"
+    elif not isinstance(rule, ReactionDiffusionAdvection):
+        return "it is an automaton of the user's own, of which nothing says what is chance"
     elif any(isinstance(term, Source) for term in rule.terms.values()):
         return "a source feeds the rule by place or time"
     return None

@@ -55,13 +55,14 @@ def read_rule(
     velocities = attempt(
         "Velocities", lambda: flows.velocity_fields(sought, parameters, truths[0]), ()
     )
-    reaction, waves = None, ()
-    if reason := dynamics.why_not_alike(sought):
-        missing.append(f"Reaction and growth of waves are not told: {reason}.")
-    else:
-        read = lambda: dynamics.reaction_and_waves(config, sought, parameters, truths, system)
-        reaction, waves, more = attempt("Reaction and growth of waves", read, (None, (), ()))
-        missing += more
+
+    def where_alike():
+        if reason := dynamics.why_not_alike(sought):
+            return None, (), [f"Reaction and growth of waves are not told: {reason}."]
+        return dynamics.reaction_and_waves(config, sought, parameters, truths, system)
+
+    reaction, waves, more = attempt("Reaction and growth of waves", where_alike, (None, (), []))
+    missing += more
     return RuleReading(
         species,
         layers,

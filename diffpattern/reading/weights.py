@@ -57,7 +57,7 @@ def _names_of_inputs(
         seen = tuple(" ".join(feature) for feature in _features(sought, parameters))
         return {("update", *path): seen for path in _first_kernels(parameters["update"])}
     species, found = sought.statistics.species, {}
-    for name, term in sought.rule.terms.items():
+    for name, term in getattr(sought.rule, "terms", {}).items():
         if isinstance(term, PolynomialReaction | PhaseField):
             lowest = 0 if isinstance(term, PolynomialReaction) else 1
             powers = monomials.exponents(len(species), lowest, term.order)
@@ -100,7 +100,7 @@ def first_layers(sought: Problem, parameters: Parameters) -> list[FirstLayer]:
         remark = "Views have different units: a Laplacian is one per length squared."
         return [FirstLayer("the update", matrix, seen, kernels, remark)]
     layers = []
-    for name, term in rule.terms.items():
+    for name, term in getattr(rule, "terms", {}).items():
         if isinstance(network := getattr(term, "network", None), StateNetwork):
             (kernel, *_) = _first_kernels(parameters[name]).values()
             layers.append(_of_monomials(name, network, kernel, sought))

@@ -66,7 +66,7 @@ class RunReport:
         any key but the step.
       facts: short strings about the run, such as its steps, seconds, devices and versions.
       rule: one sentence on the form of the rule, for one that no equation writes out.
-      unwritten: names of the terms of the right-hand side that no equation writes out.
+      unwritten: names of the terms by species that no equation writes out.
       states: all channels of one prediction on lattices of the first size, if there are any.
       damage: what became of it after a part had been erased, likewise.
       reading: what was read off the rule, likewise.
@@ -81,7 +81,7 @@ class RunReport:
     curves: Sequence[Mapping[str, float]] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
-    unwritten: Sequence[str] = ()
+    unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)
     states: States | None = None
     damage: Damage | None = None
     reading: RuleReading | None = None

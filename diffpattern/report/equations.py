@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from diffpattern.report.mathematics import digits
@@ -19,7 +19,7 @@ class Equation:
       species: the names on the left.
       diffusion: {"coefficient", "standard_error"} by the species that have one.
       terms: {"term", "coefficient", "standard_error", "determined"} each, by species.
-      unwritten: names of further terms, which nothing writes out.
+      unwritten: names of further terms by species, which nothing writes out.
 
     Example:
       >>> diffusion = {"u": {"coefficient": 0.1, "standard_error": 0.002}}
@@ -34,7 +34,7 @@ class Equation:
     species: tuple[str, ...]
     diffusion: Mapping[str, Mapping[str, Any]]
     terms: Mapping[str, Sequence[Mapping[str, Any]]]
-    unwritten: tuple[str, ...] = ()
+    unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.text
@@ -78,7 +78,7 @@ class Equation:
             body += "" if entry.get("determined", True) else " (?)"
             between = f" {sign} " if written else sign.replace("+", "")
             written += between + body
-        for other in self.unwritten:
+        for other in self.unwritten.get(name, ()):
             rest = others.format(other.replace("_", " "))
             written += f" + {rest}" if written else rest
         return written or "0"

@@ -18,7 +18,10 @@ def chapter(report: RunReport) -> str:
         if name in equation:
             parts.append(
                 mathematics.equation(
-                    name, equation[name], diffusion.get(name), others=report.unwritten
+                    name,
+                    equation[name],
+                    diffusion.get(name),
+                    others=report.unwritten.get(name, ()),
                 )
             )
     undetermined = [
