@@ -1,8 +1,8 @@
 """Configs: read, checked, compared, stored.
 
 `configs/default.py` says which fields there are and what type they have; here stands which values
-make sense together. What a field's own builder checks (a stencil's name, a dt that does not divide)
-is not said twice.
+a field may have, so that the sentence names it, and which make sense together. What only a builder
+can tell, such as a dt that does not divide an interval, is left to it.
 """
 
 import copy

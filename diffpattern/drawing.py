@@ -1,7 +1,6 @@
 """The report of a run, out of what evaluation has left in the run's folder: no rule is run."""
 
 import dataclasses
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +68,12 @@ def read(folder: RunFolder) -> RunReport:
 def _predictions(folder: RunFolder, place: int, truth: Trajectories) -> np.ndarray:
     """What evaluation predicted on lattices of one size, in the units of the rule."""
     path = folder.predictions.with_name(numbered(folder.predictions.name, place))
-    remedy = f"--mode=eval --workdir={folder.path} writes it again"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = stored["values"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is missing or damaged ({type(error).__name__}: {error}); {remedy}."
-        ) from error
+    with records.opened(path) as stored:
+        values = stored["values"]
     if values.shape != truth.values.shape:
         raise InputError(
             f"{path} has values of the shape {values.shape}, but the run's test data have "
-            f"{truth.values.shape}; {remedy}."
+            f"{truth.values.shape}; --mode=eval --workdir={folder.path} writes it again."
         )
     return truth.from_units(values)
 

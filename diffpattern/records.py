@@ -110,7 +110,9 @@ def opened(path: str | os.PathLike) -> Iterator[Mapping[str, NDArray]]:
         with np.load(path, allow_pickle=False) as stored:
             yield stored
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); --mode=eval writes it again."
+        ) from error
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}); --mode=eval writes it again."

@@ -54,6 +54,11 @@ class Dynamics(Protocol):
         """
 
 
+# Of the body of a scan all that happens inside is computed again when gradients are pulled back. In
+# a scan nothing can be merged across steps, so checkpoint need not prevent it.
+_recomputed = functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
+
+
 @dataclasses.dataclass(frozen=True)
 class Stepped:
     """Steps of a fixed length: a cellular automaton, or a PDE under an explicit solver.
@@ -82,15 +87,25 @@ class Stepped:
         self, parameters: Parameters, state: Any, duration: float, key: Array, forcing: Forcing
     ) -> Any:
         """See `Dynamics`; here states may be pytrees."""
-        prepared = self.prepare(parameters)
+        one = self.body(self.prepare(parameters), key, forcing)
+        return jax.lax.scan(one, state, jnp.arange(self.count(duration)))[0]
 
-        # Inside a scan nothing can be merged across steps, so checkpoint need not prevent it.
-        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
+    def body(self, prepared: Any, key: Array, forcing: Forcing) -> Callable[..., tuple[Any, None]]:
+        """The body of a scan over the numbers of steps; see `advance` for the arguments.
+
+        Example:
+          >>> decay = Stepped(lambda rate, state, key, forcing: (1 - 0.1 * rate) * state, dt=0.1)
+          >>> one = decay.body(2.0, jax.random.key(0), UNFORCED)
+          >>> round(float(jax.lax.scan(one, jnp.ones(()), jnp.arange(2))[0]), 3)
+          0.64
+        """
+
+        @_recomputed
         def one(state, index):
             now = forcing.later(index * self.dt)
             return self.step(prepared, state, jax.random.fold_in(key, index), now), None
 
-        return jax.lax.scan(one, state, jnp.arange(self.count(duration)))[0]
+        return one
 
     def count(self, duration: float) -> int:
         """How many steps make up `duration`.
@@ -152,10 +167,7 @@ class Wide:
         mask, environment, changes = around
         forcing = forcing.replace(mask=mask, environment=environment, mask_changes=changes)
 
-        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
-        def one(state, index):
-            now = forcing.later(index * self.steps.dt)
-            return self.steps.step(prepared, state, jax.random.fold_in(key, index), now), None
+        one = self.steps.body(prepared, key, forcing)
 
         def several(state, first, steps):
             # What lies beyond the lattice's walls is made anew in each step, so anything will do.
@@ -224,7 +236,7 @@ class Jittered:
         count = jax.random.randint(count_key, (), usual - self.jitter, usual + self.jitter + 1)
         prepared = self.steps.prepare(parameters)
 
-        @functools.partial(jax.checkpoint, prevent_cse=False, policy=recomputation.POLICY)
+        @_recomputed
         def one(state, index):
             # Steps of another length would be another rule, so time is stretched between them.
             now = forcing.later(index * duration / count)

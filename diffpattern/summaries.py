@@ -135,8 +135,7 @@ def _of_hidden(validation: Validation) -> bytes:
         low, high = np.percentile(finite, [0.5, 99.5]) if finite.size else (0.0, 1.0)
         flat = truth.grid.ndim == 1
         panes = [images.kymograph(values, times)] if flat else list(map(images.plane, values))
-        label = f"channel {len(truth.species) + channel}"
-        rows.append(Row(label, Scale(float(low), float(high)), panes))
+        rows.append(Row(f"hidden {channel + 1}", Scale(float(low), float(high)), panes))
     return sheet(["all times"] if truth.grid.ndim == 1 else _moments(times), rows)
 
 

@@ -41,6 +41,17 @@ def test_what_the_readme_links_to_is_there():
         assert link.startswith("http") or (ROOT / link).is_file(), link
 
 
+def test_the_example_of_images_gives_what_it_says():
+    page = (ROOT / "docs" / "data.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(program, names)
+    told = re.findall(r"^(logo\S+)  # (\([^)]*\))", program, re.MULTILINE)
+    assert len(told) == 2
+    for expression, value in told:
+        assert eval(expression, names) == eval(value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_as_it_is_kept(path):

@@ -282,7 +282,7 @@ def test_what_the_report_shows_is_kept_and_it_is_drawn_again_from_that(trained, 
     [
         (remove("config.json"), ["is not the folder of a run"]),
         (remove("eval"), ["no predictions yet", "--mode=eval"]),
-        (remove("eval/predictions.npz"), ["eval/predictions.npz", "missing", "--mode=eval"]),
+        (remove("eval/predictions.npz"), ["eval/predictions.npz", "No such file", "--mode=eval"]),
         (write("eval/predictions.npz", b"PK"), ["eval/predictions.npz", "damaged", "--mode=eval"]),
         (write("eval/scores.json", b"{"), ["eval/scores.json", "damaged", "--mode=eval"]),
         (write("eval/states.npz", b"PK"), ["eval/states.npz", "damaged", "--mode=eval"]),

@@ -35,7 +35,7 @@ def simulate(
       times: of the snapshots, [T], in units of time, 0 or more; starts are at 0.
       count: how many trajectories.
       seed: of the starts.
-      parameters: of the system (`feed`, `diffusion_a` ...), and of the simulation: spacing,
+      parameters: of the system (`alpha`, `diffusion_a` ...), and of the simulation: spacing,
         boundary, laplacian, solver, dt, refinement, mask. What is not given is as the system
         recommends.
 

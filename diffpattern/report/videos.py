@@ -120,10 +120,10 @@ def _pane(
 def _hidden(times: NDArray, states: NDArray, species: int) -> Film:
     """The channels after the species, each with a scale of its own that has zero in its middle."""
     panes: list[Pane] = []
-    for channel in range(species, min(states.shape[-1], species + CHANNELS_UP_TO)):
-        values = states[..., channel].astype(np.float32)
+    for channel in range(min(states.shape[-1] - species, CHANNELS_UP_TO)):
+        values = states[..., species + channel].astype(np.float32)
         scale = images.scale_of_differences(values)
         pictures = [images.painted(images.plane(x, _SMALL), scale) for x in values]
-        panes.append(Pane([f"channel {channel + 1}"] * len(times), np.stack(pictures)))
+        panes.append(Pane([f"hidden {channel + 1}"] * len(times), np.stack(pictures)))
     across = math.ceil(math.sqrt(len(panes)))
     return Film([panes[place : place + across] for place in range(0, len(panes), across)], times)

@@ -40,7 +40,7 @@ def test_panes_show_the_lattices_in_one_scale_for_both():
         film.rows[1][1].pictures[4], images.painted(shown.predicted[4, ..., 1], scale)
     )
     hidden = films_of(report)[videos.HIDDEN]
-    assert [pane.titles[0] for pane in hidden.rows[0]] == ["channel 3", "channel 4"]
+    assert [pane.titles[0] for pane in hidden.rows[0]] == ["hidden 1", "hidden 2"]
     # They begin at zero, the middle of their scales.
     assert hidden.rows[0][0].pictures[0].min() > 240
     assert hidden.rows[0][0].pictures[-1].min() < 100

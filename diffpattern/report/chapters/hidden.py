@@ -26,17 +26,17 @@ def chapter(report: RunReport) -> str:
     if flat:
         corner, labels = "", ["all times, downwards"]
     cells = [f"<div>{corner}</div>", *(f"<div>{label}</div>" for label in labels)]
-    for channel in range(species, species + count):
-        values = states.values[..., channel].astype(np.float32)
+    for channel in range(count):
+        values = states.values[..., species + channel].astype(np.float32)
         if flat:
             pictures = [images.kymograph(values, states.times)]
         else:
             pictures = [images.plane(values[i], _LONGEST_SIDE) for i in at]
         scale = images.scale_of_differences(np.stack(pictures))
-        cells.append(f"<div>channel {channel + 1}<small>{plus_minus(scale)}</small></div>")
+        cells.append(f"<div>hidden {channel + 1}<small>{plus_minus(scale)}</small></div>")
         cells += [
             f"<img src='{data_uri('png', images.to_png(picture, scale))}' "
-            f"alt='channel {channel + 1} at time {place + 1} of {len(pictures)}'>"
+            f"alt='hidden {channel + 1} at time {place + 1} of {len(pictures)}'>"
             for place, picture in enumerate(pictures)
         ]
     limited = f" These are the first {count} of {report.hidden}." if count < report.hidden else ""
