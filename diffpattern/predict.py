@@ -54,7 +54,7 @@ def predict(
     try:
         values = run.rollout(x0, times, key=key, **given)
     except InputError as error:
-        raise InputError(f"--input={start} cannot be run on: {error}") from error
+        raise InputError(str(error).replace("x0 has", f"--input={start} has")) from error
     if values.ndim == run.statistics.grid.ndim + 2:
         values = values[None]
     return write(output, _snapshots(values, times, run.test[0]))
