@@ -20,6 +20,7 @@ from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.forcing import Forcing
 from diffpattern.report import mathematics
 from diffpattern.report.document import settings_table
+from diffpattern.report.equations import of_diffusion
 from diffpattern.report.text import unseen
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
@@ -254,14 +255,11 @@ def _equation_form(terms: tuple[str, ...]) -> str:
 
 def _equations(scores: dict[str, Any], unwritten: dict[str, tuple[str, ...]]) -> list[str]:
     """The equation of each species, as the last evaluation found it."""
-    diffusion, errors = scores.get("diffusion") or {}, scores.get("diffusion_standard_error") or {}
-    equations = []
-    for name, terms in (scores.get("equation") or {}).items():
-        spreads = None
-        if name in diffusion:
-            spreads = {"coefficient": diffusion[name], "standard_error": errors.get(name)}
-        equations.append(mathematics.equation(name, terms, spreads, others=unwritten[name]))
-    return equations
+    diffusion = of_diffusion(scores)
+    return [
+        mathematics.equation(name, terms, diffusion.get(name), others=unwritten[name])
+        for name, terms in (scores.get("equation") or {}).items()
+    ]
 
 
 def _shape(config: ConfigDict, rule: RestoredRule) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
@@ -23,6 +22,10 @@ from diffpattern.training import least_squares
 
 Parameters = Any
 
+KINDS = (
+    "diffusion", "diffusion_standard_error", "diffusion_determined", "equation", "left_out",
+    "coefficients", "edge",
+)  # fmt: skip
 # Singular values of the scaled Jacobian below this fraction of the largest one are rounding: its
 # triangular factors are float32. A parameter is undetermined if a direction to which the data are
 # blind moves it by more than this share of the direction's length.
@@ -41,7 +44,8 @@ def read(
     selected: bool = False,
     **drawn: Any,
 ) -> dict[str, Any]:
-    """The diffusion coefficients of a PDE and the terms of its polynomial reaction.
+    """The diffusion coefficients of a PDE, the terms of its polynomial reaction, and the numbers of
+    its other terms.
 
     Args:
       sought: whose rule it is.
@@ -56,16 +60,17 @@ def read(
       drawn: how they are drawn, as `data.windows.draw` takes it.
 
     Returns:
-      {"diffusion": {species: number}, "diffusion_standard_error": likewise, "equation": {species:
-      [{"term", "coefficient", "standard_error", "determined"}, ...]}, "left_out": {species: [term,
-      ...]}, "edge": {"coefficient", "standard_error"}, the margin of a mask whose edge is learnt},
-      empty where the rule has no such thing. A standard error is None where the data do not
-      determine the coefficient, and where the rule has too many parameters for a dense Jacobian;
-      "determined" says, unless that is so, that the value is more than two standard errors away
-      from zero. Terms that were left out are no part of the equation.
+      {"diffusion": {species: number}, "diffusion_standard_error", "diffusion_determined": likewise,
+      "equation": {species: [{"term", "coefficient", "standard_error", "determined"}, ...]},
+      "left_out": {species: [term, ...]}, "coefficients": {what it is: {"coefficient",
+      "standard_error", "determined"}}, see `Term.readings`, "edge": {"coefficient",
+      "standard_error"}, the margin of a mask whose edge is learnt}, empty where the rule has no
+      such thing. A standard error is None where the data do not determine the coefficient, where
+      the rule has too many parameters for a dense Jacobian, and where networks stand beside no
+      polynomial. "determined" says, but for the latter two, that the value is more than two
+      standard errors away from zero. Terms that were left out are no part of the equation.
     """
-    kinds = "diffusion", "diffusion_standard_error", "equation", "left_out", "edge"
-    found: dict[str, Any] = {name: {} for name in kinds}
+    found: dict[str, Any] = {name: {} for name in KINDS}
     if isinstance(sought.mask, LearntEdge):
         margin = float(parameters["mask"]["margin"])
         found["edge"] = {"coefficient": margin, "standard_error": None}
@@ -76,9 +81,12 @@ def read(
     terms = {type(term): name for name, term in rule.terms.items()}
     diffusion, polynomial = terms.get(LinearDiffusion), terms.get(PolynomialReaction)
 
-    def readings(parameters: Parameters) -> dict[str, Array]:
-        """The numbers told: of diffusion [C], of a polynomial [C, M] and of an edge []."""
-        numbers = {}
+    def readings(parameters: Parameters) -> dict[str, Any]:
+        """The numbers told: of diffusion [C], of a polynomial [C, M], of an edge [], and of other
+        terms, each [] by its name."""
+        numbers: dict[str, Any] = {"coefficients": {}}
+        for name, term in rule.terms.items():
+            numbers["coefficients"] |= term.readings(parameters.get(name, {}), species)
         if found["edge"]:
             numbers["edge"] = parameters["mask"]["margin"]
         if diffusion:
@@ -90,7 +98,15 @@ def read(
     told = readings(parameters)
     if diffusion:
         found["diffusion"] = dict(zip(species, map(float, told["diffusion"]), strict=True))
-    if not polynomial and set(terms) != {LinearDiffusion}:
+    found["coefficients"] = {
+        name: {"coefficient": float(value), "standard_error": None, "determined": True}
+        for name, value in told["coefficients"].items()
+    }
+    networks = any(
+        type(term) is not LinearDiffusion and not term.readings(parameters.get(name, {}), species)
+        for name, term in rule.terms.items()
+    )
+    if not polynomial and networks:
         return found
 
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
@@ -105,11 +121,17 @@ def read(
         )
         errors = jax.tree.map(lambda error: error * np.sqrt(drawn["count"] / batch), errors)
     else:
-        errors = jax.tree.map(lambda numbers: np.full(numbers.shape, np.inf), told)
+        errors = jax.tree.map(lambda numbers: np.full(np.shape(numbers), np.inf), told)
+    is_told_apart = lambda value, error: bool(abs(value) > 2 * error) or not computed
     if diffusion:
-        found["diffusion_standard_error"] = {
-            name: _finite(error) for name, error in zip(species, errors["diffusion"], strict=True)
-        }
+        for name, error in zip(species, errors["diffusion"], strict=True):
+            found["diffusion_standard_error"][name] = _finite(error)
+            apart = is_told_apart(found["diffusion"][name], error)
+            found["diffusion_determined"][name] = apart
+    for name, entry in found["coefficients"].items():
+        error = errors["coefficients"][name]
+        entry["standard_error"] = _finite(error)
+        entry["determined"] = is_told_apart(entry["coefficient"], error)
     if found["edge"]:
         found["edge"]["standard_error"] = _finite(errors["edge"])
     names, nothing = (), np.zeros((len(species), 0))
@@ -127,7 +149,7 @@ def read(
                 "term": term,
                 "coefficient": float(coefficient),
                 "standard_error": _finite(error),
-                "determined": bool(abs(coefficient) > 2 * error) or not computed,
+                "determined": is_told_apart(coefficient, error),
             }
             for term, coefficient, error in zip(names, row, row_errors, strict=True)
             if coefficient or not selected

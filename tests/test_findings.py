@@ -151,14 +151,51 @@ def test_windows_drawn_twice_are_one_observation(run):
 
 
 def test_rules_without_coefficients_have_nothing_to_read():
-    names = "diffusion", "diffusion_standard_error", "equation", "left_out", "edge"
-    nothing = {name: {} for name in names}
+    nothing = {name: {} for name in findings.KINDS}
     run = tiny.Run(tiny.config(**{"model.name": "nca", "optimiser.name": "nadam"}), tiny.data(), 1)
     assert read(run) == nothing
     run = tiny.Run(tiny.config(**{"model.rda.terms": ("network", "diffusion")}), tiny.data(), 1)
     found = read(run)
     assert found["equation"] == found["diffusion_standard_error"] == {}
     assert found["diffusion"] == pytest.approx({"A": 0.05, "B": 0.05})
+
+
+@pytest.mark.slow
+def test_numbers_of_other_terms_have_names_and_errors():
+    fields = {
+        "model.rda.terms": ("polynomial", "diffusion", "taxis", "phase_field", "cubic_damping"),
+        "model.rda.polynomial.order": 1,
+        "model.rda.phase_field.degree": 1,
+    }
+    run = tiny.Run(tiny.config(**fields), tiny.data(), 1)
+    run.advance()
+    found = read(run, count=64)
+    parameters = run.state.parameters
+    told = {name: entry["coefficient"] for name, entry in found["coefficients"].items()}
+    a_to_b, b_to_a = map(float, parameters["taxis"]["sensitivity"])
+    assert told["sensitivity of A to B"] == a_to_b and told["sensitivity of B to A"] == b_to_a
+    assert told["kappa of B"] == parameters["phase_field"]["kappa"][1]
+    assert told["B in the potential of A"] == parameters["phase_field"]["coefficients"][0, 1]
+    assert told["cubic damping of A"] == parameters["cubic_damping"]["coefficient"][0]
+    assert len(told) == 2 + 2 + 4 + 2
+    # u in the potential of u is diffusion: the two cannot be told apart, and all else can.
+    errors = {name: entry["standard_error"] for name, entry in found["coefficients"].items()}
+    blind = {name for name, error in errors.items() if error is None}
+    assert blind == {"A in the potential of A", "B in the potential of B"}
+    assert found["diffusion_determined"] == {"A": False, "B": False}
+    for name, entry in found["coefficients"].items():
+        apart = errors[name] is not None and abs(told[name]) > 2 * errors[name]
+        assert entry["determined"] == apart
+
+
+def test_numbers_beside_networks_are_told_without_errors():
+    terms = ("cross_diffusion", "network")
+    run = tiny.Run(tiny.config(**{"model.rda.terms": terms}), tiny.data(), 1)
+    found = read(run)["coefficients"]
+    assert found["diffusion of A along A"]["coefficient"] == pytest.approx(0.05)
+    assert found["diffusion of A along B"] == {
+        "coefficient": 0.0, "standard_error": None, "determined": True,
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from diffpattern.errors import InputError
 from diffpattern.parallel.mesh import widest_mesh
 from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
-from diffpattern.report.equations import Equation
+from diffpattern.report.equations import Equation, of_diffusion
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.step import prefers_together
@@ -159,13 +159,8 @@ class Run:
                 f"The rule of {self.folder.path} is a network throughout, which no formula writes "
                 "out; run.rule is the module and run.params are its numbers."
             )
-        errors = scores["diffusion_standard_error"]
-        diffusion = {
-            name: {"coefficient": value, "standard_error": errors.get(name)}
-            for name, value in scores["diffusion"].items()
-        }
         others = rules.unwritten(self.config.model, self.species)
-        return Equation(self.species, diffusion, scores["equation"], others)
+        return Equation(self.species, of_diffusion(scores), scores["equation"], others)
 
     def rollout(
         self,

@@ -1,5 +1,7 @@
 """Advection terms: what velocities carry along, made by the state or by its gradients."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from diffpattern.grid import fluxes, stencils
 from diffpattern.grid.forcing import UNFORCED, Forcing
 from diffpattern.grid.geometry import Grid
 from diffpattern.models.state_network import StateNetwork
-from diffpattern.models.term import Channels, Transport, chosen, onto, per_cell
+from diffpattern.models.term import Channels, Parameters, Transport, chosen, onto, per_cell
 
 
 class NetworkAdvection(Transport):
@@ -120,6 +122,17 @@ class Taxis(Transport):
         if self.network is not None:
             return self.network(x, forcing, count)
         return per_cell(self.param("sensitivity", nn.initializers.zeros_init(), (count,)), x)
+
+    def readings(self, parameters: Parameters, species: Sequence[str]) -> dict[str, Array]:
+        """See `Term`: chi of each pair."""
+        if self.network is not None:
+            return {}
+        return {
+            f"sensitivity of {species[mover]} to {species[signal]}": chi
+            for (mover, signal), chi in zip(
+                self.pairs(len(species)), parameters["sensitivity"], strict=True
+            )
+        }
 
     def velocity(self, x: Array, forcing: Forcing = UNFORCED) -> Array:
         """V [C, ndim, ...] for the state x [C, ...], by central gradients, in length per time.

@@ -1,6 +1,7 @@
 """Diffusion terms: what spreads down gradients. Linear and nonlinear ones may be added up."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -161,6 +162,17 @@ class CrossDiffusion(Transport):
             numbers = per_cell(self.param("numbers", nn.initializers.zeros_init(), (count,)), x)
         matrix = positive_stable(numbers, self.initial)
         return matrix.reshape((count,) + matrix.shape[2:])
+
+    def readings(self, parameters: Parameters, species: Sequence[str]) -> dict[str, Array]:
+        """See `Term`: the entries of M."""
+        if self.network is not None:
+            return {}
+        matrix = positive_stable(parameters["numbers"], self.initial)
+        return {
+            f"diffusion of {moved} along {sloping}": matrix[row, column]
+            for row, moved in enumerate(species)
+            for column, sloping in enumerate(species)
+        }
 
     def transport(self, x: Array, quantities: Array, forcing: Forcing = UNFORCED) -> Array:
         """See `Transport`."""

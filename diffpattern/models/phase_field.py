@@ -1,5 +1,6 @@
 """Phase fields: matter that flows down its own chemical potential, uphill where that unmixes."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -71,6 +72,18 @@ class PhaseField(Transport):
         potential, kappa = jnp.split(quantities, 2)
         curvature = stencils.laplacian(x, self.grid.under(forcing), stencil=self.laplacian)
         return self._down(potential - kappa * curvature, forcing)
+
+    def readings(self, parameters: Parameters, species: Sequence[str]) -> dict[str, Array]:
+        """See `Term`: kappa of each phase field, and the coefficients of a polynomial mu."""
+        names = [species[channel] for channel in chosen(self.channels, len(species))]
+        numbers = zip(names, parameters["kappa"], strict=True)
+        found = {f"kappa of {name}": kappa for name, kappa in numbers}
+        if self.network is None:
+            terms = monomials.names(monomials.exponents(len(species), 1, self.order), species)
+            for name, row in zip(names, parameters["coefficients"], strict=True):
+                for term, coefficient in zip(terms, row, strict=True):
+                    found[f"{term} in the potential of {name}"] = coefficient
+        return found
 
     def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array:
         """See `Term`: those of -kappa lap lap."""

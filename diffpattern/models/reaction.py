@@ -3,6 +3,7 @@
 Several may be added up: "polynomial+network" is two terms, and a stable one has `CubicDamping` too.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -213,3 +214,8 @@ class CubicDamping(Reaction):
         start = nn.initializers.constant(self.initial)
         coefficient = self.param("coefficient", start, (len(x),))
         return -per_cell(coefficient, x) * x**3
+
+    def readings(self, parameters: Parameters, species: Sequence[str]) -> dict[str, Array]:
+        """See `Term`: s of each channel."""
+        numbers = zip(species, parameters["coefficient"], strict=True)
+        return {f"cubic damping of {name}": number for name, number in numbers}

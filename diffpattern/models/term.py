@@ -10,7 +10,7 @@ and C x P by its parameters; C reverse passes at that cell give both, and all S_
 `Transport` and `reaction.Reaction` use that; docs/performance.md has what it saves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -90,6 +90,27 @@ class Term(nn.Module):
 
         basis = jnp.eye(flat.size, dtype=flat.dtype)
         return jax.vmap(answer)(jnp.stack(s, axis=1)), jax.vmap(derivative)(basis)
+
+    def readings(self, parameters: Parameters, species: Sequence[str]) -> dict[str, Array]:
+        """Numbers of the term that mean something by themselves.
+
+        Args:
+          parameters: of this term.
+          species: names of the channels.
+
+        Returns:
+          Scalars, by what they are; none where networks take their place.
+
+        Example:
+          >>> class Growth(Term):
+          ...     def readings(self, parameters, species):
+          ...         return {f"growth of {species[0]}": parameters["rate"]}
+          ...
+          >>> Growth().readings({"rate": 2.0}, ("u",)), Term().readings({}, ("u",))
+          ({'growth of u': 2.0}, {})
+        """
+        del parameters, species
+        return {}
 
     def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array | None:
         """Rates by which the term's linear part multiplies each mode of each channel.

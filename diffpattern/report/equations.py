@@ -9,6 +9,33 @@ from typing import Any
 from diffpattern.report.mathematics import digits
 
 
+def of_diffusion(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What scores say of each diffusion coefficient, as of other terms.
+
+    Args:
+      scores: with "diffusion" and maybe "diffusion_standard_error" and "diffusion_determined", each
+        by species.
+
+    Returns:
+      {species: {"coefficient", "standard_error", "determined"}}.
+
+    Example:
+      >>> of_diffusion({"diffusion": {"u": 0.1}})
+      {'u': {'coefficient': 0.1, 'standard_error': None, 'determined': True}}
+    """
+    errors, determined = (
+        scores.get(f"diffusion_{name}") or {} for name in ("standard_error", "determined")
+    )
+    return {
+        name: {
+            "coefficient": value,
+            "standard_error": errors.get(name),
+            "determined": determined.get(name, True),
+        }
+        for name, value in (scores.get("diffusion") or {}).items()
+    }
+
+
 @dataclass(frozen=True)
 class Equation:
     """What a rule makes of each species, written out as far as its terms can be.
@@ -17,7 +44,7 @@ class Equation:
 
     Attributes:
       species: the names on the left.
-      diffusion: {"coefficient", "standard_error"} by the species that have one.
+      diffusion: {"coefficient", "standard_error", "determined"} by the species that have one.
       terms: {"term", "coefficient", "standard_error", "determined"} each, by species.
       unwritten: names of further terms by species, which nothing writes out.
 

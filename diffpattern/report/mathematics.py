@@ -99,7 +99,9 @@ def equation(
         _summand(entry, factors, first=position == 0)
         for position, (entry, factors) in enumerate(summands)
     ]
-    pieces += [f"<span>+\N{NO-BREAK SPACE}[{html.escape(name)}]</span>" for name in others]
+    for name in others:
+        plus = "+\N{NO-BREAK SPACE}" if pieces else ""
+        pieces.append(f"<span>{plus}[{html.escape(name)}]</span>")
     left = f"\N{PARTIAL DIFFERENTIAL}{symbol(species)}/\N{PARTIAL DIFFERENTIAL}<i>t</i>"
     return f'<p class="equation"><span>{left} =</span> {" ".join(pieces) or "0"}</p>'
 

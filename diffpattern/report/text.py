@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from diffpattern.report.equations import of_diffusion
 from diffpattern.scores import conserved, known_times
 
 _WIDTH = 96
@@ -13,7 +14,8 @@ _WIDTH = 96
 def table(scores: Mapping[str, Any]) -> str:
     """Scores, as in `eval/scores.json`, as a person reads them."""
     count = scores["trajectories"]
-    tested = f"{count} unseen trajectories" if unseen(scores) else "what it was trained on"
+    unseen_ones = "1 unseen trajectory" if count == 1 else f"{count} unseen trajectories"
+    tested = unseen_ones if unseen(scores) else "what it was trained on"
     heading = (
         f"Checkpoint of step {scores['step']}, scored on {tested}: median NRMSE (lowest to "
         "highest)\n"
@@ -116,23 +118,27 @@ def _until(time: float | None) -> str:
 
 
 def _rates(scores: Mapping[str, Any]) -> Iterator[str]:
-    """Where a mask's edge is, diffusion, and the terms of the reaction, with standard errors."""
+    """Where a mask's edge is, diffusion, and the numbers of other terms, with standard errors."""
     if edge := scores["edge"]:
         written = _with_error(edge["coefficient"], edge["standard_error"])
         yield f"edge: {written} farther out than the data's"
-    errors = scores["diffusion_standard_error"]
-    for name, coefficient in scores["diffusion"].items():
-        yield f"diffusion of {name}: {_with_error(coefficient, errors.get(name))}"
+    named = {f"diffusion of {name}": entry for name, entry in of_diffusion(scores).items()}
+    for name, entry in (named | scores.get("coefficients", {})).items():
+        written = _with_error(entry["coefficient"], entry["standard_error"])
+        yield f"{name}: {written:<28}{_remark(entry)}".rstrip()
     equation = scores["equation"]
     width = max((len(entry["term"]) for terms in equation.values() for entry in terms), default=0)
     for name, terms in equation.items():
         yield f"reaction of {name}:"
         for entry in terms:
             written = _with_error(entry["coefficient"], entry["standard_error"])
-            remark = "" if entry["determined"] else "not told apart from zero"
-            yield f"  {entry['term']:<{max(7, width)}} {written:<28}{remark}".rstrip()
+            yield f"  {entry['term']:<{max(7, width)}} {written:<28}{_remark(entry)}".rstrip()
         if left_out := scores["left_out"].get(name):
             yield f"  left out: {', '.join(left_out)}"
+
+
+def _remark(entry: Mapping[str, Any]) -> str:
+    return "" if entry["determined"] else "not told apart from zero"
 
 
 def _with_error(value: float, error: float | None) -> str:

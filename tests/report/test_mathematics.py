@@ -72,6 +72,8 @@ def test_equation_marks_only_what_is_not_determined():
 
 def test_an_equation_names_the_terms_that_it_does_not_write_out():
     term = {"term": "A", "coefficient": -2.0}
+    alone = mathematics.equation("A", [], None, others=("a_term", "network"))
+    assert "=</span> <span>[a_term]</span> <span>+\N{NO-BREAK SPACE}[network]" in alone
     text = mathematics.equation("A", [term], None, others=("advection",))
     assert text.index("<i>A</i></span>") < text.index("[advection]")
 
