@@ -102,6 +102,15 @@ def _facts(
     }
 
 
+# The updates of automata in words.
+_UPDATES = {
+    "network": "a network",
+    "gated": "a gated network",
+    "attention": "attention",
+    "kan": "a Kolmogorov-Arnold network",
+}
+
+
 def _form(config: ConfigDict) -> str:
     """The form of the rule in a sentence, as far as no equation writes it out."""
     if config.model.name == "nca":
@@ -109,7 +118,7 @@ def _form(config: ConfigDict) -> str:
         return (
             f"The rule is a neural cellular automaton of {nca.channels} channels: each cell sees "
             f"its neighbourhood ({nca.perception.replace('_', ' ')} perception) and changes by "
-            f"what its {nca.change.replace('_', ' ')} makes of it."
+            f"what {_UPDATES[nca.change]} makes of it."
         )
     if config.model.name == "chemotaxis":
         return (

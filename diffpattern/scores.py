@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.spectra import dominant_wavelength
+from diffpattern.spectra import dominant_wavelength, levelled
 
 # A species counts as conserved whose sum over cells drifts by less, in the truth; rounding does.
 _CONSERVED = 1e-4
@@ -302,9 +302,7 @@ def patterns(
         return _json_safe(_over_trajectories(np.array(table))[0])
 
     def wavelength(lattice, where, grid):
-        if where is not None:  # as if everything outside were as on average
-            lattice = np.where(where, lattice, lattice[where].mean())
-        return dominant_wavelength(lattice, grid.spacing)
+        return dominant_wavelength(levelled(lattice, where), grid.spacing)
 
     def share_above(level) -> Callable:
         return lambda lattice, where, _: np.mean(

@@ -35,6 +35,22 @@ def power(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray]
     return np.sqrt(squares), np.abs(waves) ** 2
 
 
+def levelled(lattice: NDArray, inside: NDArray | None) -> NDArray:
+    """A lattice whose cells outside of a mask are as those inside are on average.
+
+    Its spectrum is then that of what lies inside, and not of the mask's shape.
+
+    Args:
+      lattice: [*space] of one species.
+      inside: where the mask is, [*space]; None: everywhere.
+
+    Example:
+      >>> levelled(np.array([1.0, 3.0, 9.0]), np.array([True, True, False])).tolist()
+      [1.0, 3.0, 2.0]
+    """
+    return lattice if inside is None else np.where(inside, lattice, lattice[inside].mean())
+
+
 def radial(lattice: NDArray, spacing: Sequence[float]) -> tuple[NDArray, NDArray]:
     """The radial power spectrum of a lattice: its power in shells of wavenumbers, per wavenumber.
 

@@ -119,9 +119,7 @@ def animation(validation: Validation) -> dict[str, bytes]:
     if truth.grid.ndim == 1:
         return {}
     shown = np.unique(np.linspace(0, len(truth.times) - 1, FRAMES).round().astype(int))
-    film = videos.compared(
-        truth, truth.times[shown], truth.values[0], validation.prediction[0, shown]
-    )
+    film = videos.compared(truth, 0, truth.times[shown], validation.prediction[0, shown])
     return {"animation": films.to_gif(film)}
 
 

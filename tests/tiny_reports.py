@@ -13,15 +13,22 @@ from diffpattern.report.contents import RunReport
 
 
 def make_report(
-    shape=(16, 20), snapshots=10, species=("A", "B"), hidden=None, moving=False, **changes
+    shape=(16, 20),
+    snapshots=10,
+    species=("A", "B"),
+    hidden=None,
+    moving=False,
+    count=3,
+    mask=None,
+    **changes,
 ):
-    """A report of three trajectories of noise, and of a prediction that is everywhere 0.05 more.
+    """A report of trajectories of noise, and of a prediction that is everywhere 0.05 more.
 
     With a number of hidden channels there are states and a damage test too, and videos if asked.
     """
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(3, snapshots, *shape, len(species)))
-    truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape))
+    values = rng.normal(size=(count, snapshots, *shape, len(species)))
+    truth = Trajectories(values, np.arange(snapshots) * 16.0, species, Grid(shape), mask=mask)
     prediction = changes.pop("prediction", truth.values + 0.05)
     summary = scores.summarise(
         [prediction],

@@ -12,6 +12,7 @@ from diffpattern import scores as scoring
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.records import Damage, States
 from diffpattern.report.films import Video
+from diffpattern.report.images import Scale, scale_of_states, within
 from diffpattern.report.rule.chapter import RuleReading
 
 
@@ -40,6 +41,21 @@ class Shown:
         """Prediction less truth, [T, *space, C]."""
         with np.errstate(invalid="ignore", over="ignore"):
             return self.predicted.astype(np.float64) - self.actual
+
+    @property
+    def channels(self) -> int:
+        """How many species there are."""
+        return len(self.truth.species)
+
+    @property
+    def mask(self) -> NDArray | None:
+        """Where the trajectory has anything, [*space]; None: everywhere."""
+        return None if self.truth.mask is None else self.truth.mask[self.number]
+
+    def scale(self, channel: int) -> Scale:
+        """The colours of a species' states in all pictures of the trajectory."""
+        inside = within(self.actual[..., channel], self.mask)
+        return scale_of_states(inside, self.truth.times)
 
     def seen(self, channel: int) -> list[int]:
         """At which times the species was seen; at all of them if it never was."""

@@ -25,6 +25,8 @@ LONGEST_SIDE = 192
 KYMOGRAPH_ROWS = 128
 COLOURS = ("red", "green", "blue")
 
+# A difference below this share of a scale is what single precision leaves of none.
+_ROUNDING = 1e-6
 _NOT_FINITE_COLOUR = (150, 150, 150)
 
 
@@ -55,17 +57,32 @@ class Scale:
 def scale_of_states(truth: NDArray, times: NDArray) -> Scale:
     """The scale that spans 99% of one species' truth [T, *space] at the times that are shown.
 
-    Less than all of it, so that a few peaks at the start do not dim the pattern that follows.
+    Less than all of it, so that a few peaks at the start do not dim the pattern that follows. What
+    is not finite, as the outside of a mask is after `within`, counts for nothing.
     """
-    low, high = np.percentile(truth[chosen_times(times)], [0.5, 99.5])
+    shown = truth[chosen_times(times)]
+    low, high = np.percentile(shown[np.isfinite(shown)], [0.5, 99.5])
     return Scale(float(low), float(high))
 
 
-def scale_of_differences(difference: NDArray) -> Scale:
-    """The scale symmetric about 0 that spans 99% of the finite differences."""
+def scale_of_differences(difference: NDArray, states: Scale | None = None) -> Scale:
+    """The scale symmetric about 0 that spans 99% of the finite differences.
+
+    Args:
+      difference: of some shape.
+      states: the scale of what it is a difference of; one that is mere rounding beside that is
+        hardly to be seen.
+    """
     finite = np.abs(difference[np.isfinite(difference)])
-    limit = float(np.percentile(finite, 99)) if finite.size else 0.0
+    limit = float(np.percentile(finite, 99)) if finite.size else np.nan
+    if states is not None and finite.size:
+        limit = max(limit, _ROUNDING * (states.high - states.low))
     return Scale(-limit, limit, diverging=True)
+
+
+def within(values: NDArray, mask: NDArray | None) -> NDArray:
+    """Values [..., *space] of a species, drawn grey (not finite) outside of a mask [*space]."""
+    return values if mask is None else np.where(mask > 0, values, np.nan)
 
 
 @functools.cache

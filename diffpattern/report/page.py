@@ -53,12 +53,13 @@ def _verdict(report: RunReport) -> str:
     count, threshold = scores["trajectories"], scores["threshold"]
     tested = "one trajectory" if count == 1 else f"{count} trajectories"
     tested += " that training never saw" if text.unseen(scores) else ", which it was trained on"
+    unit = report.unit("time")
     lost = {name: time for name, time in scores["valid_time"].items() if time is not None}
     if not lost:
-        outcome = f"stays below it up to the last time, {moment(scores['times'][-1])}"
+        outcome = f"stays below it up to the last time, {moment(scores['times'][-1], unit)}"
     else:
         first = min(lost, key=lost.__getitem__)
-        outcome = f"first exceeds it for {mathematics.symbol(first)} at {moment(lost[first])}"
+        outcome = f"first exceeds it for {mathematics.symbol(first)} at {moment(lost[first], unit)}"
     return (
         f"Scored on {tested}. A prediction counts as valid while its NRMSE is at most "
         f"{threshold:g}; the median one {outcome}."

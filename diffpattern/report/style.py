@@ -121,7 +121,11 @@ summary { cursor: pointer; padding: .4rem 0; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
-  h2 { break-after: avoid; margin-top: 1.5rem; }
+  h2, h3, h4, caption { break-after: avoid; }
+  h2 { margin-top: 1.5rem; }
+  .tables .scroll { overflow: visible; }
+  .tables table { font-size: 7.5pt; }
+  .tables th, .tables td { padding: .15rem .25rem; }
   figure, .card, .equation, tr { break-inside: avoid; }
   .cards { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
   .charts, .tables { grid-template-columns: repeat(2, minmax(0, 1fr)); }

@@ -47,7 +47,7 @@ def _films(report: RunReport) -> Iterator[tuple[str, Film]]:
     if damage is not None:
         untouched = _Part("as it was", damage.times, damage.undamaged)
         damaged = _Part("damaged", damage.times, damage.damaged)
-        yield DAMAGE, _side_by_side(truth, damage.times, untouched, damaged)
+        yield DAMAGE, _side_by_side(truth, damage.trajectory, damage.times, untouched, damaged)
     if report.hidden:
         yield HIDDEN, _hidden(states.times, states.values, len(truth.species))
 
@@ -58,42 +58,47 @@ def _prediction(shown: Shown, report: RunReport | None) -> Film:
     states = report.states if report else None
     if states is not None and len(states.times) > len(times):
         times, predicted = states.times, states.values[..., : len(shown.truth.species)]
-    return compared(shown.truth, times, shown.actual, predicted)
+    return compared(shown.truth, shown.number, times, predicted)
 
 
-def compared(truth: Trajectories, times: NDArray, actual: NDArray, predicted: NDArray) -> Film:
+def compared(truth: Trajectories, which: int, times: NDArray, predicted: NDArray) -> Film:
     """Truth beside prediction.
 
     Args:
-      truth: whose species and units they are in, and whose times the actual snapshots have.
+      truth: the data.
+      which: of their trajectories.
       times: of the frames, those of the predicted snapshots.
-      actual, predicted: of one trajectory, [T, *space, C].
+      predicted: what a rule made of the trajectory's start, [T, *space, C].
     """
     return _side_by_side(
         truth,
+        which,
         times,
-        _Part("truth", truth.times, actual),
+        _Part("truth", truth.times, truth.values[which]),
         _Part("prediction", times, predicted),
     )
 
 
-def _side_by_side(truth: Trajectories, times: NDArray, *parts: _Part) -> Film:
+def _side_by_side(truth: Trajectories, which: int, times: NDArray, *parts: _Part) -> Film:
     """Parts beside each other, a row for each species, or one in colours.
 
     Args:
       truth: whose species and units they are in.
+      which: of its trajectories gives the colour scales, and the mask, outside of which all is
+        grey.
       times: of the frames; a part that has fewer shows the next one of its own.
-      parts: of which the first one's colour scales are taken.
+      parts: what is shown.
     """
-    species, first = truth.species, parts[0]
+    species, mask = truth.species, None if truth.mask is None else truth.mask[which]
     paint: dict[str, Callable[[NDArray], NDArray]] = {}
     if images.has_colours(species):
         paint[""] = lambda lattice: images.coloured(truth.in_units(lattice), species)
     else:
         for channel, name in enumerate(species[:SPECIES_UP_TO]):
-            scale = images.scale_of_states(first.values[..., channel], first.times)
+            data = images.within(truth.values[which][..., channel], mask)
+            scale = images.scale_of_states(data, truth.times)
             paint[f"{name}, "] = lambda lattice, channel=channel, scale=scale: images.painted(
-                images.plane(lattice[..., channel]), scale
+                images.plane(images.within(lattice[..., channel], mask)), scale
             )
     rows = [
         [_pane(f"{name}{part.title}", part, times, of_lattice) for part in parts]

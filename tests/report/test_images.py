@@ -38,7 +38,24 @@ def test_a_constant_lattice_takes_the_middle_of_the_scale():
 def test_difference_scale_passes_over_what_is_not_finite():
     scale = images.scale_of_differences(np.array([np.nan, np.inf, -3.0, -3.0]))
     assert (scale.low, scale.high) == (-3.0, 3.0)
-    assert images.scale_of_differences(np.array([np.nan])).high == 0
+    assert np.isnan(images.scale_of_differences(np.array([np.nan])).high)
+
+
+def test_a_difference_that_is_rounding_is_pale():
+    states = images.Scale(0.0, 2.0)
+    rounding = images.scale_of_differences(np.array([-6e-9, 6e-9]), states)
+    assert (rounding.low, rounding.high) == (-2e-6, 2e-6)
+    assert images.scale_of_differences(np.array([-1e-3, 1e-3]), states).high == 1e-3
+
+
+def test_outside_of_a_mask_all_is_grey_and_sets_no_scale():
+    lattice = np.array([[[0.2, 0.4], [90.0, 0.6]]])
+    inside = images.within(lattice, np.array([[1, 1], [0, 1]]))
+    scale = images.scale_of_states(inside, np.zeros(1))
+    assert 0.2 <= scale.low < 0.21 and 0.59 < scale.high <= 0.6
+    indices = scale.indices(inside[0])
+    assert indices[1, 0] == images.NOT_FINITE and indices[0, 1] < images.LEVELS
+    assert images.within(lattice, None) is lattice
 
 
 def test_diverging_scale_is_perceptually_even():

@@ -13,7 +13,16 @@ from PIL import Image
 from tiny_reports import make_report
 
 from diffpattern.report import images, page
-from diffpattern.report.chapters import damage, errors, hidden, kymographs, pictures, rule, spectra
+from diffpattern.report.chapters import (
+    damage,
+    errors,
+    hidden,
+    kymographs,
+    pictures,
+    results,
+    rule,
+    spectra,
+)
 
 VOID = {"meta", "img", "source", "br", "link"}
 EQUATION = {
@@ -194,8 +203,62 @@ def test_a_prediction_that_is_not_finite_is_drawn_grey(shape):
     prediction[:, 4:, ..., 1] = np.nan
     prediction[:, -1] = np.inf
     text = Page(page.render(make_report(shape, prediction=prediction))).text
-    assert "Grey: the prediction is not a finite number there." in text
+    assert "Grey: where the prediction is not a finite number." in text
     assert "not finite" in text
+
+
+def test_outside_of_a_mask_pictures_are_grey_and_spectra_see_nothing():
+    mask = np.zeros((3, 16, 20))
+    mask[:, 4:12, 5:15] = 1
+    report = make_report(mask=mask, hidden=1)
+    grey = images.Scale(0, 1).palette()[images.NOT_FINITE]
+    for chapter in (pictures.chapter, damage.chapter):
+        content = chapter(report)
+        found = [picture for _, picture in map(decoded, Page(content).values("src"))]
+        of_lattices = [
+            np.asarray(one.convert("RGB"))
+            for one in found
+            if isinstance(one, Image.Image) and one.size == (20, 16)
+        ]
+        assert len(of_lattices) >= 2 * 3 * 6
+        for picture in of_lattices:
+            np.testing.assert_array_equal((picture == grey).all(-1), mask[0] == 0)
+    assert "Grey: outside of the mask." in Page(pictures.chapter(report)).text
+    assert "outside of the mask all is as on average inside" in spectra.chapter(report)
+    # What stands outside of the mask changes no page.
+    truth, prediction = report.lattices[0]
+    loud = [np.where(mask[:, None, ..., None] > 0, x, 50.0) for x in (truth.values, prediction)]
+    other = dataclasses.replace(
+        report, lattices=[(dataclasses.replace(truth, values=loud[0]), loud[1])]
+    )
+    for chapter in (pictures.chapter, kymographs.chapter, spectra.chapter):
+        assert chapter(other) == chapter(report)
+
+
+def test_of_one_trajectory_no_range_is_told():
+    several, one = make_report(), make_report(count=1)
+    for chapter in (results.chapter, errors.chapter):
+        for told in ("edians over the trajectories", r"\d to (\d|beyond)"):
+            assert re.search(told, chapter(several))
+            assert not re.search(told, chapter(one))
+    assert "The only trajectory." in pictures.chapter(one)
+
+
+def test_times_and_lengths_have_their_units():
+    units = {"units": {"length": "\N{MICRO SIGN}m", "time": "h", "offset": {}, "scale": {}}}
+    report = make_report((16, 20), snapshots=30, hidden=0)
+    report = dataclasses.replace(report, scores=report.scores | units)
+    text = Page(page.render(report)).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "t = 16 h" in text.replace(" t  =", "t =").replace("t  = ", "t = ")
+    assert "Each picture is 20 \N{MICRO SIGN}m wide and 16 high. Times are spaced" in text
+    assert "Times are spaced" not in pictures.chapter(make_report(snapshots=6))
+
+
+def test_of_a_prediction_without_an_end_no_damage_is_shown():
+    report = make_report(hidden=1)
+    lost = dataclasses.replace(report.damage, undamaged=report.damage.undamaged * np.nan)
+    content = damage.chapter(dataclasses.replace(report, damage=lost))
+    assert "nothing was left to damage" in content and "<img" not in content
 
 
 @pytest.mark.slow

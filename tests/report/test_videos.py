@@ -46,6 +46,17 @@ def test_panes_show_the_lattices_in_one_scale_for_both():
     assert hidden.rows[0][0].pictures[-1].min() < 100
 
 
+def test_outside_of_a_mask_films_are_grey():
+    mask = np.zeros((3, 16, 20))
+    mask[:, 4:12, 5:15] = 1
+    films = films_of(make_report(mask=mask, hidden=0))
+    grey = images.Scale(0, 1).palette()[images.NOT_FINITE]
+    for film in films.values():
+        for pane in sum(film.rows, []):
+            for picture in pane.pictures:
+                np.testing.assert_array_equal((picture == grey).all(-1), mask[0] == 0)
+
+
 def test_between_two_pictures_the_truth_that_is_to_come_is_seen():
     report = make_report(snapshots=2)
     start, end = report.lattices[0][1][1]

@@ -23,19 +23,27 @@ def chapter(report: RunReport) -> str:
     if damage is None:
         return ""
     truth, species, times = report.lattices[0][0], report.species, damage.times
-    at = chosen(range(len(times)), times)
-    flat = truth.grid.ndim == 1
-    parts = [_what_was_done(damage, species)]
+    if not np.isfinite(damage.undamaged).all(axis=tuple(range(1, damage.undamaged.ndim))).any():
+        return "<p>The prediction is not finite half-way, so that nothing was left to damage.</p>"
+    at, unit = chosen(range(len(times)), times), report.unit("time")
+    flat, mask = truth.grid.ndim == 1, None if truth.mask is None else truth.mask[damage.trajectory]
+    parts = [_what_was_done(damage, species, unit)]
     if images.has_colours(species) and not flat:
         both = [truth.in_units(x) for x in (damage.undamaged, damage.damaged)]
-        parts.append(tiles_in_colours(_TITLES[:2], both, species, times, at, [""] * len(at)))
+        parts.append(tiles_in_colours(_TITLES[:2], both, species, times, at, [""] * len(at), unit))
     else:
         with np.errstate(invalid="ignore", over="ignore"):
             difference = damage.damaged.astype(np.float64) - damage.undamaged
         for channel, name in enumerate(species[: videos.SPECIES_UP_TO]):
-            values = [x[..., channel] for x in (damage.undamaged, damage.damaged, difference)]
+            values = [
+                images.within(x[..., channel], mask)
+                for x in (damage.undamaged, damage.damaged, difference)
+            ]
+            # What a rule makes late and wrong does not dim the pattern that it was trained on.
+            data = images.within(truth.values[damage.trajectory][..., channel], mask)
+            scale = images.scale_of_states(data, truth.times)
             remarks = [f"NRMSE {mathematics.number(damage.nrmse[i, channel], 2)}" for i in at]
-            parts.append(tiles_of_species(name, _TITLES, values, times, at, remarks))
+            parts.append(tiles_of_species(name, _TITLES, values, scale, times, at, remarks, unit))
     moving = chart(
         lambda theme: pattern_charts.recovery(damage, species, report.unit("time"), theme),
         "NRMSE between the damaged lattice and the one as it was",
@@ -54,7 +62,7 @@ def chapter(report: RunReport) -> str:
     return "\n".join([*parts, f"<div class='charts'>{moving}</div>"])
 
 
-def _what_was_done(damage: Damage, species: tuple[str, ...]) -> str:
+def _what_was_done(damage: Damage, species: tuple[str, ...], unit: str) -> str:
     share = np.mean(damage.erased)
     where = ("the middle", "a disc in the middle", "a ball in the middle")[damage.erased.ndim - 1]
     filling = damage.filling[: len(species)]
@@ -67,8 +75,8 @@ def _what_was_done(damage: Damage, species: tuple[str, ...]) -> str:
     else:
         filled = "set to zero, hidden channels too"
     return (
-        f"<p>At {moment(float(damage.times[0]))}, {where}, {share:.0%} of the cells of the same "
-        f"prediction, was erased: {filled}. From there the rule went on twice, by the same "
+        f"<p>At {moment(float(damage.times[0]), unit)}, {where}, {share:.0%} of the cells of the "
+        f"same prediction, was erased: {filled}. From there the rule went on twice, by the same "
         "chance: from the state as it was, and from the damaged one. See whether the pattern "
         "comes back, whether it is the same one, and whether the rest is disturbed.</p>"
     )

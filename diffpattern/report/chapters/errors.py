@@ -9,17 +9,19 @@ from diffpattern.report.contents import RunReport
 from diffpattern.report.document import chart
 from diffpattern.scores import conserved, known_times
 
+_MEDIANS = "Lines are medians over the trajectories, bands reach from the smallest to the largest. "
+
 
 def chapter(report: RunReport) -> str:
     """A chart and a table for each species."""
-    scores, species = report.scores, report.species
+    scores, species, several = report.scores, report.species, report.scores["trajectories"] > 1
     charts = "".join(
         chart(
             lambda theme, name=name: figures.nrmse_over_time(scores, name, theme),
             f"NRMSE of {name} over time",
-            f"Species {mathematics.symbol(name)}. Lines are medians over the trajectories, bands "
-            "reach from the smallest to the largest. The rule is of use where it lies well below "
-            "both baselines, and trusted up to where it crosses the grey line.",
+            f"Species {mathematics.symbol(name)}. {_MEDIANS * several}The rule is of use "
+            "where it lies well below both baselines, and trusted up to where it crosses the grey "
+            "line.",
         )
         for name in species
     )
@@ -28,7 +30,7 @@ def chapter(report: RunReport) -> str:
 
 
 def _score_table(report: RunReport, name: str) -> str:
-    scores = report.scores
+    scores, several = report.scores, report.scores["trajectories"] > 1
     last = scores["times"][-1]
     baselines = [scores["baselines"][key] for key in ("persistence", "mean")]
     spread, valid = scores["nrmse_range"][name], scores["valid_time_range"][name]
@@ -36,7 +38,7 @@ def _score_table(report: RunReport, name: str) -> str:
         (
             mathematics.time(scores["times"][i]),
             mathematics.number(scores["nrmse"][name][i], 2),
-            extent(spread["low"][i], spread["high"][i]),
+            extent(spread["low"][i], spread["high"][i]) if several else "",
             *(mathematics.number(baseline["nrmse"][name][i], 2) for baseline in baselines),
         )
         for i in chosen(known_times(scores, name), scores["times"])
@@ -45,7 +47,9 @@ def _score_table(report: RunReport, name: str) -> str:
         (
             "valid time",
             valid_time(scores["valid_time"][name], last),
-            f"{valid_time(valid['low'], last)} to {valid_time(valid['high'], last)}",
+            f"{valid_time(valid['low'], last)} to {valid_time(valid['high'], last)}"
+            if several
+            else "",
             *(valid_time(baseline["valid_time"][name], last) for baseline in baselines),
         )
     )

@@ -11,13 +11,13 @@ from diffpattern.report.contents import RunReport, Shown
 from diffpattern.report.document import data_uri
 
 # With fewer times there is nothing to follow.
-_SNAPSHOTS_FROM = 8
+_SNAPSHOTS_FROM = 5
 
 
 def chapter(report: RunReport) -> str:
     """The middle row of each species, truth above prediction, where space has several axes."""
     drawn = [
-        _figure(shown, channel, name, report.unit("length"))
+        _figure(shown, channel, name, report)
         for shown in report.shown
         if shown.truth.grid.ndim > 1
         for channel, name in enumerate(shown.truth.species)
@@ -34,14 +34,14 @@ def chapter(report: RunReport) -> str:
     )
 
 
-def _figure(shown: Shown, channel: int, name: str, unit: str) -> str:
+def _figure(shown: Shown, channel: int, name: str, report: RunReport) -> str:
     seen, times, grid = shown.seen(channel), shown.truth.times, shown.truth.grid
     pictures = [
-        _picture(_cut(x[seen][..., channel]), times[seen])
+        _picture(_cut(images.within(x[seen][..., channel], shown.mask)), times[seen])
         for x in (shown.actual, shown.predicted, shown.difference)
     ]
-    states = images.scale_of_states(shown.actual[seen][..., channel], times[seen])
-    difference = images.scale_of_differences(pictures[-1])
+    states = shown.scale(channel)
+    difference = images.scale_of_differences(pictures[-1], states)
     titles = ("truth", "prediction", "difference")
     rows = "".join(
         f"<div>{title}</div><img src='{data_uri('png', images.to_png(picture, scale))}' "
@@ -51,14 +51,17 @@ def _figure(shown: Shown, channel: int, name: str, unit: str) -> str:
         )
     )
     first, last = times[seen][[0, -1]]
-    axis = "".join(f"<span>{moment(time)}</span>" for time in (first, (first + last) / 2, last))
+    axis = "".join(
+        f"<span>{moment(time, report.unit('time'))}</span>"
+        for time in (first, (first + last) / 2, last)
+    )
     end = mathematics.number(difference.high, 2)
-    side = f"{grid.shape[-1] * grid.spacing[-1]:.4g} {unit or 'units of length'}"
+    side = f"{grid.shape[-1] * grid.spacing[-1]:.4g} {report.unit('length') or 'units of length'}"
     return (
         f"<figure><h3>Species {mathematics.symbol(name)}{shown.size}, along {side}</h3>"
         f"<div class='cut'>{rows}<div></div><div class='axis'>{axis}</div></div>"
         f"<div class='scales'>{colour_scale('truth and prediction', states, *ends(states))}"
-        f"{colour_scale('difference', difference, mathematics.MINUS + end, end)}"
+        f"{colour_scale('difference', difference, mathematics.number(difference.low, 2), end)}"
         "</div></figure>"
     )
 

@@ -22,6 +22,7 @@ class Tiles:
       labels: of the moments: what stands over each.
       remarks: what stands below that, HTML.
       pictures: PNGs, for each moment those of all trajectories.
+      unit: of time.
       flat: whether the pictures are kymographs.
     """
 
@@ -29,6 +30,7 @@ class Tiles:
     labels: Sequence[str]
     remarks: Sequence[str]
     pictures: Sequence[Sequence[bytes]]
+    unit: str = ""
     flat: bool = False
 
     def figure(self, heading: str, name: str, scales: str = "") -> str:
@@ -41,7 +43,7 @@ class Tiles:
         """
         cells = ["<div></div>", *(f"<div>{title}</div>" for title in self.titles)]
         for label, remark, pictures in zip(self.labels, self.remarks, self.pictures, strict=True):
-            cells.append(f"<div>{moment(label)}{remark}</div>")
+            cells.append(f"<div>{moment(label, self.unit)}{remark}</div>")
             for title, picture in zip(self.titles, pictures, strict=True):
                 alt = html.escape(f"{name}, {title}, t = {label}", quote=True)
                 cells.append(f"<img src='{data_uri('png', picture)}' alt='{alt}'>")
@@ -57,29 +59,31 @@ def tiles_of_species(
     name: str,
     titles: Sequence[str],
     values: Sequence[NDArray],
+    states: images.Scale,
     times: NDArray,
     chosen: Sequence[int],
     remarks: Sequence[str],
+    unit: str,
 ) -> str:
     """Two trajectories of one species and how far they are apart.
 
     Args:
       name: of the species.
       titles: of the trajectories and of their difference.
-      values: theirs, [T, *space] each. The first one sets the scale of both, while a difference has
-        one of its own at each time.
+      values: theirs, [T, *space] each.
+      states: the scale of both trajectories, while a difference has one of its own at each time.
       times: [T].
       chosen: the indices of those that are shown; of lattices on one axis all are.
       remarks: for each that is shown a short text.
+      unit: of time; empty where nothing is known of it.
     """
-    states = images.scale_of_states(values[0], times)
     if flat := values[0].ndim == 2:
         labels, remarks = [" to ".join(mathematics.time(t) for t in times[[0, -1]])], [""]
         pictures = [[images.kymograph(one, times) for one in values]]
     else:
         labels = [mathematics.time(times[i]) for i in chosen]
         pictures = [[images.plane(one[i]) for one in values] for i in chosen]
-    differences = [images.scale_of_differences(of_moment[-1]) for of_moment in pictures]
+    differences = [images.scale_of_differences(of_moment[-1], states) for of_moment in pictures]
     tiles = Tiles(
         titles,
         labels,
@@ -92,6 +96,7 @@ def tiles_of_species(
             + [images.to_png(of_moment[-1], scale)]
             for of_moment, scale in zip(pictures, differences, strict=True)
         ],
+        unit,
         flat,
     )
     scales = colour_scale(" and ".join(titles[:-1]), states, *ends(states)) + colour_scale(
@@ -110,6 +115,7 @@ def tiles_in_colours(
     times: NDArray,
     chosen: Sequence[int],
     remarks: Sequence[str],
+    unit: str,
 ) -> str:
     """Trajectories on lattices of two or three axes in their own colours.
 
@@ -117,12 +123,12 @@ def tiles_in_colours(
       titles: theirs.
       values: theirs in the data's own units, [T, *space, C] each.
       species: names of the channels.
-      times, chosen, remarks: as `tiles_of_species` has them.
+      times, chosen, remarks, unit: as `tiles_of_species` has them.
     """
     pictures = [[images.to_png(images.coloured(one[i], species)) for one in values] for i in chosen]
     labels = [mathematics.time(times[i]) for i in chosen]
     notes = [f"<small>{remark}</small>" for remark in remarks]
-    return Tiles(titles, labels, notes, pictures).figure("In colours", "in colours")
+    return Tiles(titles, labels, notes, pictures, unit).figure("In colours", "in colours")
 
 
 def film(video: Video, alt: str, caption: str, *, at_once: bool = False) -> str:
@@ -170,6 +176,8 @@ def ends(scale: images.Scale) -> tuple[str, str]:
 
 def plus_minus(scale: images.Scale) -> str:
     """The end of a scale that is symmetric about zero."""
+    if not math.isfinite(scale.high):
+        return "not finite"
     return f"\N{PLUS-MINUS SIGN}{mathematics.number(scale.high, 2)}"
 
 
@@ -179,9 +187,10 @@ def chosen(known: Sequence[int], times: Sequence[float]) -> list[int]:
     return [known[i] for i in images.chosen_times(np.asarray(times)[known])]
 
 
-def moment(value: float | str) -> str:
-    """A time, or what stands in its place, as t = ..."""
+def moment(value: float | str, unit: str = "") -> str:
+    """A time, or what stands in its place, as t = ..., in a unit that may not be known."""
     written = value if isinstance(value, str) else mathematics.time(value)
+    written += f"\N{NO-BREAK SPACE}{html.escape(unit)}" if unit else ""
     return f"<i>t</i>\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{written}"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from diffpattern.report import images, mathematics, pattern_charts
 from diffpattern.report.contents import RunReport
 from diffpattern.report.document import chart
-from diffpattern.spectra import radial
+from diffpattern.spectra import levelled, radial
 
 # As many species have charts, and as many times curves.
 _SPECIES_UP_TO = 6
@@ -36,23 +36,30 @@ def _spectra(report: RunReport, channel: int, name: str) -> str:
     seen = shown.seen(channel)[1:]
     at = [seen[i] for i in images.chosen_times(truth.times[seen], _TIMES)] if seen else []
     curves = []
+    insides = [None] * len(truth.values) if truth.mask is None else list(truth.mask > 0)
     for i in at:
-        both = [x[:, i][..., channel] for x in (truth.values, np.asarray(prediction))]
-        if truth.known is not None:
-            both = [x[truth.known[:, i, channel] > 0] for x in both]
+        seen_here = slice(None) if truth.known is None else truth.known[:, i, channel] > 0
+        which = np.arange(len(truth.values))[seen_here]
         with np.errstate(invalid="ignore", over="ignore"):
-            spectra = [[radial(lattice, truth.grid.spacing) for lattice in x] for x in both]
+            spectra = [
+                [
+                    radial(levelled(x[n, i, ..., channel], insides[n]), truth.grid.spacing)
+                    for n in which
+                ]
+                for x in (truth.values, np.asarray(prediction))
+            ]
         wavenumbers = spectra[0][0][0]
         powers = [np.mean([power for _, power in of_all], axis=0) for of_all in spectra]
         curves.append((float(truth.times[i]), wavenumbers, *powers))
     if not any(np.any(power > 0) for _, _, power, _ in curves):
         return ""
+    told = "" if truth.mask is None else " (outside of the mask all is as on average inside)"
     return chart(
         lambda theme: pattern_charts.spectra(curves, name, report.unit("length"), theme),
         f"Power spectra of {name}",
         f"Species {mathematics.symbol(name)}: how its variance is made up of waves, the mean over "
-        "all trajectories. Lines are the truth, dots the prediction. A peak is the distance at "
-        "which structures stand; dots above the line on the right are too much fine detail, "
+        f"all trajectories{told}. Lines are the truth, dots the prediction. A peak is the distance "
+        "at which structures stand; dots above the line on the right are too much fine detail, "
         "below it too little.",
     )
 
