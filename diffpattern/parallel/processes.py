@@ -269,6 +269,10 @@ def end_all(sentence: str, code: int) -> None:
     """Ends this process and all others, telling why: once, by the first that has to."""
     if count() == 1:
         _say(sentence)
+        if code == REQUEUE:
+            # A signal came in the midst of anything. Python's own end, which takes apart what
+            # XLA's threads may still be at, was seen to crash then.
+            _end(code)
         sys.exit(code)
     try:
         _client().key_value_set(_END, str(code))
@@ -291,8 +295,7 @@ def end_now(sentence: str, code: int) -> None:
         timer.start()
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             _client().key_value_set(_END, str(code))
-        _end(code)
-    os._exit(code)
+    _end(code)
 
 
 def end_defective() -> None:
@@ -452,6 +455,15 @@ def _end(code: int) -> None:
     the lines that coverage has seen, does not bear two that write.
     """
     _ENDS.acquire()
+    if count() > 1:
+        _end_after_the_others()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end_after_the_others() -> None:
+    """Tells that this process ends; in process 0, which is the coordinator's, waits for theirs."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _client().key_value_set(f"{_ENDED}/{number()}", "", True)
         if is_first():
@@ -461,9 +473,6 @@ def _end(code: int) -> None:
                 with contextlib.suppress(jax.errors.JaxRuntimeError):
                     _client().blocking_key_value_get(f"{_ENDED}/{process}", left)
             time.sleep(LOOKING)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _say(sentence: str) -> None:
