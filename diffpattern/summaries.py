@@ -85,6 +85,7 @@ def revealed(truth: Trajectories) -> list[int]:
 def pictures(validation: Validation) -> dict[str, bytes]:
     """PNGs by tag: of each species truth and prediction, and of all hidden channels."""
     truth, found = validation.truth, {}
+    mask = None if truth.mask is None else truth.mask[0]
     for channel, name in enumerate(truth.species):
         seen = np.arange(len(truth.times))
         if truth.known is not None:
@@ -93,8 +94,8 @@ def pictures(validation: Validation) -> dict[str, bytes]:
             continue
         times = truth.times[seen]
         both = {
-            "truth": truth.values[0, seen, ..., channel],
-            "prediction": validation.prediction[0, seen, ..., channel],
+            label: images.within(values[0, seen, ..., channel], mask)
+            for label, values in (("truth", truth.values), ("prediction", validation.prediction))
         }
         scale = images.scale_of_states(both["truth"], times)
         if truth.grid.ndim == 1:
@@ -129,11 +130,9 @@ def _of_hidden(validation: Validation) -> bytes:
     rows = []
     for channel in range(validation.hidden.shape[-1]):
         values = validation.hidden[..., channel]
-        finite = values[np.isfinite(values)]
-        low, high = np.percentile(finite, [0.5, 99.5]) if finite.size else (0.0, 1.0)
         flat = truth.grid.ndim == 1
         panes = [images.kymograph(values, times)] if flat else list(map(images.plane, values))
-        rows.append(Row(f"hidden {channel + 1}", Scale(float(low), float(high)), panes))
+        rows.append(Row(f"hidden {channel + 1}", images.scale_of_differences(values), panes))
     return sheet(["all times"] if truth.grid.ndim == 1 else _moments(times), rows)
 
 
