@@ -249,7 +249,7 @@ def test_a_rule_that_diverges_is_scored_all_the_same(folder, monkeypatch):
     found = evaluate(folder)
     assert found["nrmse"]["A"] == [None] * 5
     assert found["valid_time"] == {"A": 0.0, "B": 0.0}
-    assert "Grey: the prediction is not a finite number" in folder.report.read_text()
+    assert "Grey: where the prediction is not a finite number" in folder.report.read_text()
 
 
 def test_what_the_report_shows_is_kept_and_it_is_drawn_again_from_that(trained, tmp_path):
