@@ -230,7 +230,7 @@ class Trajectories:
         Snapshots that come in between are not known.
 
         Raises:
-          InputError: the times have no such interval of which there would be 1000 or fewer.
+          InputError: the times have no such interval, see `common_interval`.
 
         Example:
           >>> data = Trajectories(np.ones((1, 3, 4, 1)), [0, 2, 6], ("u",), Grid(4)).regular()
@@ -352,7 +352,8 @@ def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
       The interval, and each time in units of it, [T] whole numbers.
 
     Raises:
-      InputError: there would be more than 1000 of them up to the last time.
+      InputError: the times are not all one interval apart, and there would be more than 1000 of
+        them up to the last time.
 
     Example:
       >>> interval, places = common_interval(np.array([1.0, 3.0, 9.0]))
@@ -360,13 +361,15 @@ def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
       (2.0, [0, 1, 4])
     """
     span = float(times[-1] - times[0])
-    for count in range(len(times) - 1, _MOST_INTERVALS + 1):
+    fewest = len(times) - 1
+    # Equal intervals may be as many as they like.
+    for count in (fewest, *range(fewest + 1, _MOST_INTERVALS + 1)):
         place = (times - times[0]) * (count / span)
-        if np.allclose(place, np.round(place), rtol=0, atol=1e-4):
+        if np.abs(place - np.round(place)).max() <= 1e-4:
             return span / count, np.round(place).astype(int)
     raise InputError(
-        f"The times {times.tolist()} are no multiples of one interval, of which there would be "
-        f"{_MOST_INTERVALS} or fewer; round them."
+        f"The {len(times)} times from {times[0]:g} to {times[-1]:g} are no multiples of one "
+        f"interval, of which there would be {_MOST_INTERVALS} or fewer; round them."
     )
 
 
