@@ -6,6 +6,7 @@ inputs that differ from one trajectory to another. Those of lattices of several 
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -140,6 +141,11 @@ def _simulations(config: ConfigDict) -> Iterator[Simulation]:
             except InputError as error:
                 raise InputError(f"data.doses: {error}") from error
             yield dataclasses.replace(of_size, system=system)
+
+
+def combinations(config: ConfigDict) -> int:
+    """How many combinations of the doses there are, each with trajectories of its own."""
+    return math.prod(map(len, _doses(config).values()))
 
 
 def _further_shapes(config: ConfigDict) -> tuple[tuple[int, ...], ...]:

@@ -35,6 +35,7 @@ def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_pa
     system = dataclasses.replace(settings.system, alpha=0.03, gamma=0.055)
     alone = simulate(dataclasses.replace(settings, system=system))["train"]
     np.testing.assert_allclose(train.values[8:10], alone.values, atol=1e-6)
+    assert dataset.combinations(config) == 6
     times, expected = dataset.expected(config, (1,))
     np.testing.assert_array_equal(times, train.times)
     assert expected.inputs == 2 and expected.masked
