@@ -11,7 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern.precision import real
+
 Exponents = tuple[tuple[int, ...], ...]
+
+# A monomial changes if it does by more than so many roundings.
+_ROUNDINGS = 8
 
 
 def exponents(species: int, lowest: int, highest: int) -> Exponents:
@@ -85,7 +90,8 @@ def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> 
 
     Monomials of few species are nearly collinear on data. Directions along which they hardly vary
     are scaled as if their standard deviation were `smallest` times the largest one's, so that
-    rounding is not blown up to the size of a signal.
+    rounding is not blown up to the size of a signal. A monomial that does not change, but for
+    rounding, keeps its scale.
 
     Args:
       values: samples [..., C].
@@ -95,8 +101,11 @@ def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> 
     samples = values.reshape(-1, values.shape[-1]).T.astype(np.float64)
     m = np.stack([np.prod([s**p for s, p in zip(samples, row, strict=True)], 0) for row in powers])
     mean = m.mean(1)
-    scale = np.maximum(m.std(1), 1e-12)
+    constant = np.ptp(m, axis=1) <= _ROUNDINGS * np.finfo(real()).eps * np.abs(m).max(1)
+    scale = np.where(constant, 1.0, m.std(1))
     covariance = np.atleast_2d(np.cov((m - mean[:, None]) / scale[:, None]))
+    covariance[constant], covariance[:, constant] = 0.0, 0.0
+    covariance[constant, constant] = 1.0
     variances, directions = np.linalg.eigh(covariance)
     deviations = np.sqrt(np.maximum(variances, 0.0))
     matrix = (directions / np.maximum(deviations, smallest * deviations.max())).T / scale
