@@ -271,12 +271,11 @@ class Trajectories:
         if set(self.offset) != {0.0} or set(self.scale) != {1.0}:
             description += [self.offset, self.scale]
         digest.update(json.dumps(description, sort_keys=True).encode())
-        # Little-endian, whatever the machine that asks.
-        digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
-        digest.update(np.ascontiguousarray(self.values, dtype="<f4").data)
+        digest.update(_bytes(self.times))
+        digest.update(_bytes(self.values))
         for name, array in self._given().items():
             digest.update(json.dumps([name, array.shape]).encode())
-            digest.update(np.ascontiguousarray(array, dtype="<f4").data)
+            digest.update(_bytes(array))
         return digest.hexdigest()
 
     def save_npz(self, path: str | os.PathLike) -> None:
@@ -340,6 +339,11 @@ class Trajectories:
             return cls(content["values"], content["times"], species, grid, **given)
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The numbers as they are, but little-endian, whatever the machine that asks."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data
 
 
 def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -64,6 +65,24 @@ def test_every_part_enters_the_digest(trajectories):
     ]
     digests = {dataclasses.replace(trajectories, **change).digest() for change in changes}
     assert len(digests | {trajectories.digest()}) == len(changes) + 1
+
+
+def test_the_digest_of_single_precision_stays_as_runs_have_kept_it():
+    values = np.arange(8.0).reshape(1, 2, 4, 1)
+    known = np.ones((1, 2, 1))
+    kept = Trajectories(values, [0.0, 0.5], ("u",), Grid(4), known=known)
+    assert kept.digest() == "c04c0b7cb2fc56758f7e3f180a3aa7e855f406f2152953a9082433237c1357cf"
+
+
+def test_in_double_precision_the_last_digits_count():
+    with jax.enable_x64(True):
+        one = Trajectories(np.ones((1, 2, 4, 1)), [0.0, 0.5], ("u",), Grid(4))
+        values = one.values.copy()
+        values[0, 1, 2] += 1e-12
+        assert dataclasses.replace(one, values=values).digest() != one.digest()
+        masks = [np.ones((1, 4)), np.zeros((1, 4))]
+        masked = {dataclasses.replace(one, mask=mask).digest() for mask in masks}
+        assert len(masked | {one.digest()}) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip file", None, "truncated", "flipped", "other"])
