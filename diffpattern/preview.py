@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from diffpattern import dataset
+from diffpattern import dataset, intervals
 from diffpattern.data import streams
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
@@ -81,7 +81,7 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
     times, seen = trajectories.times, streams.sample(trajectories)
     steps = np.diff(times)
     apart = f"{steps.min():.6g} apart"
-    if not np.allclose(steps, steps[:1], rtol=1e-6):
+    if not intervals.are_equal(times):
         apart = f"{steps.min():.6g} to {steps.max():.6g} apart"
     count, unit = _count(trajectories), seen.time_unit or "units of time"
     yield (

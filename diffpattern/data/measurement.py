@@ -12,6 +12,8 @@ from diffpattern.precision import real
 
 # Test data stay as they are: what is scored is whether the rule is right.
 MEASURED = ("train", "validation")
+# A snapshot is at a time that is no farther away, in intervals.
+_NEAR = 1e-3
 
 
 def added(
@@ -83,7 +85,7 @@ def _without(trajectories: Trajectories, entries: Sequence[str]) -> Trajectories
         form=f"SPECIES=TIME,TIME with one of the species {', '.join(species)}",
     )
     for name, asked in seen.items():
-        near = np.abs(times[:, None] - np.array(asked)) <= 1e-6 * max(abs(times).max(), 1.0)
+        near = np.abs(times[:, None] - np.array(asked)) <= _NEAR * np.diff(times).min()
         if not near.any(0).all():
             missing = asked[int(near.any(0).argmin())]
             raise InputError(

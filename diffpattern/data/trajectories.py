@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffpattern import intervals
 from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
@@ -22,7 +23,6 @@ from diffpattern.precision import real
 _KEYS = ("values", "times", "species", "grid")
 # What goes with the trajectories; each may be missing.
 _GIVEN = ("mask", "environment", "inputs", "input_times", "known")
-_MOST_INTERVALS = 1000
 # How numbers are turned into those of the data.
 _SCALES = ("offset", "scale")
 _UNITS = ("length_unit", "time_unit")
@@ -230,17 +230,16 @@ class Trajectories:
         Snapshots that come in between are not known.
 
         Raises:
-          InputError: the times have no such interval, see `common_interval`.
+          InputError: the times have no such interval, see `intervals.common`.
 
         Example:
           >>> data = Trajectories(np.ones((1, 3, 4, 1)), [0, 2, 6], ("u",), Grid(4)).regular()
           >>> data.times.tolist(), data.known[0, :, 0].tolist()
           ([0.0, 2.0, 4.0, 6.0], [1.0, 1.0, 0.0, 1.0])
         """
-        intervals = np.diff(self.times)
-        if len(intervals) == 0 or np.allclose(intervals, intervals[0], rtol=1e-6):
+        if intervals.are_equal(self.times):
             return self
-        interval, place = common_interval(self.times)
+        interval, place = intervals.common(self.times)
         count = place[-1]
         known = np.ones((*self.values.shape[:2], len(self.species)), real())
         known = known if self.known is None else self.known
@@ -344,37 +343,6 @@ class Trajectories:
 def _bytes(array: np.ndarray) -> memoryview:
     """The numbers as they are, but little-endian, whatever the machine that asks."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data
-
-
-def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
-    """The longest interval of which all times are multiples, counted from the first.
-
-    Args:
-      times: [T], two or more, increasing.
-
-    Returns:
-      The interval, and each time in units of it, [T] whole numbers.
-
-    Raises:
-      InputError: the times are not all one interval apart, and there would be more than 1000 of
-        them up to the last time.
-
-    Example:
-      >>> interval, places = common_interval(np.array([1.0, 3.0, 9.0]))
-      >>> interval, places.tolist()
-      (2.0, [0, 1, 4])
-    """
-    span = float(times[-1] - times[0])
-    fewest = len(times) - 1
-    # Equal intervals may be as many as they like.
-    for count in (fewest, *range(fewest + 1, _MOST_INTERVALS + 1)):
-        place = (times - times[0]) * (count / span)
-        if np.abs(place - np.round(place)).max() <= 1e-4:
-            return span / count, np.round(place).astype(int)
-    raise InputError(
-        f"The {len(times)} times from {times[0]:g} to {times[-1]:g} are no multiples of one "
-        f"interval, of which there would be {_MOST_INTERVALS} or fewer; round them."
-    )
 
 
 def digest(lattices: Sequence[Trajectories]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from diffpattern import intervals
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
@@ -75,11 +76,11 @@ def check(times: np.ndarray, window: int, sampling: str) -> None:
     Raises:
       InputError: the window is longer than the trajectories or the sampling is not known.
     """
-    intervals = len(times) - 1
-    if not 1 <= window <= intervals:
+    most = len(times) - 1
+    if not 1 <= window <= most:
         raise InputError(
-            f"training.window is {window} intervals, but the trajectories have {intervals}; take "
-            f"1 to {intervals}."
+            f"training.window is {window} intervals, but the trajectories have {most}; take 1 to "
+            f"{most}."
         )
     if sampling not in SAMPLINGS:
         raise InputError(f"training.sampling is {sampling!r}; take one of {', '.join(SAMPLINGS)}.")
@@ -249,10 +250,11 @@ def interval(trajectories: Trajectories) -> float:
     Raises:
       InputError: it is not the same all along.
     """
-    intervals = np.diff(trajectories.times)
-    if not np.allclose(intervals, intervals[0], rtol=1e-6):
+    times = trajectories.times
+    if not intervals.are_equal(times):
+        apart = np.diff(times)
         raise InputError(
             "Training takes snapshots at equal intervals, but those of the data go from "
-            f"{intervals.min():g} to {intervals.max():g}."
+            f"{apart.min():g} to {apart.max():g}."
         )
-    return float(intervals[0])
+    return float(times[1] - times[0])

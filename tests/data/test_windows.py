@@ -132,6 +132,8 @@ def test_the_interval():
     assert windows.interval(DATA) == 2.0
     with pytest.raises(InputError, match="equal intervals, but .* from 1 to 3"):
         windows.interval(numbered(snapshots=3, times=[0.0, 1.0, 4.0]))
+    with pytest.raises(InputError, match="from 1e-09 to 4e-09"):
+        windows.interval(numbered(snapshots=4, times=[0.0, 1e-9, 3e-9, 7e-9]))
 
 
 def test_windows_begin_with_something_that_was_seen():
