@@ -53,15 +53,27 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
         data = sources.read_own(name, config.data.own)
     data = tuple(
         {
-            split: trajectories.seeing(fields)
-            if isinstance(trajectories, StoredTrajectories)
-            else environment.added(trajectories, fields).regular()
+            split: _prepared(split, trajectories, fields)
             for split, trajectories in of_size.items()
         }
         for of_size in data
     )
     data = measurement.added(data, config.data.noise, config.data.seed)
     return measurement.seen_at(data, config.data.seen)
+
+
+def _prepared(
+    split: str, trajectories: Trajectories | StoredTrajectories, fields: tuple[str, ...]
+) -> Trajectories | StoredTrajectories:
+    """The trajectories of a split with the named fields to be seen, at equal intervals."""
+    if len(trajectories.times) < 2:
+        raise InputError(
+            f"The {split} data have one snapshot to begin with and none after it, but a rule is "
+            "about what follows; give them two or more."
+        )
+    if isinstance(trajectories, StoredTrajectories):
+        return trajectories.seeing(fields)
+    return environment.added(trajectories, fields).regular()
 
 
 def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:

@@ -7,8 +7,11 @@ import pytest
 import tiny
 
 from diffpattern import dataset
+from diffpattern.data import sources
 from diffpattern.data.simulation import simulate
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
 
 FIELDS = {
     "data.shape": (8, 8), "data.interval": 2.0, "data.end_time": 4.0, "data.train": 2,
@@ -73,3 +76,22 @@ def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path)
 def test_doses_that_are_none_are_refused(doses, complaint):
     with pytest.raises(InputError, match=complaint):
         dataset.expected(tiny.config(**FIELDS | {"data.doses": doses}), (1,))
+
+
+def one_snapshot():
+    return Trajectories(np.zeros((1, 1, 4, 4, 1)), [0.0], ("u",), Grid((4, 4)))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_snapshot_is_refused_in_a_sentence(split):
+    data = {"train": tiny.data(), split: one_snapshot()}
+    config = tiny.config(**{"data.name": "given"})
+    with pytest.raises(InputError, match=f"The {split} data have one snapshot .* two or more"):
+        dataset.load(config, sources.by_split(data, "The data"))
+
+
+def test_one_image_is_refused_in_a_sentence(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((8, 8), np.float32))
+    images = {"data.name": "images", "data.images.train": (str(tmp_path / "one.npy"),)}
+    with pytest.raises(InputError, match="The train data have one snapshot"):
+        dataset.load(tiny.config(**images))
