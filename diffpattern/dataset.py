@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern import named_numbers, parts, systems, taught
@@ -52,10 +53,7 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
     else:
         data = sources.read_own(name, config.data.own)
     data = tuple(
-        {
-            split: _prepared(split, trajectories, fields)
-            for split, trajectories in of_size.items()
-        }
+        {split: _prepared(split, trajectories, fields) for split, trajectories in of_size.items()}
         for of_size in data
     )
     data = measurement.added(data, config.data.noise, config.data.seed)
@@ -73,7 +71,17 @@ def _prepared(
         )
     if isinstance(trajectories, StoredTrajectories):
         return trajectories.seeing(fields)
-    return environment.added(trajectories, fields).regular()
+    regular = environment.added(trajectories, fields).regular()
+    if between := len(regular.times) - len(trajectories.times):
+        logging.info(
+            "The %s data were taken at unequal times: at equal intervals of %g they have %d "
+            "snapshots, of which %d come in between and were not seen.",
+            split,
+            regular.times[1] - regular.times[0],
+            len(regular.times),
+            between,
+        )
+    return regular
 
 
 def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from diffpattern import dataset, intervals
-from diffpattern.data import streams
+from diffpattern.data import streams, windows
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import write_whole
@@ -66,11 +66,19 @@ def describe(config: ConfigDict, data: Splits) -> str:
             slots = config.training.batch * config.training.pool.slots
             lines.append(f"{seen}, which begin with as many of the pool's {slots} lattices.")
         else:
-            places = max(len(first.times) - window, 0)
-            lines.append(f"{seen}, out of {places} in each trajectory.")
+            lines.append(f"{seen}, out of {_places(first, window)} in each trajectory.")
     for split, trajectories in data.items():
         lines += ["", *_split(split, trajectories)]
     return "\n".join(lines)
+
+
+def _places(trajectories: Trajectories | StoredTrajectories, window: int) -> str:
+    """How many windows a trajectory has to learn from, or from how many to how many."""
+    count = max(len(trajectories.times) - window, 0)
+    if not count or isinstance(trajectories, StoredTrajectories) or trajectories.known is None:
+        return str(count)
+    counts = windows.starts(trajectories.known, window, window).sum(axis=-1)
+    return " to ".join(dict.fromkeys(map(str, (counts.min(), counts.max()))))
 
 
 def _by(numbers: Iterable[float]) -> str:

@@ -95,3 +95,15 @@ def test_one_image_is_refused_in_a_sentence(tmp_path):
     images = {"data.name": "images", "data.images.train": (str(tmp_path / "one.npy"),)}
     with pytest.raises(InputError, match="The train data have one snapshot"):
         dataset.load(tiny.config(**images))
+
+
+def test_snapshots_that_come_in_between_are_told(caplog):
+    times = np.array([0.0, 0.333, 0.667, 1.0])
+    uneven = Trajectories(np.ones((1, 4, 4, 1)), times, ("u",), Grid(4))
+    with caplog.at_level("INFO"):
+        data = sources.by_split({"train": uneven, "test": tiny.data()}, "The data")
+        (loaded,) = dataset.load(tiny.config(**{"data.name": "given"}), data)
+    assert len(loaded["train"].times) == 1001
+    (told,) = (message for message in caplog.messages if "train" in message)
+    assert "intervals of 0.001 they have 1001 snapshots, of which 997 come in between" in told
+    assert not any("test" in message for message in caplog.messages)

@@ -212,7 +212,8 @@ class Pool:
         }[self.begin]
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
         if whole.known is not None:
-            # As windows of data do.
-            position = begun_by(whole.known[trajectory])[position]
+            # As windows of data do; but what follows may be seen after several windows.
+            known = whole.known[trajectory]
+            position = begun_by(known, self.span, within=len(known))[position]
         lattice = self.complete(whole.values[trajectory, position], key)
         return Slots(lattice, trajectory, position, jnp.zeros_like(position))

@@ -216,3 +216,12 @@ def test_slots_begin_with_something_that_was_seen():
     assert set(np.ravel(slots.position[1])) == {0, 1, 2, 3}
     first = make().start(windows, jax.random.split(KEY, 2))
     np.testing.assert_array_equal(first.position[:, 0], [1, 0])
+
+
+def test_slots_begin_where_a_window_follows_and_something_is_seen_some_day():
+    known = jnp.zeros((3, 1, SNAPSHOTS, 1))
+    for place, seen in enumerate([[0, 1, 5], [1, 4], [3, 5]]):
+        known = known.at[place, 0, jnp.array(seen)].set(1)
+    windows = dataclasses.replace(whole(3), known=known)
+    slots = make(slots=60, begin="uniform").start(windows, jax.random.split(KEY, 3))
+    assert [set(of_place) for of_place in np.asarray(slots.position)] == [{0, 1}, {1}, {3}]
