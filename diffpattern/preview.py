@@ -100,7 +100,7 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
         yield f"  They stay in their files; these numbers are of {len(seen.values)} sample windows."
     yield f"  {'':<12}{'lowest':>10}{'highest':>10}{'mean':>10}{'deviation':>11}  missing"
     for channel, name in enumerate(trajectories.species):
-        values = _present(seen, channel)
+        values = seen.numbers(channel)
         numbers = f"{'never seen':>41}"
         if len(values):
             lowest, highest, mean = values.min(), values.max(), values.mean()
@@ -132,18 +132,6 @@ def _circumstances(trajectories: Trajectories) -> Iterator[str]:
 def _count(trajectories: Trajectories | StoredTrajectories) -> int:
     stored = isinstance(trajectories, StoredTrajectories)
     return len(trajectories) if stored else len(trajectories.values)
-
-
-def _present(trajectories: Trajectories, channel: int) -> np.ndarray:
-    """All values of a channel that were seen, inside the masks."""
-    values = trajectories.values[..., channel].astype(np.float64)
-    there = np.ones(values.shape, bool)
-    if trajectories.mask is not None:
-        there &= trajectories.mask[:, None] > 0
-    if trajectories.known is not None:
-        space = tuple(range(2, values.ndim))
-        there &= np.expand_dims(trajectories.known[..., channel] > 0, space)
-    return values[there]
 
 
 def _missing(trajectories: Trajectories, channel: int) -> str:

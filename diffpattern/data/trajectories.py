@@ -202,6 +202,32 @@ class Trajectories:
             environment=cut(self.environment),
         )
 
+    def seen(self) -> np.ndarray:
+        """Which of the numbers were seen, inside of masks: truth values like `values`.
+
+        Example:
+          >>> known = np.array([[[1], [0]]])
+          >>> data = Trajectories(np.ones((1, 2, 3, 1)), [0, 1], ("u",), Grid(3), known=known)
+          >>> data.seen()[0, :, :, 0].tolist()
+          [[True, True, True], [False, False, False]]
+        """
+        where = np.ones(self.values.shape, bool)
+        if self.mask is not None:
+            where &= self.mask[:, None, ..., None] > 0
+        if self.known is not None:
+            where &= np.expand_dims(self.known > 0, tuple(range(2, 2 + self.grid.ndim)))
+        return where
+
+    def numbers(self, channel: int) -> np.ndarray:
+        """All numbers of a species that were seen, inside of masks, in double precision.
+
+        Example:
+          >>> mask = np.array([[0, 1, 1]])
+          >>> Trajectories(np.ones((1, 2, 3, 1)), [0, 1], ("u",), Grid(3), mask=mask).numbers(0)
+          array([1., 1., 1., 1.])
+        """
+        return self.values[..., channel][self.seen()[..., channel]].astype(np.float64)
+
     def in_units(self, values: np.ndarray) -> np.ndarray:
         """Numbers [..., C] such as `values` as those of the data, in units of their own.
 

@@ -191,3 +191,17 @@ def test_regular_times_have_unknown_snapshots_in_between(trajectories):
     odd = dataclasses.replace(uneven, times=[0.0, 1.0, 2.0, 1.0 + np.sqrt(3.0)])
     with pytest.raises(InputError, match="no multiples of one interval"):
         odd.regular()
+
+
+def test_what_was_seen_is_inside_of_masks_and_known(trajectories):
+    known = np.ones((3, 2, 2))
+    known[1, 1, 0] = 0
+    partly = dataclasses.replace(trajectories, known=known, mask=GIVEN["mask"])
+    seen = partly.seen()
+    for n, t, y, x, c in np.ndindex(seen.shape):
+        assert seen[n, t, y, x, c] == (GIVEN["mask"][n, y, x] and known[n, t, c])
+    for channel in range(2):
+        numbers = partly.numbers(channel)
+        assert numbers.dtype == np.float64 and len(numbers) == seen[..., channel].sum()
+        np.testing.assert_array_equal(numbers, partly.values[seen[..., channel], channel])
+    assert trajectories.seen().all()
