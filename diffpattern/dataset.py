@@ -63,7 +63,17 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
 def _prepared(
     split: str, trajectories: Trajectories | StoredTrajectories, fields: tuple[str, ...]
 ) -> Trajectories | StoredTrajectories:
-    """The trajectories of a split with the named fields to be seen, at equal intervals."""
+    """The trajectories of a split with the named fields to be seen, at equal intervals.
+
+    Raises:
+      InputError: there is too little of them, or terms cannot hold the names of their species.
+    """
+    for name in trajectories.species:
+        if (better := monomials.name_of(name)) != name:
+            raise InputError(
+                f"The {split} data have a species called {name!r}, whose blanks and signs a term "
+                f"such as 'A B^2' could not hold; call it {better!r}."
+            )
     if len(trajectories.times) < 2:
         raise InputError(
             f"The {split} data have one snapshot to begin with and none after it, but a rule is "

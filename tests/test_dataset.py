@@ -107,3 +107,11 @@ def test_snapshots_that_come_in_between_are_told(caplog):
     (told,) = (message for message in caplog.messages if "train" in message)
     assert "intervals of 0.001 they have 1001 snapshots, of which 997 come in between" in told
     assert not any("test" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("name", ["A B", "A^2", "A*B", " A"])
+def test_species_that_no_term_can_hold_are_refused(name):
+    data = sources.by_split(dataclasses.replace(tiny.data(), species=("A", name)), "The data")
+    with pytest.raises(InputError, match="species called .* call it 'A") as told:
+        dataset.load(tiny.config(**{"data.name": "given"}), data)
+    assert repr(name) in str(told.value)

@@ -5,6 +5,7 @@ A polynomial reaction is linear in the monomials; a network may take them, white
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from diffpattern.precision import real
 
 Exponents = tuple[tuple[int, ...], ...]
 
+# What stands between the factors of a term, where a person writes it, and before a power.
+_BETWEEN_FACTORS = re.compile(r"[\s*^]+")
 # A monomial changes if it does by more than so many roundings.
 _ROUNDINGS = 8
 
@@ -54,6 +57,16 @@ def names(powers: Exponents, species: Sequence[str]) -> tuple[str, ...]:
         " ".join(factor(s, p) for s, p in zip(species, row, strict=True) if p) or "1"
         for row in powers
     )
+
+
+def name_of(text: str) -> str:
+    """A name for a species that terms can hold: what parts their factors becomes an underscore.
+
+    Example:
+      >>> name_of("Alexa 488"), name_of("A")
+      ('Alexa_488', 'A')
+    """
+    return _BETWEEN_FACTORS.sub("_", text.strip())
 
 
 @dataclasses.dataclass(frozen=True)

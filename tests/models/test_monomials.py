@@ -33,6 +33,22 @@ def test_names():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("A", "A"),
+        (" A ", "A"),
+        ("Alexa 488", "Alexa_488"),
+        ("A  B^2*C", "A_B_2_C"),
+        ("Ki-67", "Ki-67"),
+    ],
+)
+def test_names_of_species_are_one_word(text, name):
+    assert monomials.name_of(text) == name == monomials.name_of(name)
+    (term,) = monomials.names(((1,),), (name,))
+    assert term.split() == [name]
+
+
 def samples(species, count=4000):
     """Correlated species far from zero, of different size."""
     random = np.random.default_rng(0)
