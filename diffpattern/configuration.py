@@ -191,6 +191,13 @@ def check(config: ConfigDict) -> None:
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
                 "set it to 0."
             )
+    nca = config.model.nca
+    if config.augmentation.turn and config.model.name == "nca" and nca.perception == "steerable":
+        raise InputError(
+            "augmentation.turn is True, but model.nca.perception is 'steerable', whose cells have "
+            "angles of their own that would not turn with them; leave turn out, or take another "
+            "perception."
+        )
 
 
 def _check_value(field: str, value: Any) -> None:
