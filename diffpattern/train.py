@@ -276,15 +276,14 @@ def require_comparable(
             continue
         # What follows may be seen after several windows of a pool.
         within = len(train.times) if training.starts == "pool" else None
-        for length in map(
-            round, filter(lambda length: length >= 1, window_lengths(config).lengths)
-        ):
+        for length in (round(length) for length in window_lengths(config).lengths if length >= 1):
             field = "window" if length == training.window else "continuation"
             windows.require_comparable(train, length, within, f"training.{field}")
-        if derivative_steps and not len(windows.comparable(train, 1, 1)):
+        whole = np.ones((1, 2)) if train.known is None else train.known.all(axis=-1)
+        if derivative_steps and not (whole[:, 1:] * whole[:, :-1]).any():
             raise InputError(
-                f"optimiser.derivative_steps is {derivative_steps}, but no two successive "
-                "snapshots were seen, of whose difference something could be learnt; set it to 0."
+                f"optimiser.derivative_steps is {derivative_steps}, but of no two successive "
+                "snapshots all was seen, so their differences say nothing; set it to 0."
             )
 
 

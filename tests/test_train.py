@@ -1,5 +1,6 @@
 """Runs that stop or break: they go on as if nothing had been, or say why they cannot."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -381,3 +382,8 @@ def test_windows_in_which_nothing_was_seen_are_refused_at_once():
         set_up(**longer | {"optimiser.derivative_steps": 5})
     drawn = set_up(**longer).batches.draw(0)[0]["window"]
     assert (drawn.known[:, 1:] == 1).any(axis=(1, 2)).all()
+    known = np.ones((*whole.values.shape[:2], 2))
+    known[:, ::2, 0] = known[:, 1::2, 1] = 0
+    data = dataclasses.replace(whole, known=known)
+    with pytest.raises(InputError, match=r"optimiser\.derivative_steps is 5, .* set it to 0"):
+        set_up(**{"optimiser.derivative_steps": 5})
