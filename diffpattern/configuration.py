@@ -152,7 +152,7 @@ _BELOW_ONE = ("optimiser.optax.average_decay", "optimiser.optax.pruning.sparsity
 _PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 
 # Random keys are made of so many bits; seeds beyond would give the keys of others.
-_LARGEST_SEED = 2**32 - 1
+LARGEST_SEED = 2**32 - 1
 
 
 def check(config: ConfigDict) -> None:
@@ -191,6 +191,13 @@ def check(config: ConfigDict) -> None:
                 f"optimiser.derivative_steps is {config.optimiser.derivative_steps}, but {reason}; "
                 "set it to 0."
             )
+    nca = config.model.nca
+    if config.augmentation.turn and config.model.name == "nca" and nca.perception == "steerable":
+        raise InputError(
+            "augmentation.turn is True, but model.nca.perception is 'steerable', whose cells have "
+            "angles of their own that would not turn with them; leave turn out, or take another "
+            "perception."
+        )
 
 
 def _check_value(field: str, value: Any) -> None:
@@ -225,8 +232,8 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be positive.")
     if {field, last} & set(_NOT_NEGATIVE) and not 0 <= value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
-    if last == "seed" and value > _LARGEST_SEED:
-        raise InputError(f"{field} is {value!r}; it must be at most {_LARGEST_SEED}.")
+    if last == "seed" and value > LARGEST_SEED:
+        raise InputError(f"{field} is {value!r}; it must be at most {LARGEST_SEED}.")
     if field == "training.stall_factor" and 0 < value <= 1:
         raise InputError(f"{field} is {value!r}; it must be above 1, or 0 to watch nothing.")
     if field in _BELOW_ONE and value >= 1:

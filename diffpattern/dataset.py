@@ -6,9 +6,11 @@ inputs that differ from one trajectory to another. Those of lattices of several 
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern import named_numbers, parts, systems, taught
@@ -51,16 +53,45 @@ def load(config: ConfigDict, given: Data | None = None) -> Data:
     else:
         data = sources.read_own(name, config.data.own)
     data = tuple(
-        {
-            split: trajectories.seeing(fields)
-            if isinstance(trajectories, StoredTrajectories)
-            else environment.added(trajectories, fields).regular()
-            for split, trajectories in of_size.items()
-        }
+        {split: _prepared(split, trajectories, fields) for split, trajectories in of_size.items()}
         for of_size in data
     )
     data = measurement.added(data, config.data.noise, config.data.seed)
     return measurement.seen_at(data, config.data.seen)
+
+
+def _prepared(
+    split: str, trajectories: Trajectories | StoredTrajectories, fields: tuple[str, ...]
+) -> Trajectories | StoredTrajectories:
+    """The trajectories of a split with the named fields to be seen, at equal intervals.
+
+    Raises:
+      InputError: there is too little of them, or terms cannot hold the names of their species.
+    """
+    for name in trajectories.species:
+        if (better := monomials.name_of(name)) != name:
+            raise InputError(
+                f"The {split} data have a species called {name!r}, whose blanks and signs a term "
+                f"such as 'A B^2' could not hold; call it {better!r}."
+            )
+    if len(trajectories.times) < 2:
+        raise InputError(
+            f"The {split} data have one snapshot to begin with and none after it, but a rule is "
+            "about what follows; give them two or more."
+        )
+    if isinstance(trajectories, StoredTrajectories):
+        return trajectories.seeing(fields)
+    regular = environment.added(trajectories, fields).regular()
+    if between := len(regular.times) - len(trajectories.times):
+        logging.info(
+            "The %s data were taken at unequal times: at equal intervals of %g they have %d "
+            "snapshots, of which %d come in between and were not seen.",
+            split,
+            regular.times[1] - regular.times[0],
+            len(regular.times),
+            between,
+        )
+    return regular
 
 
 def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:
@@ -140,6 +171,11 @@ def _simulations(config: ConfigDict) -> Iterator[Simulation]:
             except InputError as error:
                 raise InputError(f"data.doses: {error}") from error
             yield dataclasses.replace(of_size, system=system)
+
+
+def combinations(config: ConfigDict) -> int:
+    """How many combinations of the doses there are, each with trajectories of its own."""
+    return math.prod(map(len, _doses(config).values()))
 
 
 def _further_shapes(config: ConfigDict) -> tuple[tuple[int, ...], ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from diffpattern import scores
+from diffpattern import intervals, scores
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import layout_of_forcing
 from diffpattern.grid.geometry import Grid
@@ -137,13 +137,13 @@ def moments(times: NDArray, dynamics: Dynamics, most: int) -> NDArray:
     data have few; where they have more than `most`, only every second, third ... is kept.
     """
     times = np.asarray(times, np.float64)
-    intervals = len(times) - 1
-    if len(times) > most:
-        kept = times[:: math.ceil(intervals / (most - 1))]
+    gaps = len(times) - 1
+    if gaps >= most:
+        kept = times[:: math.ceil(gaps / (most - 1))]
         return kept if kept[-1] == times[-1] else np.append(kept, times[-1])
-    parts = max(1, most // max(intervals, 1))
+    parts = max(1, most // max(gaps, 1))
     if hasattr(dynamics, "count"):
-        counts = {dynamics.count(interval) for interval in np.round(np.diff(times), 9)}
+        counts = {dynamics.count(interval) for interval in intervals.between(times)}
         steps = functools.reduce(math.gcd, counts, 0)
         parts = max(n for n in range(1, parts + 1) if steps % n == 0)
     within = np.arange(parts) / parts

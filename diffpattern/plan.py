@@ -183,7 +183,7 @@ def _data(config: ConfigDict) -> tuple[Statistics, int, int]:
     degrees = problem.whitened_degrees(config)
     if systems.is_system(config.data.name):
         times, summary = dataset.expected(config, degrees)
-        return summary, config.data.train * max(len(config.data.doses), 1), len(times)
+        return summary, config.data.train * dataset.combinations(config), len(times)
     train = dataset.of_split(dataset.load(config), "train")
     seen = [streams.sample(one) for one in train]
     return statistics.summarise(seen, degrees), len(seen[0].values), len(seen[0].times)

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from diffpattern import dataset
-from diffpattern.data import streams
+from diffpattern import dataset, intervals
+from diffpattern.data import streams, windows
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.files import write_whole
@@ -66,11 +66,19 @@ def describe(config: ConfigDict, data: Splits) -> str:
             slots = config.training.batch * config.training.pool.slots
             lines.append(f"{seen}, which begin with as many of the pool's {slots} lattices.")
         else:
-            places = max(len(first.times) - window, 0)
-            lines.append(f"{seen}, out of {places} in each trajectory.")
+            lines.append(f"{seen}, out of {_places(first, window)} in each trajectory.")
     for split, trajectories in data.items():
         lines += ["", *_split(split, trajectories)]
     return "\n".join(lines)
+
+
+def _places(trajectories: Trajectories | StoredTrajectories, window: int) -> str:
+    """How many windows a trajectory has to learn from, or from how many to how many."""
+    count = max(len(trajectories.times) - window, 0)
+    if not count or isinstance(trajectories, StoredTrajectories) or trajectories.known is None:
+        return str(count)
+    counts = windows.starts(trajectories.known, window, window).sum(axis=-1)
+    return " to ".join(dict.fromkeys(map(str, (counts.min(), counts.max()))))
 
 
 def _by(numbers: Iterable[float]) -> str:
@@ -81,7 +89,7 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
     times, seen = trajectories.times, streams.sample(trajectories)
     steps = np.diff(times)
     apart = f"{steps.min():.6g} apart"
-    if not np.allclose(steps, steps[:1], rtol=1e-6):
+    if not intervals.are_equal(times):
         apart = f"{steps.min():.6g} to {steps.max():.6g} apart"
     count, unit = _count(trajectories), seen.time_unit or "units of time"
     yield (
@@ -92,7 +100,7 @@ def _split(split: str, trajectories: Trajectories | StoredTrajectories) -> Itera
         yield f"  They stay in their files; these numbers are of {len(seen.values)} sample windows."
     yield f"  {'':<12}{'lowest':>10}{'highest':>10}{'mean':>10}{'deviation':>11}  missing"
     for channel, name in enumerate(trajectories.species):
-        values = _present(seen, channel)
+        values = seen.numbers(channel)
         numbers = f"{'never seen':>41}"
         if len(values):
             lowest, highest, mean = values.min(), values.max(), values.mean()
@@ -124,18 +132,6 @@ def _circumstances(trajectories: Trajectories) -> Iterator[str]:
 def _count(trajectories: Trajectories | StoredTrajectories) -> int:
     stored = isinstance(trajectories, StoredTrajectories)
     return len(trajectories) if stored else len(trajectories.values)
-
-
-def _present(trajectories: Trajectories, channel: int) -> np.ndarray:
-    """All values of a channel that were seen, inside the masks."""
-    values = trajectories.values[..., channel].astype(np.float64)
-    there = np.ones(values.shape, bool)
-    if trajectories.mask is not None:
-        there &= trajectories.mask[:, None] > 0
-    if trajectories.known is not None:
-        space = tuple(range(2, values.ndim))
-        there &= np.expand_dims(trajectories.known[..., channel] > 0, space)
-    return values[there]
 
 
 def _missing(trajectories: Trajectories, channel: int) -> str:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern import intervals
 from diffpattern.errors import InputError
 from diffpattern.grid.cutting import crop_margin
 from diffpattern.grid.forcing import UNFORCED, Forcing
@@ -417,13 +418,12 @@ def snapshots(
       [0.5, 0.125]
     """
     times = np.asarray(times, np.float64)
-    intervals = np.round(np.diff(times), 9)
-    if not len(intervals) or np.any(intervals <= 0):
+    if len(times) < 2 or np.any(np.diff(times) <= 0):
         raise InputError(
             f"The times of a rollout must be two or more and increase: {times.tolist()}."
         )
     groups, first = [], 0
-    for duration, group in itertools.groupby(intervals):
+    for duration, group in itertools.groupby(intervals.between(times)):
 
         def next_snapshot(state, interval, duration=float(duration)):
             index, elapsed = interval

@@ -12,6 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from diffpattern import systems
+from diffpattern.configuration import LARGEST_SEED
 from diffpattern.data import builders, environment
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.trajectories import Trajectories, digest
@@ -23,7 +24,6 @@ from diffpattern.restored import RestoredRule, restore
 from diffpattern.run_folder import RunFolder, numbered
 from diffpattern.training.step import prefers_together
 
-_LARGEST_SEED = 2**32 - 1
 _PER_TRAJECTORY = ("values", "mask", "environment", "inputs")
 
 
@@ -114,7 +114,7 @@ def _starts(
         new.data.end_time = new.data.interval
         new.data.train, new.data.validation, new.data.test = missing, 1, 1
         # Starts that neither the rule nor another seed of this section has seen.
-        new.data.seed = (new.data.seed + 1 + fields.seed) % (_LARGEST_SEED + 1)
+        new.data.seed = (new.data.seed + 1 + fields.seed) % (LARGEST_SEED + 1)
         others = environment.added(simulate(new)[place]["train"], new.data.environment)
         parts.append(some(others, random.permutation(len(others.values))[:missing]))
     arrays = {

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffpattern import configuration, dataset, evaluate, problem, selection, summaries, systems
-from diffpattern.data import continuation, statistics, streams
+from diffpattern.data import continuation, statistics, streams, windows
 from diffpattern.data.simulation import SPLITS
 from diffpattern.data.sources import Data
 from diffpattern.data.stored import StoredTrajectories
@@ -250,6 +250,7 @@ def set_up(
     summary = statistics.summarise(seen, degrees)
     if not simulated:
         rehearse(config, train[0].times, summary, mesh)
+    require_comparable(config, train)
     batches = make_batches(config, train, mesh)
     remedy = "give data.directory, or the files named in the config, on a disk that all share"
     processes.require_same("data", [digests, summary.to_json()], remedy)
@@ -259,6 +260,31 @@ def set_up(
     return SetUp(
         mesh, together, train, validation, test, digests, batches, sought, initial, training
     )
+
+
+def require_comparable(
+    config: ConfigDict, lattices: Sequence[Trajectories | StoredTrajectories]
+) -> None:
+    """Refuses windows of a length at which nothing was seen that a rule could be held to.
+
+    Raises:
+      InputError: naming the field that asks for them.
+    """
+    training, derivative_steps = config.training, config.optimiser.derivative_steps
+    for train in lattices:
+        if isinstance(train, StoredTrajectories):
+            continue
+        # What follows may be seen after several windows of a pool.
+        within = len(train.times) if training.starts == "pool" else None
+        for length in (round(length) for length in window_lengths(config).lengths if length >= 1):
+            field = "window" if length == training.window else "continuation"
+            windows.require_comparable(train, length, within, f"training.{field}")
+        whole = np.ones((1, 2)) if train.known is None else train.known.all(axis=-1)
+        if derivative_steps and not (whole[:, 1:] * whole[:, :-1]).any():
+            raise InputError(
+                f"optimiser.derivative_steps is {derivative_steps}, but of no two successive "
+                "snapshots all was seen, so their differences say nothing; set it to 0."
+            )
 
 
 def first_state(
@@ -349,7 +375,7 @@ def _batches_of_size(
 ) -> Batches:
     training = config.training
     if training.starts == "pool" and window is None:
-        return streams.Whole(train, training.batch, places)
+        return streams.Whole(train, training.batch, places, training.window)
 
     def of(length: float) -> Batches:
         source = train

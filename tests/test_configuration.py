@@ -136,6 +136,11 @@ def test_sound_configs_pass(changes):
         ({"model.rda.terms": ("polynomial",), "model.rda.diffusion.initial": 0.1}, "initial", "no"),
         ({"solver.adaptive.max_steps": 9}, "adaptive.max_steps", "solver.dt is not 0"),
         (NCA | {"optimiser.derivative_steps": 5}, "optimiser.derivative_steps", "set it to 0"),
+        (
+            NCA | NADAM | {"model.nca.perception": "steerable", "augmentation.turn": True},
+            "augmentation.turn",
+            "'steerable'",
+        ),
         (NETWORK | {"evaluation.windows": 8}, "evaluation.windows", "no polynomial"),
         (NCA | {"model.nca.perception": "sight"}, "model.nca.perception", "steerable"),
         (NCA | {"model.nca.change": "mlp"}, "model.nca.change", "kan"),

@@ -7,8 +7,11 @@ import pytest
 import tiny
 
 from diffpattern import dataset
+from diffpattern.data import sources
 from diffpattern.data.simulation import simulate
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
 
 FIELDS = {
     "data.shape": (8, 8), "data.interval": 2.0, "data.end_time": 4.0, "data.train": 2,
@@ -35,6 +38,7 @@ def test_each_dose_has_trajectories_of_its_own_and_the_rule_is_told_which(tmp_pa
     system = dataclasses.replace(settings.system, alpha=0.03, gamma=0.055)
     alone = simulate(dataclasses.replace(settings, system=system))["train"]
     np.testing.assert_allclose(train.values[8:10], alone.values, atol=1e-6)
+    assert dataset.combinations(config) == 6
     times, expected = dataset.expected(config, (1,))
     np.testing.assert_array_equal(times, train.times)
     assert expected.inputs == 2 and expected.masked
@@ -72,3 +76,42 @@ def test_an_automaton_that_is_told_the_dose_does_another_thing_at_each(tmp_path)
 def test_doses_that_are_none_are_refused(doses, complaint):
     with pytest.raises(InputError, match=complaint):
         dataset.expected(tiny.config(**FIELDS | {"data.doses": doses}), (1,))
+
+
+def one_snapshot():
+    return Trajectories(np.zeros((1, 1, 4, 4, 1)), [0.0], ("u",), Grid((4, 4)))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_snapshot_is_refused_in_a_sentence(split):
+    data = {"train": tiny.data(), split: one_snapshot()}
+    config = tiny.config(**{"data.name": "given"})
+    with pytest.raises(InputError, match=f"The {split} data have one snapshot .* two or more"):
+        dataset.load(config, sources.by_split(data, "The data"))
+
+
+def test_one_image_is_refused_in_a_sentence(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((8, 8), np.float32))
+    images = {"data.name": "images", "data.images.train": (str(tmp_path / "one.npy"),)}
+    with pytest.raises(InputError, match="The train data have one snapshot"):
+        dataset.load(tiny.config(**images))
+
+
+def test_snapshots_that_come_in_between_are_told(caplog):
+    times = np.array([0.0, 0.333, 0.667, 1.0])
+    uneven = Trajectories(np.ones((1, 4, 4, 1)), times, ("u",), Grid(4))
+    with caplog.at_level("INFO"):
+        data = sources.by_split({"train": uneven, "test": tiny.data()}, "The data")
+        (loaded,) = dataset.load(tiny.config(**{"data.name": "given"}), data)
+    assert len(loaded["train"].times) == 1001
+    (told,) = (message for message in caplog.messages if "train" in message)
+    assert "intervals of 0.001 they have 1001 snapshots, of which 997 come in between" in told
+    assert not any("test" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("name", ["A B", "A^2", "A*B", " A"])
+def test_species_that_no_term_can_hold_are_refused(name):
+    data = sources.by_split(dataclasses.replace(tiny.data(), species=("A", name)), "The data")
+    with pytest.raises(InputError, match="species called .* call it 'A") as told:
+        dataset.load(tiny.config(**{"data.name": "given"}), data)
+    assert repr(name) in str(told.value)

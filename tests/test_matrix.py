@@ -274,6 +274,10 @@ OF_PARTS = {
     ("crop",): {"augmentation.crop": 8},
     ("shift",): {"augmentation.shift": True},
     ("turn",): {"augmentation.turn": True},
+    ("turn of steerable cells",): {
+        "augmentation.turn": True,
+        "model.nca.perception": "steerable",
+    },
 }
 
 # --- The page -----------------------------------------------------------------------------------

@@ -64,6 +64,16 @@ def test_sizes_and_numbers_are_told():
     assert {line.partition(":")[0] for line in told if not line.startswith(" ")} > set(SPLITS)
 
 
+def test_windows_that_show_nothing_are_not_counted():
+    known = np.ones((2, 6, 2))
+    known[:, [1, 3, 4]] = 0
+    known[1, 2] = 0
+    for window, places in ((1, "0"), (2, "0 to 1"), (5, "1")):
+        data = halves(snapshots=6, known=known)
+        told = lines(data, tiny.config(**{"training.window": window}))[1]
+        assert told.endswith(f"out of {places} in each trajectory.")
+
+
 def test_walls_of_two_kinds_are_told_by_both():
     grid = Grid((6, 8), boundary=[("zero", "symmetric"), "circular"])
     told = lines(dataclasses.replace(halves(), grid=grid))

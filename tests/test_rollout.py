@@ -88,6 +88,18 @@ def test_times_must_increase(times):
         rollout(runge_kutta(grow_and_decay, "euler", 0.5), RATES, start(4), np.array(times), KEY)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-10])
+def test_intervals_that_rounding_sets_apart_are_compiled_once(unit):
+    times = unit * (0.1 * np.arange(200)).astype(np.float32).astype(np.float64)
+    slope = lambda parameters, x, forcing: x / (20.0 * unit)
+    dynamics = runge_kutta(slope, "heun", unit * 0.1)
+    run = lambda start: rollout(dynamics, None, start, times, KEY)
+    start = jnp.ones((2, 1))
+    # The loop over snapshots, and in it that over steps.
+    assert str(jax.make_jaxpr(run)(start)).count("scan[") == 2
+    np.testing.assert_allclose(jax.jit(run)(start)[-1], np.exp(19.9 / 20), rtol=1e-4)
+
+
 def test_an_unknown_solver_is_refused_before_anything_runs():
     with pytest.raises(InputError, match="solver.name is 'rk4'"):
         runge_kutta(grow_and_decay, "rk4", 0.5)

@@ -217,6 +217,17 @@ def test_memory_is_that_of_all_windows_of_a_device_unless_they_are_apart():
     assert together > 1.5 * memory("apart", 8)
 
 
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_pool_keeps_the_trajectories_of_all_doses():
+    doses = ("alpha=0.01,0.03,0.06", "gamma=0.05,0.06")
+    fields = {
+        "data.shape": (32, 32), "data.end_time": 2048.0, "data.train": 2, "data.doses": doses,
+        "training.batch": 1, "training.starts": "pool", "mesh.data": 1,
+    }  # fmt: skip
+    trajectory = 4 * 129 * 32 * 32 * 2  # bytes of its 129 snapshots of two species
+    assert plan.make(tiny.config(**NCA | fields)).memory == pytest.approx(12 * trajectory, rel=0.1)
+
+
 def test_windows_whose_steps_are_drawn_are_planned_together_as_well():
     """Each makes five, as many as any may: forwards, again, and backwards as above."""
     config = tiny.config(**NCA | LARGE | {"model.nca.step_jitter": 1})

@@ -1,5 +1,6 @@
 """Runs that stop or break: they go on as if nothing had been, or say why they cannot."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -13,6 +14,8 @@ from absl import logging
 from tiny_runs import FIELDS, LEAST_SQUARES, NCA, POOL, run
 
 from diffpattern import evaluate, methods, train
+from diffpattern.data import sources
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError, TrainingError
 from diffpattern.run_folder import RunFolder
 from diffpattern.training.checkpoints import Checkpoints
@@ -358,3 +361,29 @@ def test_what_cannot_work_is_refused_before_anything_is_simulated_or_written(
     for word in words:
         assert word in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_windows_in_which_nothing_was_seen_are_refused_at_once():
+    """Times 0, 32, 80 make six snapshots of which three were seen."""
+    whole = tiny.data()
+    data = Trajectories(whole.values[:, :3], [0.0, 32.0, 80.0], whole.species, whole.grid)
+    set_up = lambda **fields: train.set_up(
+        tiny.config(**{"data.name": "given", "training.batch": 2} | fields),
+        sources.by_split(data, "The data"),
+    )
+    with pytest.raises(InputError, match=r"training\.window .* 1 x 16 .* take 2, the least that"):
+        set_up()
+    longer = {"training.window": 2}
+    growing = longer | {"training.continuation": (1.0,)}
+    with pytest.raises(InputError, match=r"training\.continuation .* 1 x 16 .* take 2"):
+        set_up(**growing)
+    with pytest.raises(InputError, match=r"optimiser\.derivative_steps is 5, .* set it to 0"):
+        set_up(**longer | {"optimiser.derivative_steps": 5})
+    drawn = set_up(**longer).batches.draw(0)[0]["window"]
+    assert (drawn.known[:, 1:] == 1).any(axis=(1, 2)).all()
+    known = np.ones((*whole.values.shape[:2], 2))
+    known[:, ::2, 0] = known[:, 1::2, 1] = 0
+    data = dataclasses.replace(whole, known=known)
+    with pytest.raises(InputError, match=r"optimiser\.derivative_steps is 5, .* set it to 0"):
+        set_up(**{"optimiser.derivative_steps": 5})

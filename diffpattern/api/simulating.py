@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffpattern import parts
+from diffpattern import intervals, parts
 from diffpattern.data.simulation import SPLITS, Simulation
 from diffpattern.data.simulation import simulate as simulate_all
-from diffpattern.data.trajectories import Trajectories, common_interval
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.systems import system_named
 
@@ -62,7 +62,7 @@ def simulate(
     if moments.ndim != 1 or not len(moments) or moments[0] < 0 or not (np.diff(moments) > 0).all():
         raise InputError("times must be 0 or more, and each later than the one before.")
     instants = np.unique([0.0, *moments])
-    interval, places = common_interval(instants) if len(instants) > 1 else (None, np.zeros(1, int))
+    interval, places = intervals.common(instants) if len(instants) > 1 else (None, np.zeros(1, int))
     changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
     try:
         made_of = kind(**{name: parameters[name] for name in known if name in parameters})

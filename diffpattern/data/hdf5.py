@@ -28,6 +28,7 @@ import numpy as np
 
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
+from diffpattern.models import monomials
 from diffpattern.precision import real
 
 _SINGLE = float(np.finfo(np.float32).eps)
@@ -105,9 +106,11 @@ class TheWell:
         inputs = None
         if self.inputs:
             inputs = np.stack([self._scalar(file, name, count) for name in self.inputs], axis=-1)
-        return Content(
-            tuple(range(count)), times, species, _grid(file, coordinates[::-1], boundary), inputs
+        names, grid = (
+            tuple(map(monomials.name_of, species)),
+            _grid(file, coordinates[::-1], boundary),
         )
+        return Content(tuple(range(count)), times, names, grid, inputs)
 
     def read(self, file: h5py.File, item: Item, snapshots: slice, cells: Cells = ()) -> np.ndarray:
         """See `Layout`."""

@@ -20,6 +20,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from diffpattern.errors import InputError
+from diffpattern.models import monomials
 
 BUILT_IN = "skimage:"
 _COLOURS = ("red", "green", "blue", "alpha")
@@ -189,7 +190,7 @@ def _read_file(file: Path, axes: str, *, alone: bool) -> ImageSequence:
         frames[..., :-1] *= frames[..., -1:]
     names = _default_names(frames.shape[-1], _COLOURS if "S" in stored.axes else ())
     if len(stored.known.get("channels", ())) == len(names):
-        names = tuple(stored.known["channels"])
+        names = tuple(map(monomials.name_of, stored.known["channels"]))
     return ImageSequence(**stored.known | {"frames": frames, "channels": names, "path": str(file)})
 
 

@@ -12,6 +12,8 @@ from diffpattern.precision import real
 
 # Test data stay as they are: what is scored is whether the rule is right.
 MEASURED = ("train", "validation")
+# A snapshot is at a time that is no farther away, in intervals.
+_NEAR = 1e-3
 
 
 def added(
@@ -83,7 +85,7 @@ def _without(trajectories: Trajectories, entries: Sequence[str]) -> Trajectories
         form=f"SPECIES=TIME,TIME with one of the species {', '.join(species)}",
     )
     for name, asked in seen.items():
-        near = np.abs(times[:, None] - np.array(asked)) <= 1e-6 * max(abs(times).max(), 1.0)
+        near = np.abs(times[:, None] - np.array(asked)) <= _NEAR * np.diff(times).min()
         if not near.any(0).all():
             missing = asked[int(near.any(0).argmin())]
             raise InputError(
@@ -101,27 +103,12 @@ def noisy(trajectories: Trajectories, deviation: np.ndarray, seed: tuple[int, ..
     random = np.random.default_rng(seed)
     noise = deviation * random.standard_normal(trajectories.values.shape, real())
     if trajectories.known is not None:
-        noise = noise * _at_cells(trajectories.known, noise.ndim)
+        space = tuple(range(2, noise.ndim - 1))
+        noise = noise * np.expand_dims(trajectories.known, space)
     return dataclasses.replace(trajectories, values=trajectories.values + noise)
 
 
 def spread(lattices: Sequence[Trajectories]) -> np.ndarray:
     """The standard deviation of each channel, [C], where anything was seen."""
-    seen = [_seen(one) for one in lattices]
-    return np.array([np.concatenate(channel).std() for channel in zip(*seen, strict=True)])
-
-
-def _seen(trajectories: Trajectories) -> list[np.ndarray]:
-    """All numbers of each channel that were seen, inside of masks."""
-    values, where = trajectories.values.astype(np.float64), True
-    if trajectories.mask is not None:
-        where = trajectories.mask[:, None, ..., None] > 0
-    if trajectories.known is not None:
-        where = where & (_at_cells(trajectories.known, values.ndim) > 0)
-    where = np.broadcast_to(where, values.shape)
-    return [values[..., channel][where[..., channel]] for channel in range(values.shape[-1])]
-
-
-def _at_cells(known: np.ndarray, axes: int) -> np.ndarray:
-    """[N, T, C] with axes of space in between, so that it meets values of so many axes."""
-    return np.expand_dims(known, tuple(range(2, axes - 1)))
+    channels = range(len(lattices[0].species))
+    return np.array([np.concatenate([one.numbers(n) for one in lattices]).std() for n in channels])

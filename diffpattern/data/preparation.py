@@ -19,6 +19,7 @@ from diffpattern.data.images import ImageSequence
 from diffpattern.errors import InputError
 from diffpattern.grid.blocks import block_means
 from diffpattern.grid.geometry import Grid
+from diffpattern.models import monomials
 
 CENTRES = ("picture", "mask")
 BACKGROUNDS = ("border", "black")
@@ -203,8 +204,13 @@ class Prepared:
 
 
 def _indices(sequence: ImageSequence, wanted: tuple[str | int, ...], field: str) -> list[int]:
-    """Where channels stand that are named, or numbered from 0; all if none is."""
+    """Where channels stand that are named, or numbered from 0; all if none is.
+
+    A name may be written as the file has it.
+    """
     count, names = len(sequence.channels), sequence.channels
+    called = lambda entry: monomials.name_of(entry) if isinstance(entry, str) else entry
+    wanted = tuple(entry if entry in names else called(entry) for entry in wanted)
     for entry in wanted:
         if entry not in names and entry not in range(count):
             raise InputError(

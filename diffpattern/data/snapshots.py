@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from diffpattern import intervals
 from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 
@@ -133,9 +134,10 @@ def _write_ome(path: Path, snapshots: Snapshots) -> str:
     unit = snapshots.length_unit or "pixel"
     for letter, size in zip("YX", snapshots.spacing, strict=True):
         known |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": unit}
-    steps = np.diff(snapshots.times)
-    if len(steps) and np.allclose(steps, steps[0]):
-        known |= {"TimeIncrement": float(steps[0]), "TimeIncrementUnit": snapshots.time_unit or "s"}
+    times = snapshots.times
+    if len(times) > 1 and intervals.are_equal(times):
+        step = float(times[1] - times[0])
+        known |= {"TimeIncrement": step, "TimeIncrementUnit": snapshots.time_unit or "s"}
     return _written_tiff(path, snapshots, known)
 
 

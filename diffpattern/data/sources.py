@@ -33,6 +33,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.data.windows import from_beginning
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
+from diffpattern.models import monomials
 from diffpattern.precision import real
 
 # What `data.name` is of arrays that a program hands over, and no config names.
@@ -111,7 +112,9 @@ def last_frame(
     """
     prepare = _preparation("data.images", fields, select=fields.select)
     prepared = prepare(_named(images.read(where, fields.axes), fields))
-    if prepared.sequence.channels != species:
+    # A run may have begun when names were as files have them.
+    called = lambda names: tuple(map(monomials.name_of, names))
+    if called(prepared.sequence.channels) != called(species):
         raise InputError(
             f"{where} has the channels {', '.join(prepared.sequence.channels)}, but the run has "
             f"{', '.join(species)}."

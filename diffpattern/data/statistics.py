@@ -138,11 +138,9 @@ def _samples(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.nda
     means over space, and whether they were seen, [n, C] each."""
     values = trajectories.values.astype(np.float64)
     space = tuple(range(2, values.ndim - 1))
-    inside = seen = np.ones(values.shape, bool)
+    inside, seen = np.ones(values.shape, bool), trajectories.seen()
     if trajectories.mask is not None:
-        inside = seen = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
-    if trajectories.known is not None:
-        seen = seen & np.expand_dims(trajectories.known > 0, space)
+        inside = np.broadcast_to(trajectories.mask[:, None, ..., None] > 0, values.shape)
     # The mean over space of what was never seen there is that of nothing.
     total = values.sum(space, keepdims=True, where=seen)
     centre = total / np.maximum(seen.sum(space, keepdims=True), 1)

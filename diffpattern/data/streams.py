@@ -112,6 +112,12 @@ class Stream:
 class Whole(InMemory):
     """All trajectories from end to end at every step, for a pool; in memory in any case.
 
+    Args:
+      trajectories: of which those are left out that show nothing to learn from.
+      count: of the places that they are shared out to.
+      chosen: which of these are wanted; None: all.
+      window: intervals of the pool's windows.
+
     Raises:
       InputError: they are in files, and more than memory can hold.
     """
@@ -121,10 +127,14 @@ class Whole(InMemory):
         trajectories: Trajectories | StoredTrajectories,
         count: int,
         chosen: np.ndarray | None = None,
+        window: int = 1,
     ):
         index = np.arange(count) if chosen is None else chosen
-        total = len(trajectories if _are_stored(trajectories) else trajectories.values)
-        which = windows.shared_out(total, count)[index]
+        if _are_stored(trajectories):
+            numbers = np.arange(len(trajectories))
+        else:
+            numbers = windows.comparable(trajectories, window, within=len(trajectories.times))
+        which = numbers[windows.shared_out(len(numbers), count)[index]]
         if _are_stored(trajectories):
             needed, which = np.unique(which, return_inverse=True)
             which = which.reshape(len(index), -1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffpattern import intervals
 from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
@@ -22,7 +23,6 @@ from diffpattern.precision import real
 _KEYS = ("values", "times", "species", "grid")
 # What goes with the trajectories; each may be missing.
 _GIVEN = ("mask", "environment", "inputs", "input_times", "known")
-_MOST_INTERVALS = 1000
 # How numbers are turned into those of the data.
 _SCALES = ("offset", "scale")
 _UNITS = ("length_unit", "time_unit")
@@ -202,6 +202,32 @@ class Trajectories:
             environment=cut(self.environment),
         )
 
+    def seen(self) -> np.ndarray:
+        """Which of the numbers were seen, inside of masks: truth values like `values`.
+
+        Example:
+          >>> known = np.array([[[1], [0]]])
+          >>> data = Trajectories(np.ones((1, 2, 3, 1)), [0, 1], ("u",), Grid(3), known=known)
+          >>> data.seen()[0, :, :, 0].tolist()
+          [[True, True, True], [False, False, False]]
+        """
+        where = np.ones(self.values.shape, bool)
+        if self.mask is not None:
+            where &= self.mask[:, None, ..., None] > 0
+        if self.known is not None:
+            where &= np.expand_dims(self.known > 0, tuple(range(2, 2 + self.grid.ndim)))
+        return where
+
+    def numbers(self, channel: int) -> np.ndarray:
+        """All numbers of a species that were seen, inside of masks, in double precision.
+
+        Example:
+          >>> mask = np.array([[0, 1, 1]])
+          >>> Trajectories(np.ones((1, 2, 3, 1)), [0, 1], ("u",), Grid(3), mask=mask).numbers(0)
+          array([1., 1., 1., 1.])
+        """
+        return self.values[..., channel][self.seen()[..., channel]].astype(np.float64)
+
     def in_units(self, values: np.ndarray) -> np.ndarray:
         """Numbers [..., C] such as `values` as those of the data, in units of their own.
 
@@ -230,17 +256,16 @@ class Trajectories:
         Snapshots that come in between are not known.
 
         Raises:
-          InputError: the times have no such interval of which there would be 1000 or fewer.
+          InputError: the times have no such interval, see `intervals.common`.
 
         Example:
           >>> data = Trajectories(np.ones((1, 3, 4, 1)), [0, 2, 6], ("u",), Grid(4)).regular()
           >>> data.times.tolist(), data.known[0, :, 0].tolist()
           ([0.0, 2.0, 4.0, 6.0], [1.0, 1.0, 0.0, 1.0])
         """
-        intervals = np.diff(self.times)
-        if len(intervals) == 0 or np.allclose(intervals, intervals[0], rtol=1e-6):
+        if intervals.are_equal(self.times):
             return self
-        interval, place = common_interval(self.times)
+        interval, place = intervals.common(self.times)
         count = place[-1]
         known = np.ones((*self.values.shape[:2], len(self.species)), real())
         known = known if self.known is None else self.known
@@ -271,12 +296,11 @@ class Trajectories:
         if set(self.offset) != {0.0} or set(self.scale) != {1.0}:
             description += [self.offset, self.scale]
         digest.update(json.dumps(description, sort_keys=True).encode())
-        # Little-endian, whatever the machine that asks.
-        digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
-        digest.update(np.ascontiguousarray(self.values, dtype="<f4").data)
+        digest.update(_bytes(self.times))
+        digest.update(_bytes(self.values))
         for name, array in self._given().items():
             digest.update(json.dumps([name, array.shape]).encode())
-            digest.update(np.ascontiguousarray(array, dtype="<f4").data)
+            digest.update(_bytes(array))
         return digest.hexdigest()
 
     def save_npz(self, path: str | os.PathLike) -> None:
@@ -342,32 +366,9 @@ class Trajectories:
             raise InputError(f"{path} cannot be used: {error}") from error
 
 
-def common_interval(times: np.ndarray) -> tuple[float, np.ndarray]:
-    """The longest interval of which all times are multiples, counted from the first.
-
-    Args:
-      times: [T], two or more, increasing.
-
-    Returns:
-      The interval, and each time in units of it, [T] whole numbers.
-
-    Raises:
-      InputError: there would be more than 1000 of them up to the last time.
-
-    Example:
-      >>> interval, places = common_interval(np.array([1.0, 3.0, 9.0]))
-      >>> interval, places.tolist()
-      (2.0, [0, 1, 4])
-    """
-    span = float(times[-1] - times[0])
-    for count in range(len(times) - 1, _MOST_INTERVALS + 1):
-        place = (times - times[0]) * (count / span)
-        if np.allclose(place, np.round(place), rtol=0, atol=1e-4):
-            return span / count, np.round(place).astype(int)
-    raise InputError(
-        f"The times {times.tolist()} are no multiples of one interval, of which there would be "
-        f"{_MOST_INTERVALS} or fewer; round them."
-    )
+def _bytes(array: np.ndarray) -> memoryview:
+    """The numbers as they are, but little-endian, whatever the machine that asks."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data
 
 
 def digest(lattices: Sequence[Trajectories]) -> str:

@@ -5,6 +5,7 @@ would have seen, and nothing of it needs to be saved.
 """
 
 import dataclasses
+from types import ModuleType
 from typing import Any
 
 import flax
@@ -14,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from diffpattern import intervals
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import Forcing
@@ -75,11 +77,11 @@ def check(times: np.ndarray, window: int, sampling: str) -> None:
     Raises:
       InputError: the window is longer than the trajectories or the sampling is not known.
     """
-    intervals = len(times) - 1
-    if not 1 <= window <= intervals:
+    most = len(times) - 1
+    if not 1 <= window <= most:
         raise InputError(
-            f"training.window is {window} intervals, but the trajectories have {intervals}; take "
-            f"1 to {intervals}."
+            f"training.window is {window} intervals, but the trajectories have {most}; take 1 to "
+            f"{most}."
         )
     if sampling not in SAMPLINGS:
         raise InputError(f"training.sampling is {sampling!r}; take one of {', '.join(SAMPLINGS)}.")
@@ -135,8 +137,9 @@ def draw(
 ) -> dict[str, Any]:
     """The windows of one train step; the arguments are those of `places`.
 
-    A window begins with a snapshot of which all channels were seen, else at least one: the last
-    such before the place that was drawn.
+    A window begins with a snapshot of which all channels were seen, else at least one, and after
+    which something was seen in the window: the last such before the place that was drawn.
+    Trajectories that have none are left out, if others have.
 
     Args:
       chosen: which of the B windows are wanted, by their places in the batch, [b]; None: all.
@@ -145,17 +148,22 @@ def draw(
       "window", a batch of these windows, and "index" [b], each window's place in the batch.
     """
     index = np.arange(count) if chosen is None else chosen
+    usable = comparable(trajectories, window, window)
+    if not len(usable):
+        usable = np.arange(len(trajectories.values))
     which, first = places(
-        *trajectories.values.shape[:2],
+        len(usable),
+        len(trajectories.times),
         step,
         seed=seed,
         count=count,
         window=window,
         sampling=sampling,
     )
-    which, first = which[index], first[index]
+    which, first = usable[which][index], first[index]
     if trajectories.known is not None:
-        first = np.asarray(begun_by(trajectories.known[which]))[np.arange(len(index)), first]
+        begun = begun_by(trajectories.known[which], window, window)
+        first = begun[np.arange(len(index)), first]
     snapshots = first[:, None] + np.arange(window + 1)
     forcing = trajectories.forcing(which)
     starts_at = trajectories.times[first].astype(real())
@@ -169,21 +177,86 @@ def draw(
     }
 
 
-def beginnings(known: Array) -> Array:
+def beginnings(known: Array, followed: Array | bool = True) -> Array:
     """Which snapshots windows begin with, [..., T], as channels were seen, [..., T, C].
 
-    Those of which all were; in a trajectory without any such, those of which one was.
+    Those of which all were; in a trajectory without any such, those of which one was. Of snapshots
+    that are not `followed` by anything none.
     """
-    everything = known.all(axis=-1)
-    return jnp.where(everything.any(axis=-1, keepdims=True), everything, known.any(axis=-1))
+    everything = known.all(axis=-1) & followed
+    anything = known.any(axis=-1) & followed
+    return _like(known).where(everything.any(axis=-1, keepdims=True), everything, anything)
 
 
-def begun_by(known: Array) -> Array:
-    """For each snapshot the last one up to it that windows begin with, else the first; [..., T]."""
-    seen = beginnings(known)
-    places = jnp.where(seen, jnp.arange(seen.shape[-1]), -1)
-    latest = jax.lax.cummax(places, axis=places.ndim - 1)
-    return jnp.where(latest < 0, seen.argmax(axis=-1, keepdims=True), latest)
+def starts(known: Array, window: int, within: int) -> Array:
+    """Which snapshots windows of so many intervals begin with that are to be learnt from.
+
+    Args:
+      known: which channels of which snapshots were seen, [..., T, C].
+      window: L, intervals of a window.
+      within: so many snapshots later at most something must have been seen.
+
+    Returns:
+      [..., T - L], as windows end with the trajectory.
+    """
+    count = known.shape[-2] - window
+    seen = known.any(axis=-1).cumsum(axis=-1)
+    until = np.minimum(np.arange(count) + within, known.shape[-2] - 1)
+    followed = seen[..., until] > seen[..., :count]
+    return beginnings(known[..., :count, :], followed)
+
+
+def begun_by(known: Array, window: int, within: int) -> Array:
+    """For each place that is drawn the last of `starts` up to it, else the first; [..., T - L]."""
+    here, numpy = starts(known, window, within), _like(known)
+    places = numpy.where(here, np.arange(here.shape[-1]), -1)
+    last = here.ndim - 1
+    if numpy is np:
+        latest = np.maximum.accumulate(places, axis=last)
+    else:
+        latest = jax.lax.cummax(places, axis=last)
+    return numpy.where(latest < 0, here.argmax(axis=-1, keepdims=True), latest)
+
+
+def _like(array: Array | np.ndarray) -> ModuleType:
+    """NumPy for its arrays, JAX's for JAX's: a pool asks inside of a step, and draws outside."""
+    return jnp if isinstance(array, Array) else np
+
+
+def comparable(trajectories: Trajectories, window: int, within: int) -> np.ndarray:
+    """The numbers of the trajectories that have `starts`."""
+    if trajectories.known is None:
+        return np.arange(len(trajectories.values))
+    return np.flatnonzero(starts(trajectories.known, window, within).any(axis=-1))
+
+
+def require_comparable(
+    trajectories: Trajectories, window: int, within: int | None, field: str
+) -> None:
+    """Refuses windows in which nothing was seen that a rule could be held to.
+
+    Args:
+      trajectories: of which they are taken.
+      window: intervals that each spans.
+      within: see `starts`; None: as long as the windows are.
+      field: of the config that asks for them.
+
+    Raises:
+      InputError: none of the trajectories has any other, saying what would do.
+    """
+    if len(comparable(trajectories, window, within or window)):
+        return
+    others = range(1, len(trajectories.times))
+    least = next(
+        (length for length in others if len(comparable(trajectories, length, within or length))), 0
+    )
+    remedy = f"take {least}, the least that would do"
+    if not least:
+        remedy = "no other length would do either, so give the data more snapshots"
+    raise InputError(
+        f"{field} asks for windows of {window} x {interval(trajectories):g} units of time, but in "
+        f"none of them was anything seen after the snapshot that it begins with; {remedy}."
+    )
 
 
 def from_beginning(trajectories: Trajectories) -> Trajectories:
@@ -194,7 +267,7 @@ def from_beginning(trajectories: Trajectories) -> Trajectories:
     """
     if trajectories.known is None:
         return trajectories
-    common = np.asarray(beginnings(trajectories.known)).all(axis=0)
+    common = beginnings(trajectories.known).all(axis=0)
     first = int(common.argmax())
     if not common.any():
         raise InputError(
@@ -249,10 +322,11 @@ def interval(trajectories: Trajectories) -> float:
     Raises:
       InputError: it is not the same all along.
     """
-    intervals = np.diff(trajectories.times)
-    if not np.allclose(intervals, intervals[0], rtol=1e-6):
+    times = trajectories.times
+    if not intervals.are_equal(times):
+        apart = np.diff(times)
         raise InputError(
             "Training takes snapshots at equal intervals, but those of the data go from "
-            f"{intervals.min():g} to {intervals.max():g}."
+            f"{apart.min():g} to {apart.max():g}."
         )
-    return float(intervals[0])
+    return float(times[1] - times[0])

@@ -5,13 +5,21 @@ A polynomial reaction is linear in the monomials; a network may take them, white
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffpattern.precision import real
+
 Exponents = tuple[tuple[int, ...], ...]
+
+# What stands between the factors of a term, where a person writes it, and before a power.
+_BETWEEN_FACTORS = re.compile(r"[\s*^]+")
+# A monomial changes if it does by more than so many roundings.
+_ROUNDINGS = 8
 
 
 def exponents(species: int, lowest: int, highest: int) -> Exponents:
@@ -51,6 +59,16 @@ def names(powers: Exponents, species: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def name_of(text: str) -> str:
+    """A name for a species that terms can hold: what parts their factors becomes an underscore.
+
+    Example:
+      >>> name_of("Alexa 488"), name_of("A")
+      ('Alexa_488', 'A')
+    """
+    return _BETWEEN_FACTORS.sub("_", text.strip())
+
+
 @dataclasses.dataclass(frozen=True)
 class Whitening:
     """An affine map that gives data zero mean and unit covariance.
@@ -85,7 +103,8 @@ def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> 
 
     Monomials of few species are nearly collinear on data. Directions along which they hardly vary
     are scaled as if their standard deviation were `smallest` times the largest one's, so that
-    rounding is not blown up to the size of a signal.
+    rounding is not blown up to the size of a signal. A monomial that does not change, but for
+    rounding, keeps its scale.
 
     Args:
       values: samples [..., C].
@@ -95,8 +114,11 @@ def whitening(values: np.ndarray, powers: Exponents, smallest: float = 1e-3) -> 
     samples = values.reshape(-1, values.shape[-1]).T.astype(np.float64)
     m = np.stack([np.prod([s**p for s, p in zip(samples, row, strict=True)], 0) for row in powers])
     mean = m.mean(1)
-    scale = np.maximum(m.std(1), 1e-12)
+    constant = np.ptp(m, axis=1) <= _ROUNDINGS * np.finfo(real()).eps * np.abs(m).max(1)
+    scale = np.where(constant, 1.0, m.std(1))
     covariance = np.atleast_2d(np.cov((m - mean[:, None]) / scale[:, None]))
+    covariance[constant], covariance[:, constant] = 0.0, 0.0
+    covariance[constant, constant] = 1.0
     variances, directions = np.linalg.eigh(covariance)
     deviations = np.sqrt(np.maximum(variances, 0.0))
     matrix = (directions / np.maximum(deviations, smallest * deviations.max())).T / scale

@@ -85,12 +85,7 @@ def _cells(truths: Sequence[Trajectories]) -> NDArray:
     Raises:
       InputError: there are none.
     """
-    parts = []
-    for truth in truths:
-        values = truth.values.reshape(*truth.values.shape[:2], -1, len(truth.species))
-        seen = slice(None) if truth.known is None else (truth.known > 0).all(-1)
-        parts.append(values[seen].reshape(-1, len(truth.species)))
-    cells = np.concatenate(parts)
+    cells = np.concatenate([truth.values[truth.seen().all(axis=-1)] for truth in truths])
     if not len(cells):
         raise InputError("no snapshot of the test data shows all species.")
     if len(cells) > _SAMPLE:

@@ -20,7 +20,8 @@ from absl import logging
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from diffpattern.errors import InputError, TrainingError
+from diffpattern.errors import TrainingError
+from diffpattern.files import write_whole
 from diffpattern.parallel import processes
 from diffpattern.training.events import EventFiles
 
@@ -111,7 +112,7 @@ class Writer(contextlib.AbstractContextManager):
       config: hyperparameters to show beside the curves.
 
     Raises:
-      InputError: the folder or the file cannot be written.
+      InputError: the file cannot be written.
     """
 
     def __init__(self, folder: Path, scalars: Path, step: int, config: Mapping[str, Any]):
@@ -119,14 +120,8 @@ class Writer(contextlib.AbstractContextManager):
         self._events: EventFiles | None = None
         if not processes.is_first():
             return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = [row for row in read_scalars(scalars) if row["step"] <= step]
-            beside = scalars.with_suffix(".part")
-            beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            beside.replace(scalars)
-        except OSError as error:
-            raise InputError(f"{scalars} cannot be written: {error.strerror}.") from error
+        kept = [row for row in read_scalars(scalars) if row["step"] <= step]
+        write_whole(scalars, "".join(json.dumps(row) + "\n" for row in kept))
         self._events = EventFiles(folder, config)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

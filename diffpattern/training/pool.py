@@ -40,7 +40,7 @@ class Slots:
       lattice: [K, *space, channels].
       trajectory: in which of the place's trajectories each stands, [K].
       position: index of the snapshot at which each stands, [K].
-      age: train steps that each has gone through since it began, [K].
+      age: windows that each has moved on over since it began, [K].
     """
 
     lattice: Array
@@ -162,9 +162,9 @@ class Pool:
         moved = before.position + self.span
         finite = all_over_blocks(jnp.isfinite(end).all(), self.grid)
         anew = jax.random.bernoulli(reset_key, self.reset) | lost | ~finite
-        if self.at_end == "begin":
-            anew = anew | (moved + self.span > last)
         advances = jax.random.bernoulli(advance_key, self.advance)
+        if self.at_end == "begin":
+            anew = anew | (advances & (moved + self.span > last))
         beyond, moved = moved > last, jnp.minimum(moved, last)
         if self.refresh_every:
             species = whole.values.shape[-1]
@@ -176,7 +176,7 @@ class Pool:
             jnp.where(advances, end, before.lattice),
             before.trajectory,
             jnp.where(advances, moved, before.position),
-            before.age + 1,
+            before.age + advances,
         )
         begun = self._begin(whole, begin_key)
         after = jax.tree.map(lambda new, old: jnp.where(anew, new, old), begun, after)
@@ -212,7 +212,8 @@ class Pool:
         }[self.begin]
         position = jnp.minimum(position.astype(jnp.int32), starts - 1)
         if whole.known is not None:
-            # As windows of data do.
-            position = begun_by(whole.known[trajectory])[position]
+            # As windows of data do; but what follows may be seen after several windows.
+            known = whole.known[trajectory]
+            position = begun_by(known, self.span, within=len(known))[position]
         lattice = self.complete(whole.values[trajectory, position], key)
         return Slots(lattice, trajectory, position, jnp.zeros_like(position))

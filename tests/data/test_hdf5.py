@@ -100,6 +100,13 @@ def test_one_axis_of_pdebench(tmp_path):
     np.testing.assert_array_equal(everything(path, PDEBench(("u",))), np.float32(values))
 
 
+def test_names_of_fields_are_one_word(tmp_path):
+    path = well(tmp_path, fields={"cell density": VALUES, "B": -VALUES})
+    layout = TheWell(fields=("B", "cell density"))
+    assert content(path, layout).species == ("B", "cell_density")
+    np.testing.assert_array_equal(everything(path, layout), everything(path, TheWell())[..., ::-1])
+
+
 def test_fields_can_be_chosen_and_put_in_order(tmp_path):
     path = well(tmp_path)
     assert content(path, TheWell(("B",))).species == ("B",)

@@ -6,6 +6,7 @@ import tifffile
 from PIL import Image
 
 from diffpattern.data import images
+from diffpattern.data.preparation import Preparation
 from diffpattern.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -147,6 +148,18 @@ def test_an_ome_tiff_knows_its_axes_pixels_times_and_channels(tmp_path):
     assert sequence.pixel_size == (0.5, 0.65) and sequence.length_unit == "µm"
     assert sequence.time_step == 5.0 and sequence.time_unit == "min"
     assert sequence.name == "a"
+
+
+def test_names_of_channels_are_one_word(tmp_path):
+    film = np.moveaxis((FILM * 255).astype(np.uint8), -1, 1)
+    named = OME | {"Channel": {"Name": ["Alexa 488", "SOX2^high"]}}
+    sequence = images.read(write(tmp_path / "a.ome.tif", film, metadata=named))
+    assert sequence.channels == ("Alexa_488", "SOX2_high")
+    # What is to be kept may be called as the file calls it.
+    for name in ("Alexa 488", "Alexa_488", 0):
+        kept = Preparation(section="data.images", select=(name,))(sequence).sequence
+        assert kept.channels == ("Alexa_488",)
+        np.testing.assert_array_equal(kept.frames, sequence.frames[..., :1])
 
 
 def test_units_that_an_ome_tiff_leaves_out_are_those_of_the_standard(tmp_path):

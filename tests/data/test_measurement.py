@@ -1,5 +1,7 @@
 """Noise is as large as asked, where something was seen; and what was not seen is not there."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,14 @@ def test_species_are_seen_at_their_times():
     assert data["test"].known is None
     clean = (splits(),)
     assert measurement.seen_at(clean, ()) is clean
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e7])
+def test_times_are_told_apart_in_any_unit(unit):
+    data = splits()
+    data = {split: dataclasses.replace(one, times=unit * one.times) for split, one in data.items()}
+    (seen,) = measurement.seen_at((data,), (f"b=0,{2 * unit!r}",))
+    np.testing.assert_array_equal(seen["train"].known[:, :, 1], [[1, 0, 1, 0, 0, 0]] * 4)
 
 
 @pytest.mark.parametrize(

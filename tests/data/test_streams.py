@@ -15,7 +15,9 @@ from diffpattern.data import environment, streams
 from diffpattern.data.hdf5 import PDEBench, TheWell
 from diffpattern.data.stored import StoredTrajectories, index
 from diffpattern.data.streams import Sampling
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.grid.geometry import Grid
 from diffpattern.parallel.placement import Share
 
 N, T = 6, 17
@@ -250,3 +252,13 @@ def test_cells_of_masked_trajectories_keep_their_mask(tmp_path):
     np.testing.assert_array_equal(part.mask, masked.mask[:, 2:4, 1:4])
     np.testing.assert_array_equal(part.values, masked.values[:, :, 2:4, 1:4])
     assert masked.of_cells((slice(0, 5), slice(0, 6))) is masked
+
+
+def test_a_pool_keeps_the_trajectories_that_show_something_after_their_beginning():
+    known = np.ones((3, 4, 1))
+    known[0, 1:] = known[2, :3] = 0
+    values = np.broadcast_to(np.arange(3.0)[:, None, None, None], (3, 4, 4, 1))
+    data = Trajectories(values + 1, np.arange(4.0), ("u",), Grid(4), known=known)
+    batch = streams.Whole(data, 2, window=1).draw(0)
+    assert batch["window"].values.shape == (2, 1, 4, 4, 1)
+    assert (batch["window"].values[:, :, 0] == 2).all()

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -64,6 +65,24 @@ def test_every_part_enters_the_digest(trajectories):
     ]
     digests = {dataclasses.replace(trajectories, **change).digest() for change in changes}
     assert len(digests | {trajectories.digest()}) == len(changes) + 1
+
+
+def test_the_digest_of_single_precision_stays_as_runs_have_kept_it():
+    values = np.arange(8.0).reshape(1, 2, 4, 1)
+    known = np.ones((1, 2, 1))
+    kept = Trajectories(values, [0.0, 0.5], ("u",), Grid(4), known=known)
+    assert kept.digest() == "c04c0b7cb2fc56758f7e3f180a3aa7e855f406f2152953a9082433237c1357cf"
+
+
+def test_in_double_precision_the_last_digits_count():
+    with jax.enable_x64(True):
+        one = Trajectories(np.ones((1, 2, 4, 1)), [0.0, 0.5], ("u",), Grid(4))
+        values = one.values.copy()
+        values[0, 1, 2] += 1e-12
+        assert dataclasses.replace(one, values=values).digest() != one.digest()
+        masks = [np.ones((1, 4)), np.zeros((1, 4))]
+        masked = {dataclasses.replace(one, mask=mask).digest() for mask in masks}
+        assert len(masked | {one.digest()}) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip file", None, "truncated", "flipped", "other"])
@@ -167,6 +186,22 @@ def test_regular_times_have_unknown_snapshots_in_between(trajectories):
     np.testing.assert_array_equal(even.known[0, :, 1], [1, 0, 1, 1, 0, 0, 0, 1])
     np.testing.assert_array_equal(even.values[:, [0, 2, 3, 7]], uneven.values)
     assert trajectories.regular() is trajectories
+    tiny = dataclasses.replace(uneven, times=1e-9 * uneven.times).regular()
+    np.testing.assert_array_equal(tiny.known, even.known)
     odd = dataclasses.replace(uneven, times=[0.0, 1.0, 2.0, 1.0 + np.sqrt(3.0)])
     with pytest.raises(InputError, match="no multiples of one interval"):
         odd.regular()
+
+
+def test_what_was_seen_is_inside_of_masks_and_known(trajectories):
+    known = np.ones((3, 2, 2))
+    known[1, 1, 0] = 0
+    partly = dataclasses.replace(trajectories, known=known, mask=GIVEN["mask"])
+    seen = partly.seen()
+    for n, t, y, x, c in np.ndindex(seen.shape):
+        assert seen[n, t, y, x, c] == (GIVEN["mask"][n, y, x] and known[n, t, c])
+    for channel in range(2):
+        numbers = partly.numbers(channel)
+        assert numbers.dtype == np.float64 and len(numbers) == seen[..., channel].sum()
+        np.testing.assert_array_equal(numbers, partly.values[seen[..., channel], channel])
+    assert trajectories.seen().all()

@@ -132,6 +132,8 @@ def test_the_interval():
     assert windows.interval(DATA) == 2.0
     with pytest.raises(InputError, match="equal intervals, but .* from 1 to 3"):
         windows.interval(numbered(snapshots=3, times=[0.0, 1.0, 4.0]))
+    with pytest.raises(InputError, match="from 1e-09 to 4e-09"):
+        windows.interval(numbered(snapshots=4, times=[0.0, 1e-9, 3e-9, 7e-9]))
 
 
 def test_windows_begin_with_something_that_was_seen():
@@ -157,7 +159,8 @@ def test_windows_begin_with_something_that_was_seen():
             starts[which].add(int(time))
             assert seen[0, 0] == 1 and value == 9 * which + time
             np.testing.assert_array_equal(seen, known[which, int(time) : int(time) + 3])
-    assert starts == {0: {1, 4, 5, 6}, 1: {0, 1, 2, 3, 4, 5, 6}}
+    # After 1 nothing was seen for the length of a window.
+    assert starts == {0: {4, 5, 6}, 1: {0, 1, 2, 3, 4, 5, 6}}
 
 
 def test_windows_begin_where_all_was_seen_if_that_is_anywhere():
@@ -167,8 +170,8 @@ def test_windows_begin_where_all_was_seen_if_that_is_anywhere():
     known[1, [0, 3], 1] = 0  # never all
     starts = windows.beginnings(known)
     np.testing.assert_array_equal(starts, [[1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 1, 1]])
-    before = windows.begun_by(known)
-    np.testing.assert_array_equal(before, [[0, 0, 0, 3, 3, 3], [1, 1, 2, 2, 4, 5]])
+    before = windows.begun_by(known, window=1, within=6)
+    np.testing.assert_array_equal(before, [[0, 0, 0, 3, 3], [1, 1, 2, 2, 4]])
 
 
 def test_predictions_go_on_from_where_all_trajectories_may_begin():
@@ -184,3 +187,51 @@ def test_predictions_go_on_from_where_all_trajectories_may_begin():
         windows.from_beginning(
             Trajectories(known[:, :, None], np.arange(2.0), ("A", "B"), Grid((1,)), known=known)
         )
+
+
+def at_times(*times):
+    """One trajectory for each set of times at which it was seen, of whole numbers up to 7."""
+    known = np.zeros((len(times), 8, 1))
+    for of_one, seen in zip(known, times, strict=True):
+        of_one[list(seen)] = 1
+    return dataclasses.replace(numbered(len(times), 8), known=known)
+
+
+@pytest.mark.parametrize("sampling", windows.SAMPLINGS)
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 6])
+def test_something_is_seen_in_each_window_after_its_beginning(window, sampling):
+    data, trajectories = at_times((0, 2, 7), (0, 3, 4), (5, 6, 7), (3,)), set()
+    for step in range(20):
+        batch = draw(step, count=5, window=window, sampling=sampling, data=data)
+        assert (batch["window"].known[:, 0] == 1).all()
+        assert (batch["window"].known[:, 1:] == 1).any(axis=(1, 2)).all()
+        trajectories |= set(origins(batch)[0])
+    assert trajectories == {1: {1, 2}, 2: {0, 1, 2}}.get(window, {0, 1})
+
+
+def test_draws_are_the_same_whether_or_not_data_say_that_all_was_seen():
+    known = dataclasses.replace(DATA, known=np.ones((5, 21, 1)))
+    for step in range(20):
+        one, other = draw(step), draw(step, data=known)
+        np.testing.assert_array_equal(other["window"].values, one["window"].values)
+        part = windows.draw(
+            at_times((0, 2, 7), (3,), (0, 3, 4)), step, seed=0, count=8, window=2,
+            sampling="log", chosen=np.array([2, 5]),
+        )  # fmt: skip
+        whole = draw(step, window=2, sampling="log", data=at_times((0, 2, 7), (3,), (0, 3, 4)))
+        np.testing.assert_array_equal(part["window"].values, whole["window"].values[[2, 5]])
+
+
+def test_windows_that_show_nothing_are_refused_with_what_would_do():
+    data = at_times((0, 3), (0, 2, 5))
+    told = "training.window asks for windows of 1 x 2 units of time, .* take 2, the least that"
+    with pytest.raises(InputError, match=told):
+        windows.require_comparable(data, 1, None, "training.window")
+    for window in (2, 3, 7):
+        windows.require_comparable(data, window, None, "training.window")
+    # In a pool a slot may come to what was seen.
+    windows.require_comparable(data, 1, 8, "training.window")
+    for lost in (at_times((4,)), at_times(())):
+        with pytest.raises(InputError, match="no other length would do either"):
+            windows.require_comparable(lost, 1, None, "training.window")
+    assert len(draw(data=at_times((4,)))["window"].values) == 8

@@ -33,6 +33,22 @@ def test_names():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("A", "A"),
+        (" A ", "A"),
+        ("Alexa 488", "Alexa_488"),
+        ("A  B^2*C", "A_B_2_C"),
+        ("Ki-67", "Ki-67"),
+    ],
+)
+def test_names_of_species_are_one_word(text, name):
+    assert monomials.name_of(text) == name == monomials.name_of(name)
+    (term,) = monomials.names(((1,),), (name,))
+    assert term.split() == [name]
+
+
 def samples(species, count=4000):
     """Correlated species far from zero, of different size."""
     random = np.random.default_rng(0)
@@ -61,6 +77,34 @@ def test_whitening_does_not_blow_up_what_hardly_varies():
     assert deviations[0] == pytest.approx(0.5e-5 / 1e-3, rel=0.1)
     full = monomials.whitening(values, powers, smallest=0.0)(jnp.asarray(values.T))
     np.testing.assert_allclose(np.cov(full), np.eye(2), atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 300.0])
+def test_what_does_not_change_keeps_its_scale(level):
+    random = np.random.default_rng(1)
+    values = np.stack([np.full(4000, level), random.normal(size=4000)], axis=-1)
+    values[::2, 0] *= 1 + np.finfo(values.dtype).eps
+    powers = monomials.exponents(2, 1, 1)
+    whitens = monomials.whitening(values, powers)
+    moved = whitens(jnp.array([level + 1e-2, 0.0])) - whitens(jnp.array([level, 0.0]))
+    np.testing.assert_allclose(np.linalg.norm(moved), 1e-2, rtol=1e-2)
+    z = whitens(jnp.asarray(values.T))
+    np.testing.assert_allclose(np.sort(np.var(z, axis=1)), [0.0, 1.0], atol=1e-3)
+
+
+def test_what_changes_by_little_is_scaled_all_the_same():
+    values = 1e-13 * samples(2)
+    powers = monomials.exponents(2, 1, 1)
+    z = monomials.whitening(values, powers)(jnp.asarray(values.T))
+    np.testing.assert_allclose(np.cov(z), np.eye(2), atol=1e-3)
+
+
+@pytest.mark.parametrize("degree", [1, 3])
+def test_where_nothing_changes_monomials_lose_their_mean_alone(degree):
+    powers = monomials.exponents(2, 1, degree)
+    whitens = monomials.whitening(np.full((100, 2), [0.25, 0.0]), powers)
+    np.testing.assert_allclose(whitens.matrix, np.eye(len(powers)))
+    np.testing.assert_allclose(whitens.mean, [0.25**a * 0.0**b for a, b in powers])
 
 
 def test_whitening_is_static():

@@ -1,7 +1,9 @@
 """What a run tells: every step once, in files that others can read, and no more than it can."""
 
+import errno
 import io
 import json
+import os
 import sys
 import time
 
@@ -102,6 +104,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "metrics").write_text("a file")
     with pytest.raises(InputError, match=f"^{tmp_path}/metrics/scalars.jsonl cannot be written"):
         write(tmp_path / "metrics", 0, {})
+
+
+def test_a_full_disk_leaves_the_records_that_are_there(tmp_path, monkeypatch):
+    write(tmp_path, 0, {1: {"loss": 2.0}, 2: {"loss": 1.0}})
+    contents = lambda: {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    before = contents()
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(InputError, match="scalars.jsonl cannot be written: No space left"):
+        write(tmp_path, 1, {})
+    assert contents() == before
 
 
 def test_event_files_that_cannot_be_written_end_the_run_in_a_sentence(tmp_path, monkeypatch):

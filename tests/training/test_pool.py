@@ -97,7 +97,20 @@ def test_the_species_of_every_other_trajectory_are_set_to_the_data():
 
 
 def test_slots_stay_as_they_were_unless_they_advance():
-    np.testing.assert_allclose(steps(make(advance=0.0), 2), [[0, -1, 0, 1], [0, -1, 0, 2]])
+    """A slot that has just begun is spared damage however often it is tried."""
+    np.testing.assert_allclose(steps(make(advance=0.0), 2), [[0, -1, 0, 0]] * 2)
+
+
+def test_slots_leave_their_last_window_when_they_advance_and_not_before():
+    pool = make(advance=0.5)
+    before, here = slot(pool).replace(position=jnp.array([2]), age=jnp.array([1])), whole()
+    put_back = lambda key: pool.put_back(before, 0, before.lattice[0] + 1, here, key, 0, False)
+    after = jax.vmap(put_back)(jax.random.split(KEY, 40))
+    stayed = after.position[:, 0] == 2
+    assert 5 < stayed.sum() < 35
+    np.testing.assert_array_equal(after.age[stayed, 0], 1)
+    np.testing.assert_array_equal(after.position[~stayed, 0], 0)
+    np.testing.assert_array_equal(after.age[~stayed, 0], 0)
 
 
 def test_those_that_are_lost_or_not_finite_begin_anew():
@@ -203,3 +216,12 @@ def test_slots_begin_with_something_that_was_seen():
     assert set(np.ravel(slots.position[1])) == {0, 1, 2, 3}
     first = make().start(windows, jax.random.split(KEY, 2))
     np.testing.assert_array_equal(first.position[:, 0], [1, 0])
+
+
+def test_slots_begin_where_a_window_follows_and_something_is_seen_some_day():
+    known = jnp.zeros((3, 1, SNAPSHOTS, 1))
+    for place, seen in enumerate([[0, 1, 5], [1, 4], [3, 5]]):
+        known = known.at[place, 0, jnp.array(seen)].set(1)
+    windows = dataclasses.replace(whole(3), known=known)
+    slots = make(slots=60, begin="uniform").start(windows, jax.random.split(KEY, 3))
+    assert [set(of_place) for of_place in np.asarray(slots.position)] == [{0, 1}, {1}, {3}]
