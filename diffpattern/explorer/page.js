@@ -27,7 +27,8 @@ void main() {
     colour = vec4(clamp(value.rgb + 1.0 - alpha, 0.0, 1.0), 1.0);
   } else {
     float value = texelFetch(state, ivec3(cell, channel / 4), 0)[channel % 4];
-    float share = clamp((value - range.x) / max(range.y - range.x, 1e-30), 0.0, 1.0);
+    float width = range.y - range.x;
+    float share = width == 0.0 ? 0.5 : clamp((value - range.x) / width, 0.0, 1.0);
     bool finite = !isnan(value) && !isinf(value);
     vec2 entry = vec2((share * 255.0 + 0.5) / 256.0, 0.5);
     colour = finite ? texture(colours, entry) : vec4(vec3(0.6), 1.0);
@@ -58,6 +59,12 @@ function unpacked({ data, low, high }) {
 function written(value) {
   if (!Number.isFinite(value)) return "not finite";
   return String(Number(value.toPrecision(3))).replace("-", "\u2212");
+}
+
+// The ends of a range, no finer than their distance gives reason for.
+function rounded([low, high]) {
+  const decimals = Math.min(100, Math.max(0, 4 - Math.ceil(Math.log10(high - low))));
+  return [Number(low.toFixed(decimals)), Number(high.toFixed(decimals))];
 }
 
 function normal() {
@@ -219,7 +226,7 @@ class Explorer {
       low = Math.min(low, values[n]);
       high = Math.max(high, values[n]);
     }
-    this.ranges[channel] = low < high ? [low, high] : [low - 0.5, low + 0.5];
+    this.ranges[channel] = rounded(low < high ? [low, high] : [low - 0.5, low + 0.5]);
     this.changed = true;
   }
 
@@ -327,8 +334,8 @@ function connect(explorer) {
     }
     byId("low").textContent = written(low);
     byId("high").textContent = written(high);
-    byId("lowest").value = Number(low.toPrecision(4));
-    byId("highest").value = Number(high.toPrecision(4));
+    byId("lowest").value = low;
+    byId("highest").value = high;
     byId("radiusShown").textContent = `${explorer.brush.radius} cells`;
     byId("radius").value = explorer.brush.radius;
     byId("paintLine").hidden = explorer.brush.kind !== "paint";
@@ -391,10 +398,14 @@ function connect(explorer) {
   for (const id of ["play", "once", "restart", "fit"]) {
     byId(id).addEventListener("click", () => act(id));
   }
-  byId("controls").addEventListener("input", (event) => {
-    const name = event.target.name || event.target.id;
-    if (name in actions) act(name, event.target.value);
-  });
+  // A number that is being typed counts once it is whole: with Enter, or when its field is left.
+  for (const kind of ["input", "change"]) {
+    byId("controls").addEventListener(kind, ({ target }) => {
+      const name = target.name || target.id;
+      const whole = target.type === "number" ? "change" : "input";
+      if (name in actions && kind === whole) act(name, target.value);
+    });
+  }
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
 
   byId("fireLine").hidden = RULE.kind !== "automaton";

@@ -6,6 +6,8 @@ import explored
 import numpy as np
 import pytest
 from browser import DESK, PHONE, browser, needs_browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from diffpattern import export
 from diffpattern.explorer import page
@@ -127,6 +129,25 @@ def test_keys_do_all_that_hands_do(window, grown):
     assert erased.mean(0).tolist() == [16, 19]
     press(" ")
     assert window.evaluate("return explorer.playing")
+
+
+@pytest.mark.parametrize("ended_with", [Keys.ENTER, Keys.TAB], ids=["enter", "tab"])
+def test_the_ends_of_the_colours_are_what_is_typed(window, grown, ended_with):
+    window.open(grown)
+    window.evaluate("explorer.act('channel', 2)")
+    ends = lambda: window.evaluate("return explorer.ranges[1]")
+    first, last = (window.driver.find_element(By.ID, name) for name in ("lowest", "highest"))
+    for field, text in [(first, "0.05"), (last, "0.25"), (first, "-0.5"), (last, "1e-3")]:
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text)
+        field.send_keys(ended_with)
+        assert ends()[field == last] == float(text)
+    assert ends() == [-0.5, 0.001]
+    assert window.evaluate("return document.getElementById('low').textContent") == "\u22120.5"
+    last.send_keys(Keys.CONTROL, "a")
+    last.send_keys(Keys.BACKSPACE, ended_with)
+    assert ends() == [-0.5, 0.001] and float(last.get_property("value")) == 0.001
+    assert window.errors() == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
