@@ -18,10 +18,9 @@ from diffpattern.explorer import page, passes, speed, steps
 from diffpattern.explorer.program import Program
 from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.forcing import Forcing
-from diffpattern.report import mathematics
+from diffpattern.report import mathematics, text
 from diffpattern.report.document import settings_table
 from diffpattern.report.equations import of_diffusion
-from diffpattern.report.text import unseen
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
 from diffpattern.solvers import explicit
@@ -103,6 +102,8 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         kind="automaton" if automaton else "PDE",
         species=statistics.species,
         channels=channels,
+        offset=[*truth.offset, *[0.0] * (channels - len(truth.species))],
+        scale=[*truth.scale, *[1.0] * (channels - len(truth.species))],
         spacing=statistics.grid.spacing,
         walls=_walls(rule, channels),
         step_size=size,
@@ -117,7 +118,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         alone=automaton and "alive" in nca.finishing,
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
-        starts=_starts(truth, seen, "unseen start" if unseen(scores) else "start"),
+        starts=_starts(truth, seen, "unseen start" if text.unseen(scores) else "start"),
         rule=_rule(rule, scores),
         running=_running(program, config, solver, size, note),
     )
@@ -162,7 +163,8 @@ def _starts(
 
 def _ranges(truth: Trajectories, channels: int) -> list[tuple[float, float]]:
     """Ends of each species' colours: they span 99% of the data; hidden channels' are fitted."""
-    ends = np.percentile(truth.values, [0.5, 99.5], axis=(0, 1, 2, 3)).T.astype(np.float64)
+    values = truth.in_units(truth.values)
+    ends = np.percentile(values, [0.5, 99.5], axis=(0, 1, 2, 3)).T.astype(np.float64)
     ends[:, 1] = np.where(ends[:, 1] > ends[:, 0], ends[:, 1], ends[:, 0] + 1)
     # No finer than their distance gives reason for: 0, and not 2e-8.
     decimals = 3 - np.ceil(np.log10(ends[:, 1] - ends[:, 0])).astype(int)
@@ -242,6 +244,13 @@ def _rule(rule: RestoredRule, scores: dict[str, Any]) -> str:
         terms = config.model.rda.terms
         told.append(f"<p>{_equation_form(terms)}</p>")
         told += _equations(scores, rules.unwritten(config.model, rule.statistics.species))
+    truth = rule.truth[0]
+    if normalised := text.conversions(truth.species, truth.offset, truth.scale):
+        told.append(
+            "<p class='note'>The rule works on normalised numbers (the data's field "
+            "normalisation), and so does its equation. The page shows the data's own: "
+            f"{html.escape('; '.join(normalised))}.</p>"
+        )
     count = ravel_pytree(rule.checkpoint.parameters)[0].size
     rows = [*_shape(config, rule), ("Trained numbers", f"{count:,}")]
     rows.append(("Checkpoint", f"step {rule.checkpoint.step}"))

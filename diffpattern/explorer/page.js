@@ -13,8 +13,12 @@ uniform ivec3 mark;       // column, row, and the radius of the brush; 0: there 
 uniform vec2 canvas;
 uniform int channel;      // -1: the first ones are red, green, blue and, if four, alpha
 uniform int composed;
+uniform vec4 offset;      // of the colours: the data are offset + scale * number
+uniform vec4 scale;
 uniform vec2 range;
 out vec4 colour;
+
+const vec4 NOT_FINITE = vec4(vec3(0.6), 1.0);
 
 void main() {
   vec2 place = gl_FragCoord.xy / canvas;
@@ -22,16 +26,18 @@ void main() {
   vec2 inside = place * vec2(extent);
   ivec2 cell = min(ivec2(inside), extent - 1);
   if (channel < 0) {
-    vec4 value = texelFetch(state, ivec3(cell, 0), 0);
-    float alpha = composed == 4 ? clamp(value.a, 0.0, 1.0) : 1.0;
-    colour = vec4(clamp(value.rgb + 1.0 - alpha, 0.0, 1.0), 1.0);
+    vec4 value = offset + scale * texelFetch(state, ivec3(cell, 0), 0);
+    if (composed == 3) value.a = 1.0;
+    float paper = 1.0 - clamp(value.a, 0.0, 1.0);
+    bool finite = !any(isnan(value)) && !any(isinf(value));
+    colour = finite ? vec4(clamp(value.rgb + paper, 0.0, 1.0), 1.0) : NOT_FINITE;
   } else {
     float value = texelFetch(state, ivec3(cell, channel / 4), 0)[channel % 4];
     float width = range.y - range.x;
     float share = width == 0.0 ? 0.5 : clamp((value - range.x) / width, 0.0, 1.0);
     bool finite = !isnan(value) && !isinf(value);
     vec2 entry = vec2((share * 255.0 + 0.5) / 256.0, 0.5);
-    colour = finite ? texture(colours, entry) : vec4(vec3(0.6), 1.0);
+    colour = finite ? texture(colours, entry) : NOT_FINITE;
   }
   if (mark.z > 0) {
     float away = distance(inside, vec2(mark.xy) + 0.5) - float(mark.z);
@@ -55,10 +61,21 @@ function unpacked({ data, low, high }) {
   });
 }
 
-// A number to three digits, as people write it.
-function written(value) {
+// Numbers of a channel as people meet them, in the data's units, and as the rule has them.
+function inUnits(value, channel) {
+  return RULE.offset[channel] + RULE.scale[channel] * value;
+}
+
+function fromUnits(value, channel) {
+  return (value - RULE.offset[channel]) / RULE.scale[channel];
+}
+
+// A number to three digits, as people write it, or to a thousandth of a range that is narrow for it.
+function written(value, width = Infinity) {
   if (!Number.isFinite(value)) return "not finite";
-  return String(Number(value.toPrecision(3))).replace("-", "\u2212");
+  const further = Math.ceil(Math.log10(Math.abs(value) / width));
+  const digits = 3 + Math.min(5, Math.max(0, further || 0));
+  return String(Number(value.toPrecision(digits))).replace("-", "\u2212");
 }
 
 // The ends of a range, no finer than their distance gives reason for.
@@ -186,9 +203,9 @@ class Explorer {
   }
 
   _paintCell(cell, channel) {
-    const [low, high] = this.ranges[channel];
-    cell[channel] = low + (high - low) * this.brush.value;
-    if (this.view.channel < 0) cell.fill(this.brush.value, 0, RULE.species.length);
+    const { value } = this.brush, [low, high] = this.ranges[channel];
+    if (this.view.channel >= 0) cell[channel] = fromUnits(low + (high - low) * value, channel);
+    else RULE.species.forEach((_, n) => { cell[n] = fromUnits(value, n); });
   }
 
   _seedCell(cell, down, right) {
@@ -223,8 +240,8 @@ class Explorer {
     let low = Infinity, high = -Infinity;
     for (let n = channel; n < values.length; n += channels) {
       if (!Number.isFinite(values[n])) continue;
-      low = Math.min(low, values[n]);
-      high = Math.max(high, values[n]);
+      low = Math.min(low, inUnits(values[n], channel));
+      high = Math.max(high, inUnits(values[n], channel));
     }
     this.ranges[channel] = rounded(low < high ? [low, high] : [low - 0.5, low + 0.5]);
     this.changed = true;
@@ -267,7 +284,12 @@ class Explorer {
     gl.uniform2f(uniform("canvas"), width, height);
     gl.uniform1i(uniform("channel"), view.channel);
     gl.uniform1i(uniform("composed"), RULE.colours);
-    gl.uniform2f(uniform("range"), ...this.ranges[Math.max(0, view.channel)]);
+    const four = (numbers, last) => [...numbers, last, last].slice(0, 4);
+    gl.uniform4f(uniform("offset"), ...four(RULE.offset, 0));
+    gl.uniform4f(uniform("scale"), ...four(RULE.scale, 1));
+    const channel = Math.max(0, view.channel);
+    const ends = this.ranges[channel].map((end) => fromUnits(end, channel));
+    gl.uniform2f(uniform("range"), ...ends);
     const { column, row } = this.mark || { column: 0, row: 0 };
     gl.uniform3i(uniform("mark"), column, row, this.mark ? this.brush.radius : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
@@ -332,8 +354,8 @@ function connect(explorer) {
     for (const part of [byId("scale"), ...document.querySelectorAll("[data-of=scale]")]) {
       part.hidden = explorer.view.channel < 0;
     }
-    byId("low").textContent = written(low);
-    byId("high").textContent = written(high);
+    byId("low").textContent = written(low, high - low);
+    byId("high").textContent = written(high, high - low);
     byId("lowest").value = low;
     byId("highest").value = high;
     byId("radiusShown").textContent = `${explorer.brush.radius} cells`;
@@ -342,7 +364,7 @@ function connect(explorer) {
     const painted = explorer.view.channel < 0
       ? explorer.brush.value : low + (high - low) * explorer.brush.value;
     byId("paintShown").textContent =
-      `${views[explorer.view.channel - first]} = ${written(painted)}`;
+      `${views[explorer.view.channel - first]} = ${written(painted, high - low)}`;
     byId("speedShown").textContent = explorer.speed === 1 ? "1 step" : `${explorer.speed} steps`;
     byId("speed").value = Math.log2(explorer.speed);
     byId("stepSizeShown").textContent = written(engine.settings.stepSize);
@@ -522,9 +544,12 @@ function tell(explorer) {
     return;
   }
   const values = engine.read(pointed.column, pointed.row, 1, 1);
-  const seen = RULE.species.map((name, n) => `${name} ${written(values[n])}`);
-  const hidden = explorer.view.channel - RULE.species.length;
-  if (hidden >= 0) seen.push(`hidden ${hidden + 1} ${written(values[explorer.view.channel])}`);
+  const reading = (name, n) => {
+    const [low, high] = explorer.ranges[n];
+    return `${name} ${written(inUnits(values[n], n), Math.abs(high - low))}`;
+  };
+  const seen = RULE.species.map(reading), hidden = explorer.view.channel - RULE.species.length;
+  if (hidden >= 0) seen.push(reading(`hidden ${hidden + 1}`, explorer.view.channel));
   byId("under").textContent = `row ${pointed.row}, column ${pointed.column}: ${seen.join(", ")}`;
 }
 

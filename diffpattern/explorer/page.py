@@ -50,6 +50,7 @@ class Exploration:
       kind: "automaton" or "PDE".
       species: names of the first channels.
       channels: how many there are.
+      offset, scale: of each channel; the page shows the data's numbers, offset + scale * the rule's.
       spacing: between cells along y and x.
       walls: kinds [4] (below and above in y, then in x), their values [4][T][C] and the times of
         these [4][T], empty where they do not change.
@@ -63,7 +64,7 @@ class Exploration:
       erased: what damage leaves, for each channel.
       alone: whether a start stands in the middle of a larger lattice, instead of going on there.
       multiple: a lattice must be of a multiple of so many cells.
-      ranges: what the ends of the colours stand for, for each channel.
+      ranges: what the ends of the colours stand for, for each channel, in the data's numbers.
       starts: one or more.
       rule: what the rule says, HTML.
       running: how it runs and how fast, HTML.
@@ -74,6 +75,8 @@ class Exploration:
     kind: str
     species: Sequence[str]
     channels: int
+    offset: Sequence[float]
+    scale: Sequence[float]
     spacing: tuple[float, float]
     walls: Mapping[str, Any]
     step_size: float
@@ -123,6 +126,8 @@ def data_of(exploration: Exploration) -> dict[str, Any]:
         "species": list(exploration.species),
         "channels": exploration.channels,
         "colours": len(composed) if composed in (colours, colours[:3]) else 0,
+        "offset": list(map(float, exploration.offset)),
+        "scale": list(map(float, exploration.scale)),
         "spacing": list(exploration.spacing),
         "walls": exploration.walls,
         "stepSize": exploration.step_size,

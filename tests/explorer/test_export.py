@@ -88,6 +88,19 @@ def test_what_the_page_is_told_is_what_the_run_has(tmp_path):
     assert 256 in told["sizes"]
 
 
+def test_ranges_are_in_the_units_of_the_data(tmp_path):
+    units = {"offset": (10.0, 0.0), "scale": (4.0, 1.0)}
+    exploration = explore(rule_of(rules.get_config("plain"), **units), tmp_path)
+    told = page.data_of(exploration)
+    assert told["offset"][:3] == [10.0, 0.0, 0.0] and told["scale"][:3] == [4.0, 1.0, 1.0]
+    assert len(told["offset"]) == len(told["scale"]) == told["channels"]
+    # 99% of numbers that are spread evenly from 0.2 to 0.8.
+    np.testing.assert_allclose(told["ranges"][0], [10.8, 13.2], atol=0.05)
+    np.testing.assert_allclose(told["ranges"][1], [0.2, 0.8], atol=0.02)
+    assert "A = 10 + 4 * value." in exploration.rule
+    assert "normalised" not in explore(rule_of(rules.get_config("plain")), tmp_path).rule
+
+
 def test_starts_are_those_of_the_data_to_sixteen_bits(tmp_path):
     rule = rule_of(rules.get_config("network"))
     exploration = explore(rule, tmp_path)

@@ -10,7 +10,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from diffpattern import export
+from diffpattern.configs import rules
+from diffpattern.data.trajectories import Trajectories
 from diffpattern.explorer import page
+from diffpattern.grid.geometry import Grid
 from diffpattern.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), needs_browser]
@@ -43,6 +46,31 @@ def state_of(window, rows=CELLS, columns=CELLS, channels=16):
 
 def pause(window):
     window.evaluate("if (explorer.playing) explorer.act('play')")
+
+
+def plain_page(folder, values, boundary="symmetric", species=("A", "B"), channels=3, **fields):
+    """The page of a small automaton, whose data are one lattice [rows, columns, C] that rests."""
+    config = rules.get_config("plain")
+    config.model.nca.channels, config.model.nca.network.hidden = channels, (4,)
+    values = np.broadcast_to(values, (1, 2, *values.shape))
+    grid = Grid(values.shape[2:4], 1.0, boundary)
+    data = Trajectories(values, [0.0, 16.0], species, grid, **fields)
+    return explored.written(explored.restored(config, data, 0.1), folder)
+
+
+def pixel(window, row, column):
+    """The colour of a cell's middle on the canvas."""
+    return window.evaluate(
+        "const {gl, canvas, engine} = explorer, found = new Uint8Array(4);"
+        "const at = (place, cells, pixels) => Math.floor((place + 0.5) / cells * pixels);"
+        "explorer.draw();"
+        "gl.readPixels(at(arguments[1], engine.columns, canvas.width),"
+        "  at(engine.rows - 1 - arguments[0], engine.rows, canvas.height), 1, 1, gl.RGBA,"
+        "  gl.UNSIGNED_BYTE, found);"
+        "return [...found.subarray(0, 3)];",
+        row,
+        column,
+    )
 
 
 def middle_of_lattice(window):
@@ -129,6 +157,32 @@ def test_keys_do_all_that_hands_do(window, grown):
     assert erased.mean(0).tolist() == [16, 19]
     press(" ")
     assert window.evaluate("return explorer.playing")
+
+
+def test_numbers_and_colours_are_the_data_s_where_the_rule_s_are_normalised(window, tmp_path):
+    lattice = np.full((8, 8, 3), 0.5)
+    lattice[2, 5] = 1.0
+    units = {"offset": (0.0, 0.1, 0.0), "scale": (1.0, 0.4, 0.2)}
+    path = plain_page(tmp_path, lattice, species=("red", "green", "blue"), channels=4, **units)
+    window.open(path)
+    pause(window)
+    window.evaluate("explorer.restart()")
+    assert pixel(window, 6, 1) == pytest.approx([127.5, 76.5, 25.5], abs=1)
+    assert pixel(window, 2, 5) == pytest.approx([255, 127.5, 51], abs=1)
+    read = "return document.getElementById('under').textContent"
+    window.evaluate("explorer.pointed = {row: 2, column: 5};")
+    window.evaluate("return new Promise((done) => setTimeout(done, 500))")
+    assert window.evaluate(read).endswith("red 1, green 0.5, blue 0.2")
+    window.evaluate("explorer.act('channel', 2); explorer.act('fit');")
+    assert window.evaluate("return explorer.ranges[1]") == pytest.approx([0.3, 0.5], abs=1e-4)
+    ends = [window.evaluate(f"return bytesOf(RULE.maps[0].data)[{n}]") for n in range(3)]
+    assert pixel(window, 6, 1) == pytest.approx(ends, abs=1)
+    window.evaluate("explorer.act('brush', 'paint'); explorer.act('radius', 1);")
+    window.evaluate("explorer.act('paint', 0.5); explorer.paint(6, 1);")
+    assert state_of(window, 8, 8, 4)[6, 1, 1] == pytest.approx((0.4 - 0.1) / 0.4, abs=1e-3)
+    window.evaluate("explorer.act('channel', 0); explorer.paint(6, 1);")
+    assert pixel(window, 6, 1) == pytest.approx([127.5] * 3, abs=1)
+    assert window.errors() == []
 
 
 @pytest.mark.parametrize("ended_with", [Keys.ENTER, Keys.TAB], ids=["enter", "tab"])
