@@ -102,6 +102,9 @@ class Explorer {
     this.brush = { kind: "damage", radius: 5, value: 1 };
     this.view = { channel: RULE.colours ? -1 : 0, map: 0 };
     this.ranges = RULE.ranges.map((range) => [...range]);
+    this.asked = null;  // the step of which the engine is to tell whether all numbers are finite
+    this.unwatched = false;  // whether they have changed since
+    this.lost = null;  // the step by which some were not
     this.mark = null;
     this.pointed = null;
     this.counted = { steps: 0, since: performance.now() };
@@ -134,7 +137,17 @@ class Explorer {
     engine.settings.seed = (Math.random() * 2 ** 31) | 0;
     this.counted = { steps: 0, since: performance.now() };
     this.seed = this._seedOf(start, values);
+    this._forgetLoss();
     this.changed = true;
+  }
+
+  // Ranges that were fitted to numbers beyond all bounds show nothing of a new start.
+  _forgetLoss() {
+    if (this.lost !== null) {
+      this.ranges = RULE.ranges.map((range) => [...range]);
+      if (this.view.channel >= RULE.species.length) this.fit();
+    }
+    [this.asked, this.lost] = [null, null];
   }
 
   // Rows and columns of the lattice that is chosen.
@@ -233,7 +246,7 @@ class Explorer {
     this.changed = true;
   }
 
-  // Sets the colours' range to what a channel holds now.
+  // Sets the colours' range to what a channel holds now, if any of it is finite.
   fit() {
     const values = this.engine.read(), channels = RULE.channels;
     const channel = Math.max(0, this.view.channel);
@@ -243,6 +256,7 @@ class Explorer {
       low = Math.min(low, inUnits(values[n], channel));
       high = Math.max(high, inUnits(values[n], channel));
     }
+    if (low > high) return;
     this.ranges[channel] = rounded(low < high ? [low, high] : [low - 0.5, low + 0.5]);
     this.changed = true;
   }
@@ -252,15 +266,31 @@ class Explorer {
     const { gl } = this;
     const busy = this.fence && gl.clientWaitSync(this.fence, 0, 0) === gl.TIMEOUT_EXPIRED;
     if (busy) return;
+    this._watch();
     if (this.playing) this.step(this.speed);
     if (this.changed || this.drawnMark !== this.mark) {
       this.draw();
+      this.unwatched ||= this.changed;
       this.changed = false;
       this.drawnMark = this.mark;
     }
     if (this.fence) gl.deleteSync(this.fence);
     this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
+  }
+
+  // Hears whether all numbers were finite, and asks anew once they have changed.
+  _watch() {
+    const { engine } = this, finite = this.asked === null ? null : engine.heard();
+    if (finite !== null) {
+      this.lost = finite ? null : this.lost ?? this.asked;
+      this.asked = null;
+    }
+    if (this.unwatched && this.asked === null) {
+      engine.ask();
+      this.asked = engine.steps;
+      this.unwatched = false;
+    }
   }
 
   draw() {
@@ -537,6 +567,9 @@ function tell(explorer) {
     byId("rate").textContent = explorer.playing ? `${Math.round(rate)} steps a second` : "";
     explorer.counted = { steps: engine.steps, since: now };
   }
+  byId("lost").hidden = explorer.lost === null;
+  byId("lost").textContent =
+    `By step ${explorer.lost} the rule had left the finite numbers. Take a smaller step, or restart.`;
   const { pointed } = explorer;
   if (!pointed || pointed.row < 0 || pointed.column < 0 || pointed.row >= engine.rows ||
       pointed.column >= engine.columns) {

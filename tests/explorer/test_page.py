@@ -1,5 +1,6 @@
 """What a person meets on the page: hands, keys, sizes, colours, and words where it cannot run."""
 
+import re
 from pathlib import Path
 
 import explored
@@ -182,6 +183,35 @@ def test_numbers_and_colours_are_the_data_s_where_the_rule_s_are_normalised(wind
     assert state_of(window, 8, 8, 4)[6, 1, 1] == pytest.approx((0.4 - 0.1) / 0.4, abs=1e-3)
     window.evaluate("explorer.act('channel', 0); explorer.paint(6, 1);")
     assert pixel(window, 6, 1) == pytest.approx([127.5] * 3, abs=1)
+    assert window.errors() == []
+
+
+def test_a_step_that_is_too_long_is_told_and_forgotten(window, tmp_path):
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (1, 2, 12, 8, 2))
+    data = Trajectories(values, [0.0, 16.0], ("A", "B"), Grid((12, 8), 1.0))
+    rule = explored.restored(rules.get_config("polynomial"), data, 0.1)
+    window.open(explored.written(rule, tmp_path))
+    told = lambda: window.evaluate(
+        "return new Promise((done) => setTimeout(() => {"
+        "const lost = document.getElementById('lost');"
+        "done(lost.hidden ? '' : lost.textContent);}, 1500))"
+    )
+    first = window.evaluate("return explorer.ranges[0]")
+    window.evaluate("explorer.act('restart')")
+    assert told() == ""
+    window.evaluate("explorer.engine.settings.stepSize = 1e4")
+    assert re.match(r"By step \d+ the rule had left the finite numbers", told())
+    window.evaluate("explorer.act('fit')")
+    assert np.isnan(state_of(window, 12, 8, 2)).all()
+    assert window.evaluate("return explorer.ranges[0]") == first
+    window.evaluate("explorer.ranges[0] = [-1e30, 1e30]")
+    window.evaluate("explorer.act('stepSize', 1); explorer.act('restart');")
+    assert told() == "" and window.evaluate("return explorer.ranges[0]") == first
+    # One cell is enough, and so is its last channel.
+    pause(window)
+    window.evaluate("explorer.engine.edit(7, 11, 1, 1, (cell) => { cell[1] = Infinity; });")
+    window.evaluate("explorer.changed = true")
+    assert told()
     assert window.errors() == []
 
 
