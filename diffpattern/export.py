@@ -91,9 +91,6 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         graph = steps.graph_of(config, statistics, parameters, solver, given)
     program = passes.compile_graph(graph, given)
     nca = config.model.nca
-    # Damage leaves what most cells of a start are: nothing, where a picture grows out of a seed.
-    erased = np.zeros(channels)
-    erased[: len(statistics.species)] = np.median(truth.values[0, 0], (0, 1))
     size = getattr(rule.problem.rule, "step_size", 1.0) if automaton else size
     time = statistics.interval / nca.steps_per_interval if automaton else size
     return page.Exploration(
@@ -114,7 +111,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
             "alive": nca.alive.channel if automaton and nca.start_alive else None,
             "noise": nca.start_noise if automaton else 0.0,
         },
-        erased=erased,
+        erased=_erased(truth, channels),
         alone=automaton and "alive" in nca.finishing,
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
@@ -161,10 +158,34 @@ def _starts(
     return starts
 
 
+def _erased(truth: Trajectories, channels: int) -> list[float]:
+    """What damage leaves: what most cells of a start are, which is nothing where pictures grow."""
+    first = np.s_[:1, :1]
+    numbers = _numbers(truth.values[first], _is_seen(truth)[first])
+    return [*(float(np.median(one)) for one in numbers), *[0.0] * (channels - len(numbers))]
+
+
+def _is_seen(truth: Trajectories) -> np.ndarray:
+    """Where numbers of the data lie inside of masks and are known, [N, T, rows, columns, C]."""
+    seen = np.ones(truth.values.shape, bool)
+    if truth.mask is not None:
+        seen &= truth.mask[:, None, ..., None] > 0
+    if truth.known is not None:
+        seen &= truth.known[:, :, None, None] > 0
+    return seen
+
+
+def _numbers(values: np.ndarray, seen: np.ndarray) -> list[np.ndarray]:
+    """The numbers of each species that were seen, or all of them if none was."""
+    columns = [values[..., n] for n in range(values.shape[-1])]
+    parts = [column[seen[..., n]] for n, column in enumerate(columns)]
+    return [part if part.size else column for part, column in zip(parts, columns, strict=True)]
+
+
 def _ranges(truth: Trajectories, channels: int) -> list[tuple[float, float]]:
     """Ends of each species' colours: they span 99% of the data; hidden channels' are fitted."""
-    values = truth.in_units(truth.values)
-    ends = np.percentile(values, [0.5, 99.5], axis=(0, 1, 2, 3)).T.astype(np.float64)
+    numbers = _numbers(truth.in_units(truth.values), _is_seen(truth))
+    ends = np.array([np.percentile(one, [0.5, 99.5]) for one in numbers], np.float64)
     ends[:, 1] = np.where(ends[:, 1] > ends[:, 0], ends[:, 1], ends[:, 0] + 1)
     # No finer than their distance gives reason for: 0, and not 2e-8.
     decimals = 3 - np.ceil(np.log10(ends[:, 1] - ends[:, 0])).astype(int)

@@ -130,8 +130,12 @@ class Explorer {
       }
     }
     engine.load(state);
+    this.mask = null;
     for (const { name } of RULE.given) {
-      if (name !== "state") engine.load(unpacked(start[name]), name);
+      if (name === "state") continue;
+      const given = unpacked(start[name]);
+      engine.load(given, name);
+      if (name === "mask") this.mask = given;
     }
     [engine.steps, engine.time] = [0, start.time];
     engine.settings.seed = (Math.random() * 2 ** 31) | 0;
@@ -186,6 +190,7 @@ class Explorer {
     const seen = RULE.species.length;
     let most = -1, place = 0;
     for (let cell = 0; cell < start.rows * start.columns; cell++) {
+      if (this.mask && !this.mask[cell]) continue;
       let away = 0;
       for (let n = 0; n < seen; n++) {
         const width = start.values.high[n] - start.values.low[n] || 1;
@@ -208,6 +213,7 @@ class Explorer {
     const channel = Math.max(0, this.view.channel);
     engine.edit(left, top, columns, rows, (cell, y, x) => {
       if ((y - row) ** 2 + (x - column) ** 2 > brush.radius ** 2) return;
+      if (this.mask && !this.mask[y * engine.columns + x]) return;
       if (brush.kind === "damage") cell.set(RULE.erased);
       else if (brush.kind === "paint") this._paintCell(cell, channel);
       else this._seedCell(cell, y - row, x - column);
@@ -225,6 +231,7 @@ class Explorer {
     const { values, start, row, column } = this.seed, seen = RULE.species.length;
     const y = row + down, x = column + right;
     if (y < 0 || x < 0 || y >= start.rows || x >= start.columns) return;
+    if (this.mask && !this.mask[y * start.columns + x]) return;
     for (let n = 0; n < seen; n++) cell[n] = values[(y * start.columns + x) * seen + n];
     this._hide(cell);
   }

@@ -88,6 +88,21 @@ def test_what_the_page_is_told_is_what_the_run_has(tmp_path):
     assert 256 in told["sizes"]
 
 
+def test_what_is_outside_of_a_mask_counts_in_no_number_of_the_page(tmp_path):
+    mask = np.zeros((2, 8, 12))
+    mask[:, 3:5, 3:7] = 1
+    config = rules.get_config("plain")
+    exploration = explore(rule_of(config, mask=mask), tmp_path)
+    assert 0.2 < min(exploration.erased[:2]) and exploration.erased[2:] == [0.0] * 14
+    assert all(low > 0.15 for low, _ in exploration.ranges[:2])
+    # A species that the first snapshot lacks is erased to zero, as it is kept.
+    known = np.ones((2, 3, 2))
+    known[:, 0, 1] = 0
+    lacking = explore(rule_of(config, mask=mask, known=known), tmp_path)
+    assert lacking.erased[0] == exploration.erased[0] and lacking.erased[1] == 0
+    assert lacking.ranges[1][0] > 0.15
+
+
 def test_ranges_are_in_the_units_of_the_data(tmp_path):
     units = {"offset": (10.0, 0.0), "scale": (4.0, 1.0)}
     exploration = explore(rule_of(rules.get_config("plain"), **units), tmp_path)

@@ -215,6 +215,29 @@ def test_a_step_that_is_too_long_is_told_and_forgotten(window, tmp_path):
     assert window.errors() == []
 
 
+def test_the_brush_stays_inside_of_a_mask(window, tmp_path):
+    mask = np.zeros((1, 12, 12))
+    mask[0, 2:10, 2:10] = 1
+    lattice = np.full((12, 12, 2), 0.98)
+    lattice[5, 6] = 0.3
+    window.open(plain_page(tmp_path, lattice, mask=mask))
+    pause(window)
+    window.evaluate("explorer.restart(); explorer.act('radius', 24);")
+    before = state_of(window, 12, 12, 3)
+    outside = mask[0] == 0
+    window.evaluate("explorer.paint(5, 5)")
+    damaged = state_of(window, 12, 12, 3)
+    np.testing.assert_allclose(damaged[~outside], [[0.98, 0.98, 0.0]] * 64, rtol=1e-4)
+    np.testing.assert_array_equal(damaged[outside], before[outside])
+    # A seed is the piece about the cell that differs most from the others inside.
+    window.evaluate("explorer.act('brush', 'seed'); explorer.paint(8, 3);")
+    seeded = (state_of(window, 12, 12, 3)[..., 0] < 0.5) & ~outside
+    assert np.argwhere(seeded).tolist() == [[8, 3]]
+    window.evaluate("explorer.act('brush', 'paint'); explorer.paint(5, 5);")
+    np.testing.assert_array_equal(state_of(window, 12, 12, 3)[outside], before[outside])
+    assert window.errors() == []
+
+
 @pytest.mark.parametrize("ended_with", [Keys.ENTER, Keys.TAB], ids=["enter", "tab"])
 def test_the_ends_of_the_colours_are_what_is_typed(window, grown, ended_with):
     window.open(grown)
