@@ -98,6 +98,7 @@ class Explorer {
     this.display = linkProgram(this.gl, DISPLAY);
     this.uniform = uniformsOf(this.gl, this.display);
     this.playing = true;
+    this.cells = null;  // rows and columns of the lattice, if they are not the start's
     this.speed = 1;
     this.brush = { kind: "damage", radius: 5, value: 1 };
     this.view = { channel: RULE.colours ? -1 : 0, map: 0 };
@@ -114,7 +115,7 @@ class Explorer {
   // Begins anew, from a start of the data that is repeated or cut to the lattice's size.
   restart() {
     const { engine } = this, start = RULE.starts[this.start];
-    const [rows, columns] = this.size(start);
+    const [rows, columns] = this.cells || [start.rows, start.columns];
     if (rows !== engine.rows || columns !== engine.columns) engine.resize(rows, columns);
     const values = unpacked(start.values);
     const source = this._placed(start, rows, columns);
@@ -152,12 +153,6 @@ class Explorer {
       if (this.view.channel >= RULE.species.length) this.fit();
     }
     [this.asked, this.lost] = [null, null];
-  }
-
-  // Rows and columns of the lattice that is chosen.
-  size(start) {
-    const cells = this.cells || 0;
-    return cells ? [cells, cells] : [start.rows, start.columns];
   }
 
   // Hidden channels of a cell that is given its species.
@@ -351,9 +346,28 @@ class Explorer {
 // ---- Controls -----------------------------------------------------------------------------------
 
 const WALLS = {
-  "as trained": null, "torus": "circular", "mirror (no flux)": "symmetric",
-  "open end": "replicate", "zero outside": "zero",
+  circular: "torus", symmetric: "mirror (no flux)", replicate: "open end", zero: "zero outside",
+  value: "given value", flux: "given flux",
 };
+// Those that need no numbers.
+const PLAIN_WALLS = ["circular", "symmetric", "replicate", "zero"];
+
+// The walls of the run, in words.
+function trainedWalls() {
+  const [top, bottom, left, right] = RULE.walls.kinds.map((kind) => WALLS[kind]);
+  const pair = (names, first, second) =>
+    first === second ? `${names.join(" and ")} ${first}`
+      : `${names[0]} ${first}, ${names[1]} ${second}`;
+  if (new Set(RULE.walls.kinds).size === 1) return `Trained with: ${top}`;
+  const rows = pair(["top", "bottom"], top, bottom), columns = pair(["left", "right"], left, right);
+  return `Trained with: ${rows}; ${columns}`;
+}
+
+// The kinds that differ from those of the run.
+function otherWalls() {
+  const [first, ...rest] = RULE.walls.kinds;
+  return PLAIN_WALLS.filter((kind) => kind !== first || rest.some((other) => other !== first));
+}
 
 function fillSelect(select, names, chosen = 0) {
   const option = (name, n) => new Option(name, n, n === chosen, n === chosen);
@@ -370,20 +384,17 @@ function connect(explorer) {
   fillSelect(byId("channel"), views);
   fillSelect(byId("colours"), RULE.maps.map(({ name }) => name));
   fillSelect(byId("start"), RULE.starts.map(({ name }) => name));
-  const kinds = new Set(RULE.walls.kinds);
-  const trained = `as trained: ${[...kinds].join(", ")}`;
-  fillSelect(byId("walls"), Object.keys(WALLS).map((name) => (WALLS[name] ? name : trained)));
-  const wallKinds = Object.values(WALLS);
+  const wallKinds = [null, ...otherWalls()];
+  fillSelect(byId("walls"), wallKinds.map((kind) => WALLS[kind] || "as trained"));
+  byId("wallsTold").textContent = trainedWalls();
 
-  const sizes = [0, ...RULE.sizes];
-  const offerSizes = () => {
-    const { rows, columns } = RULE.starts[explorer.start];
-    fillSelect(
-      byId("size"),
-      sizes.map((cells) => `${cells || rows} \u00d7 ${cells || columns}${cells ? "" : " (data)"}`),
-      Math.max(0, sizes.indexOf(explorer.cells)));
-    byId("size").disabled = sizes.length < 2;
-  };
+  // All starts are of one size, which is there already.
+  const { rows, columns } = RULE.starts[0];
+  const others = RULE.sizes.filter((cells) => cells !== rows || cells !== columns);
+  const sizes = [[rows, columns], ...others.map((cells) => [cells, cells])];
+  const sizeNames = sizes.map((cells) => cells.join(" \u00d7 "));
+  fillSelect(byId("size"), sizeNames.map((name, n) => (n ? name : `${name} (data)`)));
+  byId("size").disabled = sizes.length < 2;
 
   // What the controls show of the state of things.
   const show = () => {
@@ -408,7 +419,7 @@ function connect(explorer) {
     byId("fireRateShown").textContent = written(engine.settings.fireRate);
     byId("channel").value = explorer.view.channel - first;
     byId("colours").value = explorer.view.map;
-    byId("size").value = Math.max(0, sizes.indexOf(explorer.cells));
+    byId("size").value = sizes.indexOf(explorer.cells || sizes[0]);
     byId("play").textContent = explorer.playing ? "Pause" : "Run";
     byId("play").setAttribute("aria-pressed", explorer.playing);
     document.querySelector(`[name=brush][value=${explorer.brush.kind}]`).checked = true;
@@ -430,7 +441,7 @@ function connect(explorer) {
       if (explorer.view.channel >= RULE.species.length) explorer.fit();
     },
     colours: (value) => { explorer.view.map = Number(value); },
-    start: (value) => { explorer.start = Number(value); offerSizes(); explorer.restart(); },
+    start: (value) => { explorer.start = Number(value); explorer.restart(); },
     size: (value) => { explorer.cells = sizes[value]; explorer.restart(); },
     walls: (value) => {
       const kind = wallKinds[value];
@@ -480,7 +491,6 @@ function connect(explorer) {
   }));
   connectHands(explorer);
   connectKeys(explorer, act, views.length);
-  offerSizes();
   show();
 }
 

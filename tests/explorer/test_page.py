@@ -14,7 +14,7 @@ from diffpattern import export
 from diffpattern.configs import rules
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.explorer import page
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), needs_browser]
@@ -235,6 +235,41 @@ def test_the_brush_stays_inside_of_a_mask(window, tmp_path):
     assert np.argwhere(seeded).tolist() == [[8, 3]]
     window.evaluate("explorer.act('brush', 'paint'); explorer.paint(5, 5);")
     np.testing.assert_array_equal(state_of(window, 12, 12, 3)[outside], before[outside])
+    assert window.errors() == []
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_what_is_offered_is_offered_once_and_in_full(window, tmp_path, size):
+    lattice = np.random.default_rng(0).uniform(0.2, 0.8, (64, 64, 2))
+    boundary = ((Boundary("value", 1.0), "symmetric"), "circular")
+    window.open(plain_page(tmp_path, lattice, boundary), size)
+    names = lambda: window.evaluate(
+        "return [...document.querySelectorAll('select')].map("
+        "(one) => [one.id, [...one.options].map((option) => option.text)])"
+    )
+    offered = dict(names())
+    assert offered["size"][:3] == ["64 \u00d7 64 (data)", "96 \u00d7 96", "128 \u00d7 128"]
+    assert all(len(set(texts)) == len(texts) for texts in offered.values())
+    assert offered["walls"][:2] == ["as trained", "torus"] and len(offered["walls"]) == 5
+    assert window.evaluate("return document.getElementById('wallsTold').textContent") == (
+        "Trained with: top given value, bottom mirror (no flux); left and right torus"
+    )
+    cut = window.evaluate(
+        "return [...document.querySelectorAll('select')].filter((one) => {"
+        "const wide = one.cloneNode(true);"
+        "Object.assign(wide.style, {width: 'max-content', position: 'absolute'});"
+        "one.parentNode.append(wide);"
+        "const missing = one.offsetParent && wide.offsetWidth > one.offsetWidth;"
+        "wide.remove(); return missing;}).map((one) => one.id)"
+    )
+    assert cut == []
+    window.open(plain_page(tmp_path, lattice[:6, :8], "symmetric"), size)
+    assert "mirror (no flux)" not in dict(names())["walls"]
+    window.evaluate("explorer.act('size', 1)")
+    assert state_of(window, 64, 64, 3).shape == (64, 64, 3)
+    assert window.evaluate("return document.getElementById('size').selectedOptions[0].text") == (
+        "64 \u00d7 64"
+    )
     assert window.errors() == []
 
 
