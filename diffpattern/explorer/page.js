@@ -10,6 +10,7 @@ uniform sampler2DArray state;
 uniform sampler2D colours;
 uniform ivec2 extent;
 uniform ivec3 mark;       // column, row, and the radius of the brush; 0: there is none
+uniform bvec2 round;      // whether x and y go round
 uniform vec2 canvas;
 uniform int channel;      // -1: the first ones are red, green, blue and, if four, alpha
 uniform int composed;
@@ -40,7 +41,9 @@ void main() {
     colour = finite ? texture(colours, entry) : NOT_FINITE;
   }
   if (mark.z > 0) {
-    float away = distance(inside, vec2(mark.xy) + 0.5) - float(mark.z);
+    vec2 apart = inside - vec2(mark.xy) - 0.5, turns = floor(apart / vec2(extent) + 0.5);
+    apart -= mix(vec2(0.0), turns * vec2(extent), round);
+    float away = length(apart) - float(mark.z);
     float line = max(float(extent.x) / canvas.x * 1.5, 0.15);
     if (abs(away) < line) colour = vec4(vec3(dot(colour.rgb, vec3(1.0)) > 1.5 ? 0.0 : 1.0), 1.0);
   }
@@ -76,6 +79,11 @@ function written(value, width = Infinity) {
   const further = Math.ceil(Math.log10(Math.abs(value) / width));
   const digits = 3 + Math.min(5, Math.max(0, further || 0));
   return String(Number(value.toPrecision(digits))).replace("-", "\u2212");
+}
+
+// Whether an axis of the lattice is closed: y is the first, x the second.
+function goesRound(walls, axis) {
+  return walls.kinds[2 * axis] === "circular";
 }
 
 // The ends of a range, no finer than their distance gives reason for.
@@ -164,18 +172,18 @@ class Explorer {
   }
 
   // Which cell of the start lies at one of the lattice, or -1: a start that stands alone is in the
-  // middle, others go on round the torus or in mirrors.
+  // middle, others go on along each axis, round the torus or in mirrors.
   _placed(start, rows, columns) {
-    const along = (index, cells, own) => {
+    const along = (index, cells, own, axis) => {
       if (RULE.alone || cells < own) {
         const moved = index - Math.floor((cells - own) / 2);
         return moved >= 0 && moved < own ? moved : -1;
       }
       const round = index % (2 * own);
-      return RULE.walls.kinds[0] === "circular" || round < own ? round % own : 2 * own - 1 - round;
+      return goesRound(RULE.walls, axis) || round < own ? round % own : 2 * own - 1 - round;
     };
     return (row, column) => {
-      const y = along(row, rows, start.rows), x = along(column, columns, start.columns);
+      const y = along(row, rows, start.rows, 0), x = along(column, columns, start.columns, 1);
       return y < 0 || x < 0 ? -1 : y * start.columns + x;
     };
   }
@@ -196,8 +204,18 @@ class Explorer {
     return { values, start, row: Math.floor(place / start.columns), column: place % start.columns };
   }
 
-  // Uses the brush at a cell.
+  // Uses the brush at a cell; on a torus it goes on at the other side.
   paint(row, column) {
+    const { rows, columns, settings } = this.engine;
+    const turns = (axis, cells) => (goesRound(settings.walls, axis) ? [-cells, 0, cells] : [0]);
+    for (const down of turns(0, rows)) {
+      for (const right of turns(1, columns)) this._paintDisc(row + down, column + right);
+    }
+    this.changed = true;
+  }
+
+  // The part of the brush that lies on the lattice.
+  _paintDisc(row, column) {
     const { engine, brush } = this;
     const reach = Math.ceil(brush.radius), box = (centre, cells) => {
       const first = Math.max(0, centre - reach);
@@ -213,7 +231,6 @@ class Explorer {
       else if (brush.kind === "paint") this._paintCell(cell, channel);
       else this._seedCell(cell, y - row, x - column);
     });
-    this.changed = true;
   }
 
   _paintCell(cell, channel) {
@@ -224,7 +241,9 @@ class Explorer {
 
   _seedCell(cell, down, right) {
     const { values, start, row, column } = this.seed, seen = RULE.species.length;
-    const y = row + down, x = column + right;
+    const within = (place, cells, axis) =>
+      goesRound(RULE.walls, axis) ? (place + cells) % cells : place;
+    const y = within(row + down, start.rows, 0), x = within(column + right, start.columns, 1);
     if (y < 0 || x < 0 || y >= start.rows || x >= start.columns) return;
     if (this.mask && !this.mask[y * start.columns + x]) return;
     for (let n = 0; n < seen; n++) cell[n] = values[(y * start.columns + x) * seen + n];
@@ -323,6 +342,7 @@ class Explorer {
     const ends = this.ranges[channel].map((end) => fromUnits(end, channel));
     gl.uniform2f(uniform("range"), ...ends);
     const { column, row } = this.mark || { column: 0, row: 0 };
+    gl.uniform2i(uniform("round"), ...[1, 0].map((axis) => goesRound(engine.settings.walls, axis)));
     gl.uniform3i(uniform("mark"), column, row, this.mark ? this.brush.radius : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
@@ -550,10 +570,12 @@ function connectKeys(explorer, act, views) {
       { row: engine.rows >> 1, column: engine.columns >> 1 };
     if (event.key in moves) {
       const [down, right] = moves[event.key], stride = event.shiftKey ? 8 : 1;
-      const within = (place, cells) => Math.min(cells - 1, Math.max(0, place));
+      const within = (place, cells, axis) =>
+        goesRound(engine.settings.walls, axis) ? (place + cells) % cells
+          : Math.min(cells - 1, Math.max(0, place));
       explorer.mark = explorer.pointed = {
-        row: within(mark.row + stride * down, engine.rows),
-        column: within(mark.column + stride * right, engine.columns),
+        row: within(mark.row + stride * down, engine.rows, 0),
+        column: within(mark.column + stride * right, engine.columns, 1),
       };
     } else if (event.key === "Enter") {
       explorer.mark = mark;

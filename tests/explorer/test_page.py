@@ -273,6 +273,33 @@ def test_what_is_offered_is_offered_once_and_in_full(window, tmp_path, size):
     assert window.errors() == []
 
 
+def test_lattice_and_brush_go_on_as_each_axis_does(window, tmp_path):
+    lattice = np.random.default_rng(0).uniform(0.2, 0.8, (16, 24, 2))
+    window.open(plain_page(tmp_path, lattice, boundary=("symmetric", "circular")))
+    pause(window)
+    window.evaluate("explorer.act('size', 1)")
+    expected = np.pad(lattice, ((0, 16), (0, 0), (0, 0)), "symmetric")
+    expected = np.tile(expected, (2, 3, 1))[:64, :64]
+    np.testing.assert_allclose(state_of(window, 64, 64, 3)[..., :2], expected, atol=1e-4)
+    # In x the brush comes in at the other side, in y it ends.
+    window.evaluate("explorer.act('size', 0); explorer.act('radius', 2); explorer.act('paint', 1);")
+    window.evaluate("explorer.engine.load(new Float32Array(16 * 24 * 3));")
+    window.evaluate("explorer.act('brush', 'paint'); explorer.paint(0, 0);")
+    places = np.argwhere(state_of(window, 16, 24, 3)[..., 0]).tolist()
+    disc = {(0, x) for x in (22, 23, 0, 1, 2)} | {(1, x) for x in (23, 0, 1)} | {(2, 0)}
+    assert set(map(tuple, places)) == disc
+    # Walls that are chosen count for it, too, and seeds take their piece of the start likewise.
+    window.evaluate("explorer.act('walls', 3); explorer.engine.load(new Float32Array(16 * 24 * 3));")
+    window.evaluate("explorer.paint(0, 0)")
+    assert np.argwhere(state_of(window, 16, 24, 3)[..., 0]).max(0).tolist() == [2, 2]
+    window.evaluate("explorer.act('walls', 0); [explorer.seed.row, explorer.seed.column] = [0, 23];")
+    window.evaluate("explorer.act('brush', 'seed'); explorer.paint(8, 8);")
+    seeded = state_of(window, 16, 24, 3)[..., :2]
+    np.testing.assert_allclose(seeded[8, 9:11], lattice[0, :2], atol=1e-4)
+    assert (seeded[7, 8] == 0).all()
+    assert window.errors() == []
+
+
 @pytest.mark.parametrize("ended_with", [Keys.ENTER, Keys.TAB], ids=["enter", "tab"])
 def test_the_ends_of_the_colours_are_what_is_typed(window, grown, ended_with):
     window.open(grown)
