@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import math
 from typing import Any
 
 import jax
@@ -30,6 +31,8 @@ MOST_CHANNELS = 32
 LARGEST = 1_000_000
 # Trajectories of which the first snapshots are offered.
 _STARTS = 3
+# The data's time goes by in so many frames at first, about ten seconds.
+_FRAMES = 600
 # The part of the longest stable step that is taken where the run has no step of its own.
 _OF_STABLE = 0.5
 
@@ -105,6 +108,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         walls=_walls(rule, channels),
         step_size=size,
         time_per_step_size=time / size,
+        speed=_speed(program, truth, time),
         fire_rate=getattr(rule.problem.rule, "fire_rate", 1.0) if automaton else 1.0,
         inputs=_inputs(truth),
         hidden={
@@ -156,6 +160,19 @@ def _starts(
     name = f"{starts[0].name} at t = {truth.times[-1]:g}"
     starts.append(page.Start(name, truth.values[0, -1], float(truth.times[-1]), seen[0]))
     return starts
+
+
+def _speed(program: Program, truth: Trajectories, time: float) -> float:
+    """Steps a frame: what shows the data's time in a while, and no more than a laptop does.
+
+    Args:
+      program: of a step.
+      truth: the data.
+      time: that goes by in a step.
+    """
+    wanted = (truth.times[-1] - truth.times[0]) / time / _FRAMES
+    done = speed.steps_a_second(program.per_cell(), math.prod(truth.grid.shape)) / 60
+    return 2.0 ** round(math.log2(min(max(min(wanted, done), 2**-4), 2**7)))
 
 
 def _erased(truth: Trajectories, channels: int) -> list[float]:
@@ -269,8 +286,8 @@ def _rule(rule: RestoredRule, scores: dict[str, Any]) -> str:
     if normalised := text.conversions(truth.species, truth.offset, truth.scale):
         told.append(
             "<p class='note'>The rule works on normalised numbers (the data's field "
-            "normalisation), and so does its equation. The page shows the data's own: "
-            f"{html.escape('; '.join(normalised))}.</p>"
+            f"normalisation){', of which its equation is' if len(told) > 1 else ''}. The page "
+            f"shows the data's own: {html.escape('; '.join(normalised))}.</p>"
         )
     count = ravel_pytree(rule.checkpoint.parameters)[0].size
     rows = [*_shape(config, rule), ("Trained numbers", f"{count:,}")]

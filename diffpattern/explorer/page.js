@@ -107,7 +107,8 @@ class Explorer {
     this.uniform = uniformsOf(this.gl, this.display);
     this.playing = true;
     this.cells = null;  // rows and columns of the lattice, if they are not the start's
-    this.speed = 1;
+    this.speed = RULE.speed;  // steps a frame, a power of 2; below 1 some frames have none
+    this.due = 0;
     this.brush = { kind: "damage", radius: 5, value: 1 };
     this.view = { channel: RULE.colours ? -1 : 0, map: 0 };
     this.ranges = RULE.ranges.map((range) => [...range]);
@@ -288,7 +289,12 @@ class Explorer {
     const busy = this.fence && gl.clientWaitSync(this.fence, 0, 0) === gl.TIMEOUT_EXPIRED;
     if (busy) return;
     this._watch();
-    if (this.playing) this.step(this.speed);
+    if (this.playing) {
+      this.due += this.speed;
+      const steps = Math.floor(this.due);
+      this.due -= steps;
+      if (steps > 0) this.step(steps);
+    }
     if (this.changed || this.drawnMark !== this.mark) {
       this.draw();
       this.unwatched ||= this.changed;
@@ -389,6 +395,12 @@ function otherWalls() {
   return PLAIN_WALLS.filter((kind) => kind !== first || rest.some((other) => other !== first));
 }
 
+// Steps a frame in words.
+function paceOf(speed) {
+  if (speed < 1) return `1 step every ${1 / speed} frames`;
+  return speed === 1 ? "1 step a frame" : `${speed} steps a frame`;
+}
+
 function fillSelect(select, names, chosen = 0) {
   const option = (name, n) => new Option(name, n, n === chosen, n === chosen);
   select.replaceChildren(...names.map(option));
@@ -433,7 +445,7 @@ function connect(explorer) {
       ? explorer.brush.value : low + (high - low) * explorer.brush.value;
     byId("paintShown").textContent =
       `${views[explorer.view.channel - first]} = ${written(painted, high - low)}`;
-    byId("speedShown").textContent = explorer.speed === 1 ? "1 step" : `${explorer.speed} steps`;
+    byId("speedShown").textContent = paceOf(explorer.speed);
     byId("speed").value = Math.log2(explorer.speed);
     byId("stepSizeShown").textContent = written(engine.settings.stepSize);
     byId("fireRateShown").textContent = written(engine.settings.fireRate);
@@ -470,7 +482,7 @@ function connect(explorer) {
     radius: (value) => { explorer.brush.radius = Math.min(24, Math.max(1, Number(value))); },
     paint: (value) => { explorer.brush.value = Number(value); },
     brush: (value) => { explorer.brush.kind = value; },
-    speed: (value) => { explorer.speed = 2 ** Math.min(7, Math.max(0, Number(value))); },
+    speed: (value) => { explorer.speed = 2 ** Math.min(7, Math.max(-4, Number(value))); },
     stepSize: (value) => { engine.settings.stepSize = RULE.stepSize * Number(value); },
     fireRate: (value) => { engine.settings.fireRate = Number(value); },
     lowest: (value) => { setRange(0, value); },
@@ -647,7 +659,6 @@ function run() {
     explorer.playing = false;
   });
   explorer.start = 0;
-  explorer.speed = RULE.speed;
   explorer.restart();
   connect(explorer);
   // Those who ask for less motion start it themselves.

@@ -57,6 +57,7 @@ class Exploration:
       step_size: of the data's, as the rule was trained: dt of a PDE, the factor on an update of an
         automaton.
       time_per_step_size: time that goes by in a step of size 1.
+      speed: steps a frame, at first; a power of 2 from 1/16 to 128.
       fire_rate: share of an automaton's cells that a step updates.
       inputs: numbers that all cells are told alike, at first.
       hidden: what hidden channels begin with: the place of the species that they copy ("alive", or
@@ -81,6 +82,7 @@ class Exploration:
     walls: Mapping[str, Any]
     step_size: float
     time_per_step_size: float
+    speed: float
     fire_rate: float
     inputs: Sequence[float]
     hidden: Mapping[str, Any]
@@ -138,7 +140,7 @@ def data_of(exploration: Exploration) -> dict[str, Any]:
         "erased": list(map(float, exploration.erased)),
         "alone": exploration.alone,
         "sizes": sizes,
-        "speed": 1 if exploration.kind == "automaton" else 8,
+        "speed": exploration.speed,
         "ranges": [list(map(float, ends)) for ends in exploration.ranges],
         "maps": [{"name": name, "data": _colour_map(name)} for name in MAPS],
         "given": [{"name": one.name, "channels": one.channels} for one in program.given],

@@ -88,6 +88,22 @@ def test_what_the_page_is_told_is_what_the_run_has(tmp_path):
     assert 256 in told["sizes"]
 
 
+@pytest.mark.parametrize(("steps", "speed"), [(1, 0.0625), (10, 0.5), (200, 8.0)])
+def test_the_time_of_the_data_goes_by_in_about_ten_seconds(tmp_path, steps, speed):
+    config = rules.get_config("alive")
+    config.model.nca.steps_per_interval = 16 * steps
+    told = page.data_of(explore(rule_of(config), tmp_path))
+    assert told["speed"] == speed  # two intervals, 60 frames a second
+
+
+def test_a_rule_that_takes_long_begins_at_a_pace_that_a_laptop_keeps(tmp_path):
+    config = rules.get_config("alive")
+    config.model.nca.steps_per_interval = 3200
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (1, 3, 512, 512, 2))
+    data = Trajectories(values, 16.0 * np.arange(3), ("A", "B"), Grid((512, 512)))
+    assert explore(explored.restored(config, data, 0.1), tmp_path).speed <= 1
+
+
 def test_what_is_outside_of_a_mask_counts_in_no_number_of_the_page(tmp_path):
     mask = np.zeros((2, 8, 12))
     mask[:, 3:5, 3:7] = 1

@@ -135,12 +135,28 @@ def test_keys_do_all_that_hands_do(window, grown):
         key.startswith("Arrow") or key == "Enter",
     )
     steps = lambda: window.evaluate("return explorer.engine.steps")
+    window.evaluate("explorer.act('speed', 0)")
     press("r")
     assert steps() == 0
     press(".")
     assert steps() == 1
     press("+")
     assert window.evaluate("return explorer.speed") == 2
+    for _ in range(7):
+        press("-")
+    assert window.evaluate("return explorer.speed") == 1 / 16
+    assert window.evaluate("return document.getElementById('speedShown').textContent") == (
+        "1 step every 16 frames"
+    )
+    press("+")
+    # At a step every 8 frames, 17 frames make two; none waits for the one before.
+    window.evaluate(
+        "explorer.restart(); [explorer.due, explorer.playing] = [0, true];"
+        "for (let n = 0; n < 17; n++) { explorer.fence = null; explorer.frame(); }"
+        "explorer.playing = false;"
+    )
+    assert steps() == 2
+    window.evaluate("explorer.act('speed', 1); explorer.restart();")
     press("p")
     assert window.evaluate("return document.querySelector('[name=brush]:checked').value") == "paint"
     press("d")
@@ -327,6 +343,7 @@ def test_it_fits_its_window_and_runs_without_errors(window, grown, size, dark):
     ground = window.evaluate("return getComputedStyle(document.body).backgroundColor")
     light = sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))) > 384
     assert light is not dark
+    window.evaluate("explorer.act('speed', 0)")
     started = window.evaluate("return explorer.engine.steps")
     window.evaluate("return new Promise((done) => setTimeout(done, 400))")
     assert window.evaluate("return explorer.engine.steps") > started
