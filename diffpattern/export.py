@@ -107,6 +107,7 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         spacing=statistics.grid.spacing,
         walls=_walls(rule, channels),
         step_size=size,
+        time_unit=truth.time_unit,
         time_per_step_size=time / size,
         speed=_speed(program, truth, time),
         fire_rate=getattr(rule.problem.rule, "fire_rate", 1.0) if automaton else 1.0,
@@ -157,7 +158,7 @@ def _starts(
             continue
         name = f"{called} {which + 1}"
         starts.append(page.Start(name, values[0], float(truth.times[0]), given))
-    name = f"{starts[0].name} at t = {truth.times[-1]:g}"
+    name = f"{starts[0].name} at t = {truth.times[-1]:g} {truth.time_unit}".strip()
     starts.append(page.Start(name, truth.values[0, -1], float(truth.times[-1]), seen[0]))
     return starts
 
@@ -341,8 +342,10 @@ def _shape(config: ConfigDict, rule: RestoredRule) -> list[tuple[str, str]]:
 def _fields(fields: dict[str, Any]) -> str:
     def shown(value: Any) -> str:
         if isinstance(value, tuple | list):
-            return ", ".join(map(str, value)) or "none"
-        return str(value)
+            return ", ".join(map(shown, value)) or "none"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     return "; ".join(f"{name} {shown(value)}" for name, value in fields.items())
 
@@ -355,7 +358,10 @@ def _running(program: Program, config: ConfigDict, solver: str, size: float, not
         ("Texture reads per cell and step", f"{per_cell['reads']:,.4g} of four channels"),
         ("Texture writes", f"{per_cell['writes']:,.4g} of four channels"),
         ("Additions and multiplications", f"{per_cell['operations']:,.0f}"),
-        ("Weights looked up", f"{per_cell['weights']:,.0f} times four"),
+        (
+            "Weights looked up",
+            f"{per_cell['weights']:,.0f} times four" if per_cell["weights"] else "none",
+        ),
         (
             f"Estimate for {speed.GPU}",
             f"{pace:,.0f} steps a second of 256 \N{MULTIPLICATION SIGN} 256 cells",

@@ -7,6 +7,8 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 uniform sampler2DArray state;
+uniform sampler2DArray mask;
+uniform bool masked;
 uniform sampler2D colours;
 uniform ivec2 extent;
 uniform ivec3 mark;       // column, row, and the radius of the brush; 0: there is none
@@ -19,7 +21,8 @@ uniform vec4 scale;
 uniform vec2 range;
 out vec4 colour;
 
-const vec4 NOT_FINITE = vec4(vec3(0.6), 1.0);
+// What is not finite, and what lies outside of a mask.
+const vec4 GREY = vec4(vec3(150.0 / 255.0), 1.0);
 
 void main() {
   vec2 place = gl_FragCoord.xy / canvas;
@@ -31,15 +34,16 @@ void main() {
     if (composed == 3) value.a = 1.0;
     float paper = 1.0 - clamp(value.a, 0.0, 1.0);
     bool finite = !any(isnan(value)) && !any(isinf(value));
-    colour = finite ? vec4(clamp(value.rgb + paper, 0.0, 1.0), 1.0) : NOT_FINITE;
+    colour = finite ? vec4(clamp(value.rgb + paper, 0.0, 1.0), 1.0) : GREY;
   } else {
     float value = texelFetch(state, ivec3(cell, channel / 4), 0)[channel % 4];
     float width = range.y - range.x;
     float share = width == 0.0 ? 0.5 : clamp((value - range.x) / width, 0.0, 1.0);
     bool finite = !isnan(value) && !isinf(value);
     vec2 entry = vec2((share * 255.0 + 0.5) / 256.0, 0.5);
-    colour = finite ? texture(colours, entry) : NOT_FINITE;
+    colour = finite ? texture(colours, entry) : GREY;
   }
+  if (masked && texelFetch(mask, ivec3(cell, 0), 0).x == 0.0) colour = GREY;
   if (mark.z > 0) {
     vec2 apart = inside - vec2(mark.xy) - 0.5, turns = floor(apart / vec2(extent) + 0.5);
     apart -= mix(vec2(0.0), turns * vec2(extent), round);
@@ -92,6 +96,10 @@ function rounded([low, high]) {
   return [Number(low.toFixed(decimals)), Number(high.toFixed(decimals))];
 }
 
+function counted(number, what) {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
 function normal() {
   const radius = Math.sqrt(-2 * Math.log(1 - Math.random()));
   return radius * Math.cos(2 * Math.PI * Math.random());
@@ -117,7 +125,7 @@ class Explorer {
     this.lost = null;  // the step by which some were not
     this.mark = null;
     this.pointed = null;
-    this.counted = { steps: 0, since: performance.now() };
+    this.pace = { steps: 0, since: performance.now() };
     this.maps = this._makeMaps();
   }
 
@@ -149,7 +157,7 @@ class Explorer {
     }
     [engine.steps, engine.time] = [0, start.time];
     engine.settings.seed = (Math.random() * 2 ** 31) | 0;
-    this.counted = { steps: 0, since: performance.now() };
+    this.pace = { steps: 0, since: performance.now() };
     this.seed = this._seedOf(start, values);
     this._forgetLoss();
     this.changed = true;
@@ -273,10 +281,10 @@ class Explorer {
     const values = this.engine.read(), channels = RULE.channels;
     const channel = Math.max(0, this.view.channel);
     let low = Infinity, high = -Infinity;
-    for (let n = channel; n < values.length; n += channels) {
-      if (!Number.isFinite(values[n])) continue;
-      low = Math.min(low, inUnits(values[n], channel));
-      high = Math.max(high, inUnits(values[n], channel));
+    for (let cell = 0; cell < values.length / channels; cell++) {
+      const value = inUnits(values[cell * channels + channel], channel);
+      if (!Number.isFinite(value) || (this.mask && !this.mask[cell])) continue;
+      [low, high] = [Math.min(low, value), Math.max(high, value)];
     }
     if (low > high) return;
     this.ranges[channel] = rounded(low < high ? [low, high] : [low - 0.5, low + 0.5]);
@@ -336,6 +344,10 @@ class Explorer {
     gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D, this.maps[view.map]);
     gl.uniform1i(uniform("colours"), 1);
+    gl.activeTexture(gl.TEXTURE2);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, engine.textures.mask || engine.textures.state);
+    gl.uniform1i(uniform("mask"), 2);
+    gl.uniform1i(uniform("masked"), this.mask ? 1 : 0);
     gl.activeTexture(gl.TEXTURE0);
     gl.uniform2i(uniform("extent"), engine.columns, engine.rows);
     gl.uniform2f(uniform("canvas"), width, height);
@@ -397,8 +409,7 @@ function otherWalls() {
 
 // Steps a frame in words.
 function paceOf(speed) {
-  if (speed < 1) return `1 step every ${1 / speed} frames`;
-  return speed === 1 ? "1 step a frame" : `${speed} steps a frame`;
+  return speed < 1 ? `1 step every ${1 / speed} frames` : `${counted(speed, "step")} a frame`;
 }
 
 function fillSelect(select, names, chosen = 0) {
@@ -427,6 +438,7 @@ function connect(explorer) {
   const sizeNames = sizes.map((cells) => cells.join(" \u00d7 "));
   fillSelect(byId("size"), sizeNames.map((name, n) => (n ? name : `${name} (data)`)));
   byId("size").disabled = sizes.length < 2;
+  byId("sizeTold").hidden = sizes.length > 1;
 
   // What the controls show of the state of things.
   const show = () => {
@@ -438,7 +450,7 @@ function connect(explorer) {
     byId("high").textContent = written(high, high - low);
     byId("lowest").value = low;
     byId("highest").value = high;
-    byId("radiusShown").textContent = `${explorer.brush.radius} cells`;
+    byId("radiusShown").textContent = counted(explorer.brush.radius, "cell");
     byId("radius").value = explorer.brush.radius;
     byId("paintLine").hidden = explorer.brush.kind !== "paint";
     const painted = explorer.view.channel < 0
@@ -611,12 +623,19 @@ function connectKeys(explorer, act, views) {
 
 // Time, pace and the numbers under the pointer, a few times a second.
 function tell(explorer) {
-  const { engine, counted } = explorer, now = performance.now();
-  byId("clock").textContent = `t = ${written(engine.time)}, step ${engine.steps}`;
-  if (now - counted.since > 900) {
-    const rate = ((engine.steps - counted.steps) * 1000) / (now - counted.since);
-    byId("rate").textContent = explorer.playing ? `${Math.round(rate)} steps a second` : "";
-    explorer.counted = { steps: engine.steps, since: now };
+  const { engine, pace } = explorer, now = performance.now();
+  const unit = RULE.timeUnit && ` ${RULE.timeUnit}`;
+  byId("clock").textContent = `t = ${written(engine.time)}${unit}, step ${engine.steps}`;
+  const elapsed = now - pace.since;
+  // Slow ones are counted for longer, so that whole steps tell.
+  if (elapsed > 900 && (engine.steps - pace.steps >= 10 || elapsed > 3000)) {
+    const rate = Number((((engine.steps - pace.steps) * 1000) / elapsed).toPrecision(2));
+    byId("rate").textContent = `${counted(rate, "step")} a second`;
+    explorer.pace = { steps: engine.steps, since: now };
+  }
+  if (!explorer.playing) {
+    byId("rate").textContent = "";
+    explorer.pace = { steps: engine.steps, since: now };
   }
   byId("lost").hidden = explorer.lost === null;
   byId("lost").textContent =
@@ -627,6 +646,11 @@ function tell(explorer) {
     byId("under").textContent = "\u00a0";
     return;
   }
+  const where = `row ${pointed.row}, column ${pointed.column}`;
+  if (explorer.mask && !explorer.mask[pointed.row * engine.columns + pointed.column]) {
+    byId("under").textContent = `${where}: outside of the mask`;
+    return;
+  }
   const values = engine.read(pointed.column, pointed.row, 1, 1);
   const reading = (name, n) => {
     const [low, high] = explorer.ranges[n];
@@ -634,7 +658,7 @@ function tell(explorer) {
   };
   const seen = RULE.species.map(reading), hidden = explorer.view.channel - RULE.species.length;
   if (hidden >= 0) seen.push(reading(`hidden ${hidden + 1}`, explorer.view.channel));
-  byId("under").textContent = `row ${pointed.row}, column ${pointed.column}: ${seen.join(", ")}`;
+  byId("under").textContent = `${where}: ${seen.join(", ")}`;
 }
 
 function complain(text) {

@@ -50,12 +50,14 @@ class Exploration:
       kind: "automaton" or "PDE".
       species: names of the first channels.
       channels: how many there are.
-      offset, scale: of each channel; the page shows the data's numbers, offset + scale * the rule's.
+      offset, scale: of each channel; numbers of the data, which the page shows, are
+        offset + scale * a number of the rule.
       spacing: between cells along y and x.
       walls: kinds [4] (below and above in y, then in x), their values [4][T][C] and the times of
         these [4][T], empty where they do not change.
       step_size: of the data's, as the rule was trained: dt of a PDE, the factor on an update of an
         automaton.
+      time_unit: name of the unit of time; empty where it has none.
       time_per_step_size: time that goes by in a step of size 1.
       speed: steps a frame, at first; a power of 2 from 1/16 to 128.
       fire_rate: share of an automaton's cells that a step updates.
@@ -81,6 +83,7 @@ class Exploration:
     spacing: tuple[float, float]
     walls: Mapping[str, Any]
     step_size: float
+    time_unit: str
     time_per_step_size: float
     speed: float
     fire_rate: float
@@ -133,6 +136,7 @@ def data_of(exploration: Exploration) -> dict[str, Any]:
         "spacing": list(exploration.spacing),
         "walls": exploration.walls,
         "stepSize": exploration.step_size,
+        "timeUnit": exploration.time_unit,
         "timePerStepSize": exploration.time_per_step_size,
         "fireRate": exploration.fire_rate,
         "inputs": list(map(float, exploration.inputs)),

@@ -109,7 +109,7 @@ def test_what_is_outside_of_a_mask_counts_in_no_number_of_the_page(tmp_path):
     mask[:, 3:5, 3:7] = 1
     config = rules.get_config("plain")
     exploration = explore(rule_of(config, mask=mask), tmp_path)
-    assert 0.2 < min(exploration.erased[:2]) and exploration.erased[2:] == [0.0] * 14
+    assert min(exploration.erased[:2]) > 0.2 and exploration.erased[2:] == [0.0] * 14
     assert all(low > 0.15 for low, _ in exploration.ranges[:2])
     # A species that the first snapshot lacks is erased to zero, as it is kept.
     known = np.ones((2, 3, 2))
@@ -120,15 +120,17 @@ def test_what_is_outside_of_a_mask_counts_in_no_number_of_the_page(tmp_path):
 
 
 def test_ranges_are_in_the_units_of_the_data(tmp_path):
-    units = {"offset": (10.0, 0.0), "scale": (4.0, 1.0)}
+    units = {"offset": (10.0, 0.0), "scale": (4.0, 1.0), "time_unit": "h"}
     exploration = explore(rule_of(rules.get_config("plain"), **units), tmp_path)
     told = page.data_of(exploration)
+    assert told["timeUnit"] == "h" and told["starts"][-1]["name"] == "unseen start 1 at t = 32 h"
     assert told["offset"][:3] == [10.0, 0.0, 0.0] and told["scale"][:3] == [4.0, 1.0, 1.0]
     assert len(told["offset"]) == len(told["scale"]) == told["channels"]
     # 99% of numbers that are spread evenly from 0.2 to 0.8.
     np.testing.assert_allclose(told["ranges"][0], [10.8, 13.2], atol=0.05)
     np.testing.assert_allclose(told["ranges"][1], [0.2, 0.8], atol=0.02)
     assert "A = 10 + 4 * value." in exploration.rule
+    assert "kernel scale 1;" in exploration.rule
     assert "normalised" not in explore(rule_of(rules.get_config("plain")), tmp_path).rule
 
 

@@ -245,6 +245,15 @@ def test_the_brush_stays_inside_of_a_mask(window, tmp_path):
     damaged = state_of(window, 12, 12, 3)
     np.testing.assert_allclose(damaged[~outside], [[0.98, 0.98, 0.0]] * 64, rtol=1e-4)
     np.testing.assert_array_equal(damaged[outside], before[outside])
+    # What is outside is grey, and counts in no range; nor is it read.
+    assert pixel(window, 0, 0) == [150] * 3 != pixel(window, 5, 5)
+    window.evaluate("explorer.act('fit'); explorer.pointed = {row: 1, column: 2};")
+    assert window.evaluate("return explorer.ranges[0]") == pytest.approx([0.48, 1.48], abs=1e-3)
+    window.evaluate("return new Promise((done) => setTimeout(done, 500))")
+    assert window.evaluate("return document.getElementById('under').textContent") == (
+        "row 1, column 2: outside of the mask"
+    )
+    assert window.evaluate("return !document.getElementById('sizeTold').hidden")
     # A seed is the piece about the cell that differs most from the others inside.
     window.evaluate("explorer.act('brush', 'seed'); explorer.paint(8, 3);")
     seeded = (state_of(window, 12, 12, 3)[..., 0] < 0.5) & ~outside
@@ -305,10 +314,14 @@ def test_lattice_and_brush_go_on_as_each_axis_does(window, tmp_path):
     disc = {(0, x) for x in (22, 23, 0, 1, 2)} | {(1, x) for x in (23, 0, 1)} | {(2, 0)}
     assert set(map(tuple, places)) == disc
     # Walls that are chosen count for it, too, and seeds take their piece of the start likewise.
-    window.evaluate("explorer.act('walls', 3); explorer.engine.load(new Float32Array(16 * 24 * 3));")
+    window.evaluate(
+        "explorer.act('walls', 3); explorer.engine.load(new Float32Array(16 * 24 * 3));"
+    )
     window.evaluate("explorer.paint(0, 0)")
     assert np.argwhere(state_of(window, 16, 24, 3)[..., 0]).max(0).tolist() == [2, 2]
-    window.evaluate("explorer.act('walls', 0); [explorer.seed.row, explorer.seed.column] = [0, 23];")
+    window.evaluate(
+        "explorer.act('walls', 0); [explorer.seed.row, explorer.seed.column] = [0, 23];"
+    )
     window.evaluate("explorer.act('brush', 'seed'); explorer.paint(8, 8);")
     seeded = state_of(window, 16, 24, 3)[..., :2]
     np.testing.assert_allclose(seeded[8, 9:11], lattice[0, :2], atol=1e-4)
