@@ -12,7 +12,7 @@ uniform bool masked;
 uniform sampler2D colours;
 uniform ivec2 extent;
 uniform ivec3 mark;       // column, row, and the radius of the brush; 0: there is none
-uniform bvec2 round;      // whether x and y go round
+uniform bvec2 closed;     // whether x and y go round
 uniform vec2 canvas;
 uniform int channel;      // -1: the first ones are red, green, blue and, if four, alpha
 uniform int composed;
@@ -46,7 +46,7 @@ void main() {
   if (masked && texelFetch(mask, ivec3(cell, 0), 0).x == 0.0) colour = GREY;
   if (mark.z > 0) {
     vec2 apart = inside - vec2(mark.xy) - 0.5, turns = floor(apart / vec2(extent) + 0.5);
-    apart -= mix(vec2(0.0), turns * vec2(extent), round);
+    apart -= mix(vec2(0.0), turns * vec2(extent), closed);
     float away = length(apart) - float(mark.z);
     float line = max(float(extent.x) / canvas.x * 1.5, 0.15);
     if (abs(away) < line) colour = vec4(vec3(dot(colour.rgb, vec3(1.0)) > 1.5 ? 0.0 : 1.0), 1.0);
@@ -360,7 +360,7 @@ class Explorer {
     const ends = this.ranges[channel].map((end) => fromUnits(end, channel));
     gl.uniform2f(uniform("range"), ...ends);
     const { column, row } = this.mark || { column: 0, row: 0 };
-    gl.uniform2i(uniform("round"), ...[1, 0].map((axis) => goesRound(engine.settings.walls, axis)));
+    gl.uniform2i(uniform("closed"), ...[1, 0].map((axis) => goesRound(engine.settings.walls, axis)));
     gl.uniform3i(uniform("mark"), column, row, this.mark ? this.brush.radius : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
