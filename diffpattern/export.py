@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import math
 from typing import Any
 
 import jax
@@ -18,10 +19,9 @@ from diffpattern.explorer import page, passes, speed, steps
 from diffpattern.explorer.program import Program
 from diffpattern.grid.boundary import Boundary
 from diffpattern.grid.forcing import Forcing
-from diffpattern.report import mathematics
+from diffpattern.report import mathematics, text
 from diffpattern.report.document import settings_table
 from diffpattern.report.equations import of_diffusion
-from diffpattern.report.text import unseen
 from diffpattern.restored import RestoredRule
 from diffpattern.run_folder import RunFolder
 from diffpattern.solvers import explicit
@@ -31,6 +31,8 @@ MOST_CHANNELS = 32
 LARGEST = 1_000_000
 # Trajectories of which the first snapshots are offered.
 _STARTS = 3
+# The data's time goes by in so many frames at first, about ten seconds.
+_FRAMES = 600
 # The part of the longest stable step that is taken where the run has no step of its own.
 _OF_STABLE = 0.5
 
@@ -92,9 +94,6 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         graph = steps.graph_of(config, statistics, parameters, solver, given)
     program = passes.compile_graph(graph, given)
     nca = config.model.nca
-    # Damage leaves what most cells of a start are: nothing, where a picture grows out of a seed.
-    erased = np.zeros(channels)
-    erased[: len(statistics.species)] = np.median(truth.values[0, 0], (0, 1))
     size = getattr(rule.problem.rule, "step_size", 1.0) if automaton else size
     time = statistics.interval / nca.steps_per_interval if automaton else size
     return page.Exploration(
@@ -103,21 +102,25 @@ def explore(rule: RestoredRule, folder: RunFolder) -> page.Exploration:
         kind="automaton" if automaton else "PDE",
         species=statistics.species,
         channels=channels,
+        offset=[*truth.offset, *[0.0] * (channels - len(truth.species))],
+        scale=[*truth.scale, *[1.0] * (channels - len(truth.species))],
         spacing=statistics.grid.spacing,
         walls=_walls(rule, channels),
         step_size=size,
+        time_unit=truth.time_unit,
         time_per_step_size=time / size,
+        speed=_speed(program, truth, time),
         fire_rate=getattr(rule.problem.rule, "fire_rate", 1.0) if automaton else 1.0,
         inputs=_inputs(truth),
         hidden={
             "alive": nca.alive.channel if automaton and nca.start_alive else None,
             "noise": nca.start_noise if automaton else 0.0,
         },
-        erased=erased,
+        erased=_erased(truth, channels),
         alone=automaton and "alive" in nca.finishing,
         multiple=int(np.lcm.reduce(steps.scales(config))),
         ranges=_ranges(truth, channels),
-        starts=_starts(truth, seen, "unseen start" if unseen(scores) else "start"),
+        starts=_starts(truth, seen, "unseen start" if text.unseen(scores) else "start"),
         rule=_rule(rule, scores),
         running=_running(program, config, solver, size, note),
     )
@@ -155,14 +158,52 @@ def _starts(
             continue
         name = f"{called} {which + 1}"
         starts.append(page.Start(name, values[0], float(truth.times[0]), given))
-    name = f"{starts[0].name} at t = {truth.times[-1]:g}"
+    name = f"{starts[0].name} at t = {truth.times[-1]:g} {truth.time_unit}".strip()
     starts.append(page.Start(name, truth.values[0, -1], float(truth.times[-1]), seen[0]))
     return starts
 
 
+def _speed(program: Program, truth: Trajectories, time: float) -> float:
+    """Steps a frame: what shows the data's time in a while, and no more than a laptop does.
+
+    Args:
+      program: of a step.
+      truth: the data.
+      time: that goes by in a step.
+    """
+    wanted = (truth.times[-1] - truth.times[0]) / time / _FRAMES
+    done = speed.steps_a_second(program.per_cell(), math.prod(truth.grid.shape)) / 60
+    return 2.0 ** round(math.log2(min(max(min(wanted, done), 2**-4), 2**7)))
+
+
+def _erased(truth: Trajectories, channels: int) -> list[float]:
+    """What damage leaves: what most cells of a start are, which is nothing where pictures grow."""
+    first = np.s_[:1, :1]
+    numbers = _numbers(truth.values[first], _is_seen(truth)[first])
+    return [*(float(np.median(one)) for one in numbers), *[0.0] * (channels - len(numbers))]
+
+
+def _is_seen(truth: Trajectories) -> np.ndarray:
+    """Where numbers of the data lie inside of masks and are known, [N, T, rows, columns, C]."""
+    seen = np.ones(truth.values.shape, bool)
+    if truth.mask is not None:
+        seen &= truth.mask[:, None, ..., None] > 0
+    if truth.known is not None:
+        seen &= truth.known[:, :, None, None] > 0
+    return seen
+
+
+def _numbers(values: np.ndarray, seen: np.ndarray) -> list[np.ndarray]:
+    """The numbers of each species that were seen, or all of them if none was."""
+    columns = [values[..., n] for n in range(values.shape[-1])]
+    parts = [column[seen[..., n]] for n, column in enumerate(columns)]
+    return [part if part.size else column for part, column in zip(parts, columns, strict=True)]
+
+
 def _ranges(truth: Trajectories, channels: int) -> list[tuple[float, float]]:
     """Ends of each species' colours: they span 99% of the data; hidden channels' are fitted."""
-    ends = np.percentile(truth.values, [0.5, 99.5], axis=(0, 1, 2, 3)).T.astype(np.float64)
+    numbers = _numbers(truth.in_units(truth.values), _is_seen(truth))
+    ends = np.array([np.percentile(one, [0.5, 99.5]) for one in numbers], np.float64)
     ends[:, 1] = np.where(ends[:, 1] > ends[:, 0], ends[:, 1], ends[:, 0] + 1)
     # No finer than their distance gives reason for: 0, and not 2e-8.
     decimals = 3 - np.ceil(np.log10(ends[:, 1] - ends[:, 0])).astype(int)
@@ -242,6 +283,13 @@ def _rule(rule: RestoredRule, scores: dict[str, Any]) -> str:
         terms = config.model.rda.terms
         told.append(f"<p>{_equation_form(terms)}</p>")
         told += _equations(scores, rules.unwritten(config.model, rule.statistics.species))
+    truth = rule.truth[0]
+    if normalised := text.conversions(truth.species, truth.offset, truth.scale):
+        told.append(
+            "<p class='note'>The rule works on normalised numbers (the data's field "
+            f"normalisation){', of which its equation is' if len(told) > 1 else ''}. The page "
+            f"shows the data's own: {html.escape('; '.join(normalised))}.</p>"
+        )
     count = ravel_pytree(rule.checkpoint.parameters)[0].size
     rows = [*_shape(config, rule), ("Trained numbers", f"{count:,}")]
     rows.append(("Checkpoint", f"step {rule.checkpoint.step}"))
@@ -294,8 +342,10 @@ def _shape(config: ConfigDict, rule: RestoredRule) -> list[tuple[str, str]]:
 def _fields(fields: dict[str, Any]) -> str:
     def shown(value: Any) -> str:
         if isinstance(value, tuple | list):
-            return ", ".join(map(str, value)) or "none"
-        return str(value)
+            return ", ".join(map(shown, value)) or "none"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     return "; ".join(f"{name} {shown(value)}" for name, value in fields.items())
 
@@ -308,7 +358,10 @@ def _running(program: Program, config: ConfigDict, solver: str, size: float, not
         ("Texture reads per cell and step", f"{per_cell['reads']:,.4g} of four channels"),
         ("Texture writes", f"{per_cell['writes']:,.4g} of four channels"),
         ("Additions and multiplications", f"{per_cell['operations']:,.0f}"),
-        ("Weights looked up", f"{per_cell['weights']:,.0f} times four"),
+        (
+            "Weights looked up",
+            f"{per_cell['weights']:,.0f} times four" if per_cell["weights"] else "none",
+        ),
         (
             f"Estimate for {speed.GPU}",
             f"{pace:,.0f} steps a second of 256 \N{MULTIPLICATION SIGN} 256 cells",

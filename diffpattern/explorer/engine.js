@@ -10,6 +10,26 @@ void main() {
   gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0);
 }`;
 
+// Draws the cells of which a number is not finite, and no others.
+const LOST = `#version 300 es
+precision highp float;
+precision highp int;
+precision highp sampler2DArray;
+uniform sampler2DArray state;
+uniform int layers;
+out vec4 drawn;
+
+const uvec4 EXPONENT = uvec4(0x7f800000u);
+
+void main() {
+  drawn = vec4(1.0);
+  for (int layer = 0; layer < layers; layer++) {
+    uvec4 bits = floatBitsToUint(texelFetch(state, ivec3(gl_FragCoord.xy, layer), 0));
+    if (any(equal(bits & EXPONENT, EXPONENT))) return;
+  }
+  discard;
+}`;
+
 class Unsupported extends Error {}
 
 // A context of WebGL2 that can write numbers of single precision.
@@ -71,6 +91,8 @@ class Engine {
     this.compiled = new Map();
     this.frame = gl.createFramebuffer();
     this._passes();
+    const census = linkProgram(gl, LOST);
+    this.census = { program: census, uniform: uniformsOf(gl, census), query: gl.createQuery() };
   }
 
   // Makes room for lattices of another size; all are zero then.
@@ -121,6 +143,30 @@ class Engine {
     }
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     return values;
+  }
+
+  // Has the graphics card look whether all numbers of the state are finite; `heard` tells.
+  ask() {
+    const gl = this.gl, { program, uniform, query } = this.census;
+    gl.useProgram(program);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.textures.state);
+    gl.uniform1i(uniform("state"), 0);
+    gl.uniform1i(uniform("layers"), this.layers);
+    // What is drawn counts, not where: the next state is not begun.
+    this._drawInto(this.textures.next, [0]);
+    gl.viewport(0, 0, this.columns, this.rows);
+    gl.beginQuery(gl.ANY_SAMPLES_PASSED, query);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.endQuery(gl.ANY_SAMPLES_PASSED);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  }
+
+  // Whether all numbers were finite as `ask` was called; null: that is not known yet.
+  heard() {
+    const gl = this.gl, { query } = this.census;
+    if (!gl.getQueryParameter(query, gl.QUERY_RESULT_AVAILABLE)) return null;
+    return !gl.getQueryParameter(query, gl.QUERY_RESULT);
   }
 
   // Changes the cells of a rectangle in place: change(values of the cell, row, column).

@@ -50,12 +50,16 @@ class Exploration:
       kind: "automaton" or "PDE".
       species: names of the first channels.
       channels: how many there are.
+      offset, scale: of each channel; numbers of the data, which the page shows, are
+        offset + scale * a number of the rule.
       spacing: between cells along y and x.
       walls: kinds [4] (below and above in y, then in x), their values [4][T][C] and the times of
         these [4][T], empty where they do not change.
       step_size: of the data's, as the rule was trained: dt of a PDE, the factor on an update of an
         automaton.
+      time_unit: name of the unit of time; empty where it has none.
       time_per_step_size: time that goes by in a step of size 1.
+      speed: steps a frame, at first; a power of 2 from 1/16 to 128.
       fire_rate: share of an automaton's cells that a step updates.
       inputs: numbers that all cells are told alike, at first.
       hidden: what hidden channels begin with: the place of the species that they copy ("alive", or
@@ -63,7 +67,7 @@ class Exploration:
       erased: what damage leaves, for each channel.
       alone: whether a start stands in the middle of a larger lattice, instead of going on there.
       multiple: a lattice must be of a multiple of so many cells.
-      ranges: what the ends of the colours stand for, for each channel.
+      ranges: what the ends of the colours stand for, for each channel, in the data's numbers.
       starts: one or more.
       rule: what the rule says, HTML.
       running: how it runs and how fast, HTML.
@@ -74,10 +78,14 @@ class Exploration:
     kind: str
     species: Sequence[str]
     channels: int
+    offset: Sequence[float]
+    scale: Sequence[float]
     spacing: tuple[float, float]
     walls: Mapping[str, Any]
     step_size: float
+    time_unit: str
     time_per_step_size: float
+    speed: float
     fire_rate: float
     inputs: Sequence[float]
     hidden: Mapping[str, Any]
@@ -123,9 +131,12 @@ def data_of(exploration: Exploration) -> dict[str, Any]:
         "species": list(exploration.species),
         "channels": exploration.channels,
         "colours": len(composed) if composed in (colours, colours[:3]) else 0,
+        "offset": list(map(float, exploration.offset)),
+        "scale": list(map(float, exploration.scale)),
         "spacing": list(exploration.spacing),
         "walls": exploration.walls,
         "stepSize": exploration.step_size,
+        "timeUnit": exploration.time_unit,
         "timePerStepSize": exploration.time_per_step_size,
         "fireRate": exploration.fire_rate,
         "inputs": list(map(float, exploration.inputs)),
@@ -133,7 +144,7 @@ def data_of(exploration: Exploration) -> dict[str, Any]:
         "erased": list(map(float, exploration.erased)),
         "alone": exploration.alone,
         "sizes": sizes,
-        "speed": 1 if exploration.kind == "automaton" else 8,
+        "speed": exploration.speed,
         "ranges": [list(map(float, ends)) for ends in exploration.ranges],
         "maps": [{"name": name, "data": _colour_map(name)} for name in MAPS],
         "given": [{"name": one.name, "channels": one.channels} for one in program.given],

@@ -88,6 +88,52 @@ def test_what_the_page_is_told_is_what_the_run_has(tmp_path):
     assert 256 in told["sizes"]
 
 
+@pytest.mark.parametrize(("steps", "speed"), [(1, 0.0625), (10, 0.5), (200, 8.0)])
+def test_the_time_of_the_data_goes_by_in_about_ten_seconds(tmp_path, steps, speed):
+    config = rules.get_config("alive")
+    config.model.nca.steps_per_interval = 16 * steps
+    told = page.data_of(explore(rule_of(config), tmp_path))
+    assert told["speed"] == speed  # two intervals, 60 frames a second
+
+
+def test_a_rule_that_takes_long_begins_at_a_pace_that_a_laptop_keeps(tmp_path):
+    config = rules.get_config("alive")
+    config.model.nca.steps_per_interval = 3200
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (1, 3, 512, 512, 2))
+    data = Trajectories(values, 16.0 * np.arange(3), ("A", "B"), Grid((512, 512)))
+    assert explore(explored.restored(config, data, 0.1), tmp_path).speed <= 1
+
+
+def test_what_is_outside_of_a_mask_counts_in_no_number_of_the_page(tmp_path):
+    mask = np.zeros((2, 8, 12))
+    mask[:, 3:5, 3:7] = 1
+    config = rules.get_config("plain")
+    exploration = explore(rule_of(config, mask=mask), tmp_path)
+    assert min(exploration.erased[:2]) > 0.2 and exploration.erased[2:] == [0.0] * 14
+    assert all(low > 0.15 for low, _ in exploration.ranges[:2])
+    # A species that the first snapshot lacks is erased to zero, as it is kept.
+    known = np.ones((2, 3, 2))
+    known[:, 0, 1] = 0
+    lacking = explore(rule_of(config, mask=mask, known=known), tmp_path)
+    assert lacking.erased[0] == exploration.erased[0] and lacking.erased[1] == 0
+    assert lacking.ranges[1][0] > 0.15
+
+
+def test_ranges_are_in_the_units_of_the_data(tmp_path):
+    units = {"offset": (10.0, 0.0), "scale": (4.0, 1.0), "time_unit": "h"}
+    exploration = explore(rule_of(rules.get_config("plain"), **units), tmp_path)
+    told = page.data_of(exploration)
+    assert told["timeUnit"] == "h" and told["starts"][-1]["name"] == "unseen start 1 at t = 32 h"
+    assert told["offset"][:3] == [10.0, 0.0, 0.0] and told["scale"][:3] == [4.0, 1.0, 1.0]
+    assert len(told["offset"]) == len(told["scale"]) == told["channels"]
+    # 99% of numbers that are spread evenly from 0.2 to 0.8.
+    np.testing.assert_allclose(told["ranges"][0], [10.8, 13.2], atol=0.05)
+    np.testing.assert_allclose(told["ranges"][1], [0.2, 0.8], atol=0.02)
+    assert "A = 10 + 4 * value." in exploration.rule
+    assert "kernel scale 1;" in exploration.rule
+    assert "normalised" not in explore(rule_of(rules.get_config("plain")), tmp_path).rule
+
+
 def test_starts_are_those_of_the_data_to_sixteen_bits(tmp_path):
     rule = rule_of(rules.get_config("network"))
     exploration = explore(rule, tmp_path)
