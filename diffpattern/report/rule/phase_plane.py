@@ -20,6 +20,8 @@ from diffpattern.report.rule.drawing import Units, colour_bar, legend_above, pan
 _ARROWS = 16
 # Speeds that differ by more than this factor from the largest look alike.
 _SPEEDS = 1e3
+# How opaque arrows of those and of smaller speeds are, and how many shades there are above.
+_FAINT, _SHADES = 0.25, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,16 +170,17 @@ def _arrows(axes: Axes, plane: PhasePlane, theme: Theme) -> Any:
     largest = float(speed.max()) or 1.0
     shown = np.maximum(speed, largest / _SPEEDS)
     unit = [part / np.maximum(speed, np.finfo(float).tiny) for part in along]
-    # Along a line of greys, which leaves the colours to the nullclines.
-    slow, fast = (matplotlib.colors.to_rgb(colour) for colour in (theme.muted, theme.ink))
-    ground = matplotlib.colors.to_rgb(theme.grid)
-    slow = [(one + two) / 2 for one, two in zip(slow, ground, strict=True)]
+    # Of one colour, ever less transparent: that leaves the others to the nullclines, and reads on
+    # any ground. Few enough of them for the colour bar to be drawn, not embedded as a picture,
+    # whose colours `figures.recoloured` could not exchange.
+    ink = matplotlib.colors.to_rgb(theme.ink)
+    speeds = LinearSegmentedColormap.from_list("speed", [(*ink, _FAINT), (*ink, 1.0)], N=_SHADES)
     return axes.quiver(
         *np.meshgrid(*(values[place] for values, place in zip(plane.values, chosen, strict=True))),
         unit[0].T,
         unit[1].T,
         shown.T,
-        cmap=LinearSegmentedColormap.from_list("speed", [slow, fast]),
+        cmap=speeds,
         norm=LogNorm(largest / _SPEEDS, largest),
         pivot="mid",
         units="inches",

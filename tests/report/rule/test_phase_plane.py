@@ -1,6 +1,7 @@
 """The phase plane: nullclines, arrows, states of rest, and where data were."""
 
 import dataclasses
+import re
 import warnings
 
 import numpy as np
@@ -74,6 +75,22 @@ def test_arrows_point_along_the_rates_as_the_axes_show_them():
     np.testing.assert_allclose(arrows.V[far], (along_y / speed)[far], atol=1e-9)
     shown = np.asarray(arrows.get_array())
     np.testing.assert_allclose(shown[far], np.maximum(speed, shown.max() / 1e3)[far])
+
+
+def test_speeds_are_as_strong_on_a_dark_ground_as_on_a_light_one():
+    svg = figures.to_svg(phase_plane(PLANE, Units()))
+    dark = figures.recoloured(svg).decode()
+    arrows = dark[dark.index('id="Quiver_1"') :]
+    arrows = arrows[: arrows.index("</g>")]
+    colours = set(re.findall(r"fill: (#[0-9a-f]{6})", arrows))
+    opacities = {float(one) for one in re.findall(r"fill-opacity: ([0-9.]+)", arrows)}
+    assert colours == {figures.DARK.ink} and len(opacities) > 5
+    # The colour bar is no picture either, whose colours would stay those of light pages.
+    assert svg.count(b"<image") == 1  # where data were
+    ((axes, _),) = [phase_plane(PLANE, Units()).axes]
+    (quiver,) = [part for part in axes.collections if hasattr(part, "U")]
+    opacity = quiver.cmap([0.0, 0.5, 1.0])[:, 3]
+    assert opacity[0] < opacity[1] < opacity[2] == 1.0
 
 
 def test_what_never_rests_or_is_not_finite_can_be_drawn_without_a_word():
