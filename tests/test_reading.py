@@ -118,7 +118,12 @@ def test_an_automaton_is_read_by_its_mean_step():
     assert first.kernels[:4] == ("identity",) * 3 + ("gradient y",)
     assert first.channels[:5] == ("A", "B", "hidden 1", "A", "A")
     assert layer.inputs[-1] == "laplacian hidden 1" and layer.outputs == sought.channel_names
-    np.testing.assert_array_equal(layer.weights, output["kernel"])
+    # Rows go from kernel to kernel; an automaton sees both components of a gradient in turn.
+    assert layer.inputs[3:9] == tuple(
+        f"gradient {axis} {name}" for axis in "yx" for name in sought.channel_names
+    )
+    order = [0, 1, 2, 3, 5, 7, 4, 6, 8, 9, 10, 11]
+    np.testing.assert_array_equal(layer.weights, output["kernel"][order])
     np.testing.assert_array_equal(layer.bias, output["bias"])
 
 
@@ -132,6 +137,14 @@ def test_kernels_with_several_blocks_of_features_are_taken_apart():
     kernel = parameters["update"]["hidden_0"]["kernel"]
     assert first.weights.shape == (12, 4 * 4) and kernel.shape == (48, 4)
     np.testing.assert_array_equal(first.weights[1], kernel[1::12].ravel())
+
+
+def test_gates_are_named():
+    config = tiny.config(**NCA | {"model.nca.change": "gated", "model.nca.gated.hidden": (4,)})
+    sought = problem.build(config, statistics.summarise([tiny.data()], (1,)))
+    output = weights.layers(sought, drawn(sought.initialise(0)))[-1]
+    assert output.outputs[:4] == ("A", "B", "hidden 1", "gate of A")
+    assert len(output.outputs) == output.weights.shape[1] == 6
 
 
 # Inside of a mask reaction and waves are not read, which takes most of the time.

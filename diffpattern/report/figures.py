@@ -41,7 +41,7 @@ _SETTINGS = {
     "svg.hashsalt": "diffpattern",  # else the same figure would differ from one run to the next
 }
 
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPTS = str.maketrans("-\N{MINUS SIGN}0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _P = ParamSpec("_P")
 
@@ -222,8 +222,13 @@ class Powers(LogFormatter):
         if 1e-3 <= x < 1e4:
             return f"{x:g}"
         factor, _, exponent = f"{x:.0e}".partition("e")
-        power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+        power = f"10{superscript(str(int(exponent)))}"
         return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+
+
+def superscript(number: str) -> str:
+    """A whole number, raised, as plain text."""
+    return number.translate(_SUPERSCRIPTS)
 
 
 def recoloured(svg: bytes) -> bytes:
