@@ -100,8 +100,7 @@ def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
         alone = "is one of many, since something is conserved"
     if not waves.waves_grow:
         return f"The state {state} {alone}, and no wave on it grows."
-    low, high = (2 * math.pi / wavenumber for wavenumber in reversed(waves.band))
-    extent = f"waves of {low:.3g} to {high:.3g} {units.lengths} grow"
+    extent = _growing(waves, units)
     if waves.wavelength is None:
         return f"The state {state} {alone}; {extent}, none as fast as all cells together."
     joined = "and" if waves.unstable_without_waves else "but"
@@ -110,6 +109,20 @@ def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
         f"The state {state} {alone}, {joined} {extent}, fastest those of {waves.wavelength:.3g}"
         f"{turing if waves.turing_unstable else ''}."
     )
+
+
+def _growing(waves: Dispersion, units: Units) -> str:
+    """Which waves grow; some do."""
+    first, last = waves.band
+    shortest, longest = 2 * math.pi / last, 2 * math.pi / first if first else math.inf
+    short, long = (mathematics.number(length, 3) for length in (shortest, longest))
+    if last < waves.wavenumbers[-1]:
+        if first:
+            return f"waves of {short} to {long} {units.lengths} grow"
+        return f"all waves longer than {short} {units.lengths} grow"
+    if first:
+        return f"all waves shorter than {long} {units.lengths} grow"
+    return "all waves grow"
 
 
 def _beside(learnt: Dispersion, true: Dispersion | None, reading: RuleReading, units: Units) -> str:

@@ -99,7 +99,8 @@ def test_verdicts():
     ).replace("\N{NO-BREAK SPACE}", " ")
     assert say() == (
         "The state <i>A</i> = 1.00, <i>B</i> = 0 comes back to itself while all cells are alike, "
-        "but waves of 3.46 to 32 µm grow, fastest those of 6.28: it is unstable in Turing’s sense."
+        "but waves of 3.46 to 34.2 µm grow, fastest those of 6.28: it is unstable in Turing’s "
+        "sense."
     )
     decays = say(growth=GROWTH - 0.5, fastest_growth=-0.3)
     assert decays.endswith("while all cells are alike, and no wave on it grows.")
@@ -108,5 +109,9 @@ def test_verdicts():
     assert "is one of many, since something is conserved, but waves" in say(growth=conserved)
     assert "Turing" not in say(growth=conserved)
     together = say(growth=0.3 - K**2, fastest=0.0, fastest_growth=0.3)
-    assert "leaves itself though all cells are alike; waves" in together
+    assert "leaves itself though all cells are alike; all waves" in together
     assert together.endswith("none as fast as all cells together.")
+    # A band without an end has no number there.
+    assert "all waves longer than 11.5 µm grow, none as fast" in together
+    assert "all waves grow, fastest those of 6.28" in say(growth=GROWTH + 2.0)
+    assert "all waves shorter than 7.24 µm grow" in say(growth=K - 0.868)
