@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 SIZE_INCHES = (5.4, 3.5)
 MARKERS_UP_TO = 40
@@ -219,11 +219,32 @@ class Powers(LogFormatter):
         """The label of a tick, such as 0.5 or 10⁻⁵; many have none."""
         if not super().__call__(x, pos):
             return ""
-        if 1e-3 <= x < 1e4:
-            return f"{x:g}"
-        factor, _, exponent = f"{x:.0e}".partition("e")
-        power = f"10{superscript(str(int(exponent)))}"
-        return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+        return f"{x:g}" if 1e-3 <= x < 1e4 else _with_power(x, 0)
+
+
+class Plain(ScalarFormatter):
+    """Ticks of a linear axis, each with its own power of ten where they need one.
+
+    Matplotlib writes that power once above the axis, where legends are.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick, such as 0.5 or 2.5×10⁻⁷."""
+        if self.orderOfMagnitude == 0:
+            return super().__call__(x, pos)
+        return self.fix_minus(_with_power(x, 3)) if x else "0"
+
+    def get_offset(self) -> str:
+        """Nothing is written above the axis."""
+        return ""
+
+
+def _with_power(x: float, digits: int) -> str:
+    """A number as a factor, of at most so many digits behind its point, and a power of ten."""
+    factor, _, exponent = f"{x:.{digits}e}".partition("e")
+    power = f"10{superscript(str(int(exponent)))}"
+    factor = f"{float(factor):g}"
+    return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
 
 
 def superscript(number: str) -> str:
@@ -278,6 +299,8 @@ def finish(axes: Axes, theme: Theme) -> None:
         if axis.get_scale() == "log":
             axis.set_major_formatter(Powers(labelOnlyBase=True))
             axis.set_minor_formatter(Powers())
+        elif type(axis.get_major_formatter()) is ScalarFormatter:
+            axis.set_major_formatter(Plain(useOffset=False))
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.muted)
     axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)

@@ -127,3 +127,16 @@ def test_ticks_of_logarithmic_axes_are_plain_numbers_or_powers():
     axes.set_ylim(2e-5, 9e-5)  # less than a decade, where other ticks are labelled too
     shown = [text.get_text() for text in axes.yaxis.get_ticklabels(minor=True)]
     assert "3×10⁻⁵" in shown
+
+
+def test_small_numbers_of_a_linear_axis_have_their_power_of_ten_themselves():
+    figure, axes = figures.chart(figures.LIGHT)
+    axes.plot([0.0, 1.0], [-2e-7, 5e-7], label="a")
+    figures.finish(axes, figures.LIGHT)
+    figure.draw_without_rendering()
+    told = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"−2×10⁻⁷", "0", "10⁻⁷", "4×10⁻⁷"} <= told and "0.2" not in told
+    assert not axes.yaxis.get_offset_text().get_text()
+    axes.set_ylim(-1.0, 1.0)
+    figure.draw_without_rendering()
+    assert {"−0.5", "0.0", "0.50"} & {text.get_text() for text in axes.get_yticklabels()}

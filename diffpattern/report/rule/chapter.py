@@ -153,8 +153,7 @@ def _reaction(reading: RuleReading, units: Units) -> list[str]:
             chart(
                 lambda theme: phase_plane.reaction_curve(reaction, units, theme),
                 f"Rate of change of {reaction.species} over its value",
-                "How fast the species changes while all cells are alike. States of rest are where "
-                "the curve crosses zero: downwards they are stable. Trust it where there are data.",
+                _of_curve(reaction),
             )
         ]
     return [
@@ -166,6 +165,17 @@ def _reaction(reading: RuleReading, units: Units) -> list[str]:
             f"shaded: only there were data.{_held(reaction)}",
         )
     ]
+
+
+def _of_curve(curve: ReactionCurve) -> str:
+    """What the rate of change of one species says."""
+    about = "How fast the species changes while all cells are alike"
+    if curve.still:
+        return f"{about}: not at all, whatever its value. It only moves from cell to cell."
+    return (
+        f"{about}. States of rest are where the curve crosses zero: downwards they are stable. "
+        "Trust it where there are data."
+    )
 
 
 def _held(plane: PhasePlane) -> str:

@@ -73,6 +73,7 @@ class ReactionCurve:
       rates: of change, [N].
       density: how many cells of the data are near each value, [N].
       true_rates: that of the system that made the data, where it is known.
+      scale: the width of the data over their duration, a rate.
     """
 
     species: str
@@ -80,6 +81,12 @@ class ReactionCurve:
     rates: NDArray
     density: NDArray
     true_rates: NDArray | None = None
+    scale: float = 1.0
+
+    @property
+    def still(self) -> bool:
+        """Whether the species does not change at all."""
+        return not np.any(self.rates)
 
 
 @with_settings
@@ -202,6 +209,8 @@ def reaction_curve(curve: ReactionCurve, units: Units, theme: Theme = LIGHT) -> 
     if curve.true_rates is not None:
         axes.plot(curve.values, curve.true_rates, "--", color=theme.persistence, label="true")
     axes.axhline(0.0, color=theme.muted, linewidth=1.0)
+    if curve.still and not np.any(curve.true_rates):
+        axes.set_ylim(-curve.scale, curve.scale)
     low, high = axes.get_ylim()
     share = curve.density / (curve.density.max() or 1)
     axes.fill_between(

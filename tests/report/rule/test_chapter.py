@@ -83,6 +83,13 @@ def test_what_was_not_read_has_no_heading(charts):
     assert list(charts) == ["Rate of change of A over its value"] and page.count("<h3>") == 1
 
 
+def test_a_curve_at_zero_has_no_states_that_are_stable(charts):
+    curve = ReactionCurve("A", K, 0 * K, 0 * K)
+    render(RuleReading(("A",), reaction=curve), {})
+    ((_, caption),) = charts.values()
+    assert "not at all, whatever its value" in caption and "stable" not in caption
+
+
 def test_the_true_system_is_told_beside_the_learnt_one(charts):
     true = dataclasses.replace(TURING, growth=GROWTH - 0.5, fastest_growth=-0.3)
     render(dataclasses.replace(READING, waves=[(TURING, true)]), SCORES)

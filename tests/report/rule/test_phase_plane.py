@@ -113,3 +113,13 @@ def test_the_curve_of_one_species_has_the_true_one_and_the_data_beside_it():
     np.testing.assert_array_equal(drawn["true"], 2 * rates)
     told = [text.get_text() for text in axes.get_legend().get_texts()]
     assert told == ["learnt", "true", "data"]
+
+
+def test_a_species_that_never_changes_has_a_line_at_zero_on_the_scale_of_the_data():
+    values = np.linspace(-1.5, 1.5, 31)
+    curve = ReactionCurve("u", values, 0 * values, 1 + 0 * values, 0 * values, 0.25)
+    assert curve.still
+    axes = reaction_curve(curve, Units()).axes[0]
+    assert axes.get_ylim() == (-0.25, 0.25)
+    moves = dataclasses.replace(curve, true_rates=values)
+    assert reaction_curve(moves, Units()).axes[0].get_ylim()[1] > 1.0
