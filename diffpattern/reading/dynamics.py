@@ -175,13 +175,22 @@ def _reaction(
 
     learnt_rates = rates(rule, base)
     true_rates = None if true_one is None else rates(true_one, base[: len(species)])
+    held = {
+        names[place]: float(base[place]) for place in range(sought.channels) if place not in places
+    }
+    of = lambda found: [HomogeneousState(one.state, one.stable_without_waves) for one in found]
     if len(places) == 1:
         known = None if true_rates is None else true_rates[0]
         return ReactionCurve(
-            species[0], values[0], learnt_rates[0], density, known, float(scales[0])
+            species[0],
+            values[0],
+            learnt_rates[0],
+            density,
+            known,
+            float(scales[0]),
+            of(learnt),
+            held,
         )
-    others = [place for place in range(sought.channels) if place not in places]
-    of = lambda found: [HomogeneousState(one.state, one.stable_without_waves) for one in found]
     return PhasePlane(
         tuple(species[place] for place in places),
         tuple(places),
@@ -191,7 +200,7 @@ def _reaction(
         of(learnt),
         true_rates,
         of(true),
-        {names[place]: float(base[place]) for place in others},
+        held,
     )
 
 

@@ -15,8 +15,8 @@ from diffpattern.report.rule.velocity import VelocityField
 from diffpattern.report.rule.weights import FirstLayer, Layer
 from diffpattern.stability import Dispersion
 
-# So many values of channels are told one by one.
-_LISTED = 3
+# What a slice cannot tell.
+_OTHERS = "the channels that are not shown do not change there either"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,41 +153,62 @@ def _reaction(reading: RuleReading, units: Units) -> list[str]:
             chart(
                 lambda theme: phase_plane.reaction_curve(reaction, units, theme),
                 f"Rate of change of {reaction.species} over its value",
-                _of_curve(reaction),
+                _of_curve(reaction, reading.species),
             )
         ]
     return [
         chart(
             lambda theme: phase_plane.phase_plane(reaction, units, theme),
             f"Phase plane of {' and '.join(reaction.species)}",
-            "Where the species go while all cells are alike. On a nullcline one of them does not "
-            "change, and where both cross is a state of rest. Trust the arrows where the ground is "
-            f"shaded: only there were data.{_held(reaction)}",
+            _of_plane(reaction, reading.species),
         )
     ]
 
 
-def _of_curve(curve: ReactionCurve) -> str:
-    """What the rate of change of one species says."""
-    about = "How fast the species changes while all cells are alike"
-    if curve.still:
-        return f"{about}: not at all, whatever its value. It only moves from cell to cell."
+def _of_plane(plane: PhasePlane, species: Sequence[str]) -> str:
+    """What the phase plane of two species says."""
+    rest = ", and where both cross is a state of rest"
+    if plane.held:
+        dots = ", as at the dots" if plane.states else ""
+        rest = f"; where both cross is a state of rest only if {_OTHERS}{dots}"
     return (
-        f"{about}. States of rest are where the curve crosses zero: downwards they are stable. "
-        "Trust it where there are data."
+        "Where the species go while all cells are alike. On a nullcline one of them does not "
+        f"change{rest}. Trust the arrows where the ground is shaded: only there were data."
+        f"{_held(plane, species)}"
     )
 
 
-def _held(plane: PhasePlane) -> str:
-    """A sentence on the channels that a phase plane does not show, if there are any."""
-    if not plane.held:
+def _of_curve(curve: ReactionCurve, species: Sequence[str]) -> str:
+    """What the rate of change of one species says."""
+    about, held = "How fast the species changes while all cells are alike", _held(curve, species)
+    if curve.still:
+        return f"{about}: not at all, whatever its value. It only moves from cell to cell.{held}"
+    rest = "States of rest are where the curve crosses zero: downwards they are stable."
+    if curve.held:
+        dots = ", as at the dots" if curve.states else ""
+        rest = f"Where the curve crosses zero is a state of rest only if {_OTHERS}{dots}."
+    return f"{about}. {rest} Trust it where there are data.{held}"
+
+
+def _held(reaction: PhasePlane | ReactionCurve, species: Sequence[str]) -> str:
+    """Sentences on the channels that a chart does not show, if there are any."""
+    if not reaction.held:
         return ""
-    where = "at the mean of the data, hidden ones at zero"
-    if plane.states:
-        where = "as in the state of rest that is nearest to the mean of the data"
-    values = [f"{name} = {value:.3g}" for name, value in plane.held.items()]
-    listed = f": {', '.join(values)}" if len(values) <= _LISTED else ""
-    return f" All other channels are held {where}{html.escape(listed)}."
+    listed = reaction.held
+    where = "as in the state of rest that is nearest to the mean of the data"
+    if not reaction.states:
+        where = "with " + ", ".join(
+            place
+            for place, some in (
+                ("species at the mean of the data", listed.keys() & set(species)),
+                ("hidden ones at zero", listed.keys() - set(species)),
+            )
+            if some
+        )
+        listed = {name: value for name, value in listed.items() if name in species}
+    values = ", ".join(f"{name} = {value:.3g}" for name, value in listed.items())
+    values = html.escape(f": {values}" if values else "").replace("-", mathematics.MINUS)
+    return f" This is a slice through all channels: the others are held {where}{values}."
 
 
 def _diffusion(reading: RuleReading, scores: Mapping[str, Any]) -> list[str]:
@@ -224,9 +245,7 @@ def _weights(reading: RuleReading) -> list[str]:
             chart(
                 lambda theme: weights.weights(reading.layers, theme),
                 "Weights of all layers",
-                "Each matrix on a scale of its own, symmetric about zero, with its biases behind "
-                "the gap. Rows or columns without colour are units that do nothing; many alike "
-                "say that fewer would do.",
+                _of_weights(reading.layers),
             )
         )
     charts += [
@@ -239,3 +258,18 @@ def _weights(reading: RuleReading) -> list[str]:
         for layer in reading.first_layers
     ]
     return charts
+
+
+def _of_weights(layers: Sequence[Layer]) -> str:
+    """What matrices of weights say, of which those of polynomials have neither units nor biases."""
+    biases = any(layer.bias is not None for layer in layers)
+    said = "Each matrix on a scale of its own, symmetric about zero"
+    said += ", with its biases behind the gap." if biases else "."
+    if any("term" in layer.sides for layer in layers):
+        said += " Terms without colour do nothing."
+    if any("term" not in layer.sides for layer in layers):
+        said += (
+            " Rows or columns without colour are units that do nothing; many alike say that fewer "
+            "would do."
+        )
+    return said

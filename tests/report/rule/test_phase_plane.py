@@ -106,13 +106,19 @@ def test_what_never_rests_or_is_not_finite_can_be_drawn_without_a_word():
 def test_the_curve_of_one_species_has_the_true_one_and_the_data_beside_it():
     values = np.linspace(-1.5, 1.5, 31)
     rates, density = values - values**3, np.exp(-(values**2))
-    axes = reaction_curve(ReactionCurve("u", values, rates, density, 2 * rates), Units()).axes[0]
+    curve = ReactionCurve("u", values, rates, density, 2 * rates)
+    figure = reaction_curve(curve, Units())
+    axes = figure.axes[0]
     assert axes.get_ylabel() == "rate of change (per unit of time)"
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_array_equal(drawn["learnt"], rates)
     np.testing.assert_array_equal(drawn["true"], 2 * rates)
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert told == ["learnt", "true", "data"]
+    told = lambda figure: [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told(figure) == ["learnt", "true", "data"] and axes.get_legend() is None
+    states = [HomogeneousState(np.array([1.0, 7.0]), True)]
+    figure = reaction_curve(dataclasses.replace(curve, states=states), Units())
+    assert told(figure) == ["learnt", "true", "stable state", "data"]
+    assert [1.0, 0.0] in [line.get_xydata()[0].tolist() for line in figure.axes[0].lines]
 
 
 def test_a_species_that_never_changes_has_a_line_at_zero_on_the_scale_of_the_data():
