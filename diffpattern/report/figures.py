@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 SIZE_INCHES = (5.4, 3.5)
 MARKERS_UP_TO = 40
@@ -103,6 +103,7 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
             axes.plot(*zip(*points, strict=True), style, marker=marker, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("training step")
+    _whole(axes)
     axes.set_ylabel("loss")
     finish(axes, theme)
     return figure
@@ -144,7 +145,7 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
         color=theme.muted,
     )
     axes.set_yscale("log")
-    axes.set_xlabel("time")
+    axes.set_xlabel(with_unit("time", scores.get("units", {}).get("time", "")))
     axes.set_ylabel(f"NRMSE of {species}")
     finish(axes, theme)
     return figure
@@ -196,6 +197,8 @@ def compared_curves(
         axes.set_yscale("log")
         axes.set_ylabel(title)
         finish(axes, theme)
+    if over == "step":
+        _whole(panes[-1])
     panes[-1].set_xlabel({"step": "training step", "seconds": "seconds of training"}[over])
     labels = [label for label, _ in named] + ["others"] * (len(runs) > len(named))
     figure.legend(
@@ -210,6 +213,13 @@ def compared_curves(
         fontsize="medium",
     )
     return figure
+
+
+def _whole(axes: Axes) -> None:
+    """Ticks of the axis below at whole numbers only."""
+    axes.xaxis.set_major_locator(
+        MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
 
 
 class Powers(LogFormatter):
@@ -252,6 +262,11 @@ def superscript(number: str) -> str:
     return number.translate(_SUPERSCRIPTS)
 
 
+def plain_number(number: str) -> str:
+    """A number of `mathematics`, which is HTML, as plain text."""
+    return re.sub("<sup>(.*?)</sup>", lambda power: superscript(power[1]), number)
+
+
 def recoloured(svg: bytes) -> bytes:
     """A chart that was drawn in light colours as it would be in dark ones."""
     pairs = [(getattr(LIGHT, field.name), getattr(DARK, field.name)) for field in fields(Theme)]
@@ -275,6 +290,11 @@ def _drawable(value: float | None) -> bool:
 def positive(values: Sequence[float | None]) -> np.ndarray:
     """Values for a logarithmic axis: a gap where there is none, where it is 0, or not finite."""
     return np.array([value if _drawable(value) else math.nan for value in values], float)
+
+
+def with_unit(quantity: str, unit: str) -> str:
+    """The label of an axis, with the unit's name where there is one."""
+    return f"{quantity} ({unit})" if unit else quantity
 
 
 def chart(theme: Theme) -> tuple[Figure, Axes]:
