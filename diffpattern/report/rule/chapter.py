@@ -106,7 +106,8 @@ def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
     joined = "and" if waves.unstable_without_waves else "but"
     turing = ": it is unstable in Turing\N{RIGHT SINGLE QUOTATION MARK}s sense"
     return (
-        f"The state {state} {alone}, {joined} {extent}, fastest those of {waves.wavelength:.3g}"
+        f"The state {state} {alone}, {joined} {extent}, fastest those of "
+        f"{mathematics.number(waves.wavelength, 3)}"
         f"{turing if waves.turing_unstable else ''}."
     )
 
@@ -194,21 +195,18 @@ def _held(reaction: PhasePlane | ReactionCurve, species: Sequence[str]) -> str:
     """Sentences on the channels that a chart does not show, if there are any."""
     if not reaction.held:
         return ""
-    listed = reaction.held
+    told = lambda values: html.escape(
+        ", ".join(f"{name} = {value:.3g}" for name, value in values.items())
+    ).replace("-", mathematics.MINUS)
     where = "as in the state of rest that is nearest to the mean of the data"
-    if not reaction.states:
-        where = "with " + ", ".join(
-            place
-            for place, some in (
-                ("species at the mean of the data", listed.keys() & set(species)),
-                ("hidden ones at zero", listed.keys() - set(species)),
-            )
-            if some
-        )
-        listed = {name: value for name, value in listed.items() if name in species}
-    values = ", ".join(f"{name} = {value:.3g}" for name, value in listed.items())
-    values = html.escape(f": {values}" if values else "").replace("-", mathematics.MINUS)
-    return f" This is a slice through all channels: the others are held {where}{values}."
+    if reaction.states:
+        where += f": {told(reaction.held)}"
+    else:
+        seen = {name: value for name, value in reaction.held.items() if name in species}
+        places = [f"species at the mean of the data ({told(seen)})"] if seen else []
+        places += ["hidden ones at zero"] if len(seen) < len(reaction.held) else []
+        where = f"with {', '.join(places)}"
+    return f" This is a slice through all channels: the others are held {where}."
 
 
 def _diffusion(reading: RuleReading, scores: Mapping[str, Any]) -> list[str]:

@@ -89,7 +89,7 @@ def test_a_slice_through_hidden_channels_has_no_states_of_its_own(charts):
     caption = lambda: list(charts.values())[-1][1]
     render(RuleReading(("A", "B", "C"), reaction=plane), {})
     assert "only if the channels that are not shown do not change" in caption()
-    assert "held with species at the mean of the data, hidden ones at zero: C = 0.5." in caption()
+    assert "held with species at the mean of the data (C = 0.5), hidden ones at zero." in caption()
     at_rest = dataclasses.replace(plane, states=[HomogeneousState(np.zeros(8), True)])
     render(RuleReading(("A", "B", "C"), reaction=at_rest), {})
     assert "nearest to the mean of the data: C = 0.5, hidden 1 = −0.1, hidden 2" in caption()
