@@ -87,9 +87,10 @@ def diffusion(scores: Mapping[str, Any], true: Mapping[str, float], theme: Theme
 
 
 def _with_error(value: float, error: float) -> str:
-    """A value and what is around it, which has one digit more than is known of the value."""
+    """A value, told up to the second digit of what is around it, and that."""
     if not error or not np.isfinite(error):
         return plain_number(mathematics.number(value))
-    entry = {"coefficient": value, "standard_error": error}
-    written = mathematics.number(value, mathematics.digits(entry))
+    written = mathematics.number(
+        value, mathematics.digits({"coefficient": value, "standard_error": error / 10})
+    )
     return plain_number(f"{written} \N{PLUS-MINUS SIGN} {mathematics.number(error, 2)}")

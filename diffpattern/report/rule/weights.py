@@ -14,9 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 
-from diffpattern.report import images
-from diffpattern.report.figures import LIGHT, Theme, finish, prepare, superscript, with_settings
-from diffpattern.report.mathematics import MINUS
+from diffpattern.report import images, mathematics
+from diffpattern.report.figures import (
+    LIGHT,
+    Theme,
+    finish,
+    plain_number,
+    prepare,
+    superscript,
+    with_settings,
+)
 from diffpattern.report.rule.drawing import colour_bar, fit_height, panes
 
 # How high box plots are, and how many there are beside one another.
@@ -27,7 +34,7 @@ _ROW, _LOWEST, _HIGHEST = 0.165, 0.5, 3.6
 # What a line of names needs, and the room between two of one line, in inches.
 _LINE, _BETWEEN = 0.15, 0.06
 _BIAS = "bias"
-# Numbers are further apart than they need to be.
+# Numbers beside one another are further apart than they need to be.
 _NUMBER = 0.4
 
 
@@ -98,8 +105,8 @@ def weights(layers: Sequence[Layer], theme: Theme = LIGHT) -> Figure:
         axes.set_ylabel(sides[0])
         _name_ticks(axes.yaxis, names[0], height / len(picture))
         bar = colour_bar(figure, image, axes, theme, "", height)
-        most = f"{limit:.2g}"
-        bar.set_ticks([-limit, 0.0, limit], labels=[f"{MINUS}{most}", "0", most])
+        most = plain_number(mathematics.number(limit, 2))
+        bar.set_ticks([-limit, 0.0, limit], labels=[f"{mathematics.MINUS}{most}", "0", most])
         finish(axes, theme)
     # Names below are set once it is known how wide the axes are.
     for axes, width, (picture, names, _) in zip(
@@ -197,7 +204,8 @@ def _name_ticks(axis: Axis, names: Sequence[str], pitch: float, first: int = 0) 
     counted = names[-1] == _BIAS and all(name.isdigit() for name in names[:-2])
     turned: dict[str, Any] = {}
     if counted:
-        room, step = _NUMBER, _round_step(_NUMBER / pitch)
+        room = _NUMBER if axis.axis_name == "x" else _LINE
+        step = _round_step(room / pitch)
     else:
         room, step = _LINE, math.ceil(_LINE / pitch)
         if axis.axis_name == "x" and not _fit(axis, names, pitch):

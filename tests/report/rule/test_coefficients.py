@@ -21,7 +21,7 @@ def test_learnt_and_true_coefficients_stand_in_one_row():
     (bar,) = [segment for part in axes.collections for segment in part.get_segments()]
     assert bar[:, 0] == pytest.approx([0.1, 0.104])
     written = [text.get_text() for text in axes.texts]
-    assert written == ["0.102 ± 0.0020", "0.04800"]
+    assert written == ["0.1020 ± 0.0020", "0.04800"]
     assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] > 0.104
     assert len(axes.get_legend().get_texts()) == 2
 

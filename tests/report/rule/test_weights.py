@@ -110,6 +110,13 @@ def test_all_that_is_written_has_room(layers):
     assert places.tolist() == expected
 
 
+def test_few_rows_all_have_their_numbers_and_large_weights_are_plain():
+    layer = Layer("R", np.full((2, 16), 1700.0), np.ones(16))
+    axes, bar = weights([layer]).axes
+    assert labels(axes.yaxis) == ["0", "1", "", "bias"]
+    assert labels(bar.yaxis) == ["−1700", "0", "1700"]
+
+
 def test_first_weights_are_grouped_by_kernel_and_by_channel():
     numbers = np.arange(4.0)[:, None] * np.ones((4, 5))
     layer = FirstLayer("x", numbers, ("A", "B", "A", "B"), ("identity",) * 2 + ("laplacian",) * 2)
