@@ -214,10 +214,10 @@ class Dispersion:
     Attributes:
       state: on which the waves are, [C].
       wavenumbers: from 0 to the largest that the lattice has along each axis, [K], in radians per
-        length.
+        length; that of the fastest wave and those at which the growth passes zero among them.
       growth: rates, [K], per time; the real parts of sigma.
       frequency: by how many radians a time those waves turn, [K], not negative; 0: they stand.
-      fastest: the wavenumber at which the growth is largest, also between those listed.
+      fastest: the wavenumber at which the growth is largest.
       fastest_growth: the growth there.
     """
 
@@ -241,11 +241,27 @@ class Dispersion:
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """The smallest and the largest wavenumber told here of waves that grow; None: none does."""
-        wavenumbers = np.append(self.wavenumbers[1:], self.fastest or np.nan)
-        growth = np.append(self.growth[1:], self.fastest_growth)
-        growing = wavenumbers[(growth > self._rounding) & np.isfinite(wavenumbers)]
-        return (float(growing.min()), float(growing.max())) if len(growing) else None
+        """Between which wavenumbers waves grow; None: none does.
+
+        The first is 0 where all longer waves grow, the second is the last that is listed where all
+        shorter waves do.
+        """
+        (growing,) = np.nonzero(self.growth[1:] > self._rounding)
+        if not len(growing):
+            return None
+        first, last = growing[0] + 1, growing[-1] + 1
+        low = 0.0
+        if first > 1 or self.stable_without_waves:
+            low = self._zero_between(first - 1, first)
+        high = float(self.wavenumbers[-1])
+        if last + 1 < len(self.wavenumbers):
+            high = self._zero_between(last, last + 1)
+        return low, high
+
+    def _zero_between(self, one: int, two: int) -> float:
+        """Where a line through two listed points passes zero: at the one at which the growth is."""
+        rise = self.growth[one] / (self.growth[one] - self.growth[two])
+        return float(self.wavenumbers[one] + rise * np.diff(self.wavenumbers[[one, two]])[0])
 
     @property
     def waves_grow(self) -> bool:
@@ -273,7 +289,7 @@ def dispersion(rule: LocalRule, state: NDArray, count: int = WAVENUMBERS) -> Dis
     Args:
       rule: linearised.
       state: [C], at which its rates vanish.
-      count: how many wavenumbers are listed.
+      count: how many wavenumbers are listed, evenly spaced, beside those of special waves.
     """
     response = rule.response(state)
     sizes = response.shape[2:]
@@ -298,19 +314,34 @@ def dispersion(rule: LocalRule, state: NDArray, count: int = WAVENUMBERS) -> Dis
         sigma = sigma.reshape(len(wavenumbers), -1)
         return np.take_along_axis(sigma, sigma.real.argmax(1)[:, None], 1)[:, 0]
 
+    growth_of = lambda wavenumber: float(rates(np.array([wavenumber])).real[0])
     wavenumbers = np.linspace(0.0, np.pi / max(rule.spacing), count)
-    sigma = rates(wavenumbers)
-    best = int(sigma.real.argmax())
-    fastest, growth = float(wavenumbers[best]), float(sigma.real[best])
+    growth = rates(wavenumbers).real
+    best = int(growth.argmax())
+    fastest, highest = float(wavenumbers[best]), float(growth[best])
     if 0 < best < count - 1:
         around = wavenumbers[best - 1], wavenumbers[best + 1]
-        height = lambda k: -float(rates(np.array([k])).real[0])
-        peak = optimize.minimize_scalar(height, bounds=around, method="bounded")
-        if -peak.fun > growth:
-            fastest, growth = float(peak.x), float(-peak.fun)
+        peak = optimize.minimize_scalar(lambda k: -growth_of(k), bounds=around, method="bounded")
+        if -peak.fun > highest:
+            fastest, highest = float(peak.x), float(-peak.fun)
+    wavenumbers = np.union1d(wavenumbers, fastest)
+    wavenumbers = np.union1d(wavenumbers, _zeros(growth_of, wavenumbers, rates(wavenumbers).real))
+    sigma = rates(wavenumbers)
     return Dispersion(
-        np.asarray(state, np.float64), wavenumbers, sigma.real, np.abs(sigma.imag), fastest, growth
+        np.asarray(state, np.float64), wavenumbers, sigma.real, np.abs(sigma.imag), fastest, highest
     )
+
+
+def _zeros(
+    growth_of: Callable[[float], float], wavenumbers: NDArray, growth: NDArray
+) -> list[float]:
+    """The wavenumbers at which the growth passes zero, one between each two of other signs."""
+    clear = np.abs(growth) > _ROUNDING * np.abs(growth).max()
+    return [
+        optimize.brentq(growth_of, *wavenumbers[[place, place + 1]], xtol=1e-12)
+        for place in np.flatnonzero(growth[:-1] * growth[1:] < 0)
+        if clear[place] and clear[place + 1]
+    ]
 
 
 def _directions(axes: int) -> NDArray:

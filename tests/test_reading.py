@@ -14,7 +14,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.grid.geometry import Grid
 from diffpattern.models import monomials
 from diffpattern.reading import dynamics, flows, rule, weights
-from diffpattern.stability import dispersion
+from diffpattern.stability import LocalRule, dispersion
 from diffpattern.systems import GrayScott
 
 pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.xdist_group("test_reading")]
@@ -118,7 +118,12 @@ def test_an_automaton_is_read_by_its_mean_step():
     assert first.kernels[:4] == ("identity",) * 3 + ("gradient y",)
     assert first.channels[:5] == ("A", "B", "hidden 1", "A", "A")
     assert layer.inputs[-1] == "laplacian hidden 1" and layer.outputs == sought.channel_names
-    np.testing.assert_array_equal(layer.weights, output["kernel"])
+    # Rows go from kernel to kernel; an automaton sees both components of a gradient in turn.
+    assert layer.inputs[3:9] == tuple(
+        f"gradient {axis} {name}" for axis in "yx" for name in sought.channel_names
+    )
+    order = [0, 1, 2, 3, 5, 7, 4, 6, 8, 9, 10, 11]
+    np.testing.assert_array_equal(layer.weights, output["kernel"][order])
     np.testing.assert_array_equal(layer.bias, output["bias"])
 
 
@@ -132,6 +137,14 @@ def test_kernels_with_several_blocks_of_features_are_taken_apart():
     kernel = parameters["update"]["hidden_0"]["kernel"]
     assert first.weights.shape == (12, 4 * 4) and kernel.shape == (48, 4)
     np.testing.assert_array_equal(first.weights[1], kernel[1::12].ravel())
+
+
+def test_gates_are_named():
+    config = tiny.config(**NCA | {"model.nca.change": "gated", "model.nca.gated.hidden": (4,)})
+    sought = problem.build(config, statistics.summarise([tiny.data()], (1,)))
+    output = weights.layers(sought, drawn(sought.initialise(0)))[-1]
+    assert output.outputs[:4] == ("A", "B", "hidden 1", "gate of A")
+    assert len(output.outputs) == output.weights.shape[1] == 6
 
 
 # Inside of a mask reaction and waves are not read, which takes most of the time.
@@ -167,12 +180,17 @@ def test_velocities_are_those_that_a_term_has_at_the_end():
 
     fields = {"model.rda.terms": ("taxis", "diffusion"), "optimiser.name": "nadam"}
     data = dataclasses.replace(tiny.data(), **MASKED)
-    (flow,) = read(data, change=climbing, **fields)[-1].flows
+    config, sought, parameters, found = read(data, change=climbing, **fields)
+    (flow,) = found.flows
     assert (flow.term, flow.species, flow.time) == ("taxis", "B", 16.0)
     np.testing.assert_array_equal(flow.state, data.values[0, -1, ..., 1])
     a = data.values[0, -1, ..., 0]
     slope = np.stack([(np.roll(a, -1, axis) - np.roll(a, 1, axis)) / 2 for axis in (0, 1)])
     np.testing.assert_allclose(flow.velocity, 2 * slope, atol=1e-6)
+    # What moves by less than a thousandth of a cell in all the time is not carried.
+    parameters["taxis"]["sensitivity"] = np.array([1e-6, 2.0])
+    (same,) = flows.velocity_fields(sought, parameters, data)
+    assert same.species == "B"
     # In space, a slice.
     values = np.random.default_rng(0).uniform(size=(1, 2, 3, 4, 5, 2))
     space = Trajectories(values, np.array([0.0, 2.0]), ("A", "B"), Grid((3, 4, 5)))
@@ -181,6 +199,21 @@ def test_velocities_are_those_that_a_term_has_at_the_end():
     flow = flows.velocity_fields(sought, climbing(sought.initialise(0)), space)[0]
     assert flow.state.shape == (4, 5) and flow.velocity.shape == (2, 4, 5)
     np.testing.assert_array_equal(flow.state, space.values[0, 1, 1, ..., 1])
+
+
+def test_rates_that_are_rounding_are_zero():
+    data = tiny.data()
+    field = data.values[..., :1]
+    one = Trajectories(field, data.times, ("u",), data.grid)
+    sought = problem.build(tiny.config(), statistics.summarise([one], (1,)))
+    cells, width = field.reshape(-1, 1), np.ptp(field)
+
+    def curve(rate):
+        rounded = LocalRule(lambda grid: lambda x: rate * x, 1, one.grid.spacing)
+        return dynamics._reaction(sought, rounded, cells, 16.0, [], None, [])
+
+    assert curve(1e-9).still and not curve(1e-3).still
+    assert curve(1e-9).scale == pytest.approx(width / 16.0)
 
 
 SEEN = {

@@ -95,6 +95,34 @@ def test_what_is_unstable_and_what_is_turing_unstable():
     assert about_rest(ComplexGinzburgLandau()).wavelength is None
 
 
+def test_a_band_ends_where_the_growth_is_zero():
+    # Murray: between the roots of d k^4 - (d f_u + g_v) k^2 + det = 0 waves grow.
+    system = Schnakenberg()
+    by_u, determinant = (system.b - system.a) / (system.a + system.b), (system.a + system.b) ** 2
+    ratio = system.diffusion_v / system.diffusion_u
+    ends = np.sqrt(np.sort(np.roots([ratio, -(ratio * by_u - determinant), determinant])))
+    fine = dispersion(rule_of(system, (0.02,), "cross"), np.array(system.rest), count=4097)
+    np.testing.assert_allclose(fine.band, ends, rtol=1e-4)
+    # However few wavenumbers are listed.
+    few, many = (
+        dispersion(rule_of(system, (0.5,)), np.array(system.rest), count=count)
+        for count in (9, 257)
+    )
+    np.testing.assert_allclose(few.band, many.band, rtol=1e-6)
+    np.testing.assert_allclose(few.fastest, many.fastest, rtol=1e-3)
+
+
+def test_a_band_without_an_end_is_told_as_such():
+    # Demixing: of 0 itself nothing is said, as the sum is conserved, but all longer waves grow.
+    low, high = about_rest(CahnHilliard(), spacing=(0.5,)).band
+    assert low == 0.0 and high == pytest.approx(1.0, rel=0.03)
+    oscillates = about_rest(Brusselator(8.0, 1.0, 1.0, 3.0), spacing=(0.5,))
+    assert oscillates.band[0] == 0.0 < oscillates.band[1] < oscillates.wavenumbers[-1]
+    grows = lambda grid: lambda x: 0.3 * x
+    found = dispersion(LocalRule(grows, 1, (0.5,)), np.zeros(1))
+    assert found.band == (0.0, found.wavenumbers[-1])
+
+
 def test_gray_scott_has_one_homogeneous_state_which_nothing_leaves():
     rule = rule_of(GrayScott(), (1.0, 1.0), "oono_puri")
     lattice = np.stack(np.meshgrid(*2 * (np.linspace(-0.2, 1.2, 12),)), -1).reshape(-1, 2)

@@ -31,6 +31,9 @@ _PLANE = 81
 _SAMPLE, _CELLS, _ALONG = 200_000, 24, 5
 # How far beyond the data, in widths of theirs, states count, and a phase plane reaches.
 _BEYOND, _MARGIN = 0.25, 0.08
+# A species whose rates of change are below this share of the data's width over their duration does
+# not change but for rounding.
+_STILL = 1e-6
 # States of two rules that are nearer to each other than this, in the same widths, are compared.
 _SAME_STATE = 0.2
 # Steps by which hidden channels are first let settle, and how many states also count as they begin.
@@ -56,7 +59,8 @@ def reaction_and_waves(
     if system is not None:
         true_one = true_rule(config, system, sought.statistics.grid.spacing)
         true = _about_states(true_one, _spread(cells), cells)
-    reaction = _reaction(sought, rule, cells, learnt, true_one, true)
+    duration = max(float(truth.times[-1] - truth.times[0]) for truth in truths)
+    reaction = _reaction(sought, rule, cells, duration, learnt, true_one, true)
     if not learnt:
         missing.append(
             "No homogeneous state of the rule was found near the data, so no growth of waves on it "
@@ -139,6 +143,7 @@ def _reaction(
     sought: Problem,
     rule: LocalRule,
     cells: NDArray,
+    duration: float,
     learnt: Sequence[Dispersion],
     true_one: LocalRule | None,
     true: Sequence[Dispersion],
@@ -153,20 +158,34 @@ def _reaction(
     edges = [_edges(one) for one in values]
     density, _ = np.histogramdd(cells[:, places], edges)
     grid = np.stack(np.meshgrid(*values, indexing="ij"), -1)
+    scales = _widths(cells)[places] / duration
 
     def rates(one: LocalRule, base: NDArray) -> NDArray:
         """Of the chosen species, [P, *grid]."""
         states = np.broadcast_to(base, (*grid.shape[:-1], one.channels)).copy()
         states[..., places] = grid
-        return np.moveaxis(one.rates(states)[..., places], -1, 0)
+        found = np.moveaxis(one.rates(states)[..., places], -1, 0)
+        still = np.abs(found).reshape(len(places), -1).max(1) < _STILL * scales
+        return np.where(still.reshape(-1, *(1,) * len(places)), 0.0, found)
 
     learnt_rates = rates(rule, base)
     true_rates = None if true_one is None else rates(true_one, base[: len(species)])
+    held = {
+        names[place]: float(base[place]) for place in range(sought.channels) if place not in places
+    }
+    of = lambda found: [HomogeneousState(one.state, one.stable_without_waves) for one in found]
     if len(places) == 1:
         known = None if true_rates is None else true_rates[0]
-        return ReactionCurve(species[0], values[0], learnt_rates[0], density, known)
-    others = [place for place in range(sought.channels) if place not in places]
-    of = lambda found: [HomogeneousState(one.state, one.stable_without_waves) for one in found]
+        return ReactionCurve(
+            species[0],
+            values[0],
+            learnt_rates[0],
+            density,
+            known,
+            float(scales[0]),
+            of(learnt),
+            held,
+        )
     return PhasePlane(
         tuple(species[place] for place in places),
         tuple(places),
@@ -176,7 +195,7 @@ def _reaction(
         of(learnt),
         true_rates,
         of(true),
-        {names[place]: float(base[place]) for place in others},
+        held,
     )
 
 

@@ -12,6 +12,7 @@ from diffpattern.models.nca import NeuralCellularAutomaton
 from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.reaction import PolynomialReaction
 from diffpattern.models.state_network import StateNetwork
+from diffpattern.models.updates import Gated
 from diffpattern.problem import Problem, given
 from diffpattern.report.rule.weights import FirstLayer, Layer
 
@@ -21,7 +22,7 @@ Parameters = Any
 def layers(sought: Problem, parameters: Parameters) -> list[Layer]:
     """All matrices of weights; arrays of more axes are written as such."""
     flat = traverse_util.flatten_dict(parameters)
-    channels, inputs = sought.channel_names, _names_of_inputs(sought, parameters)
+    channels, seen, terms = sought.channel_names, _seen(sought, parameters), _terms(sought)
     layers = []
     for path, leaf in flat.items():
         if leaf.ndim < 2 or path[0] == "mask":
@@ -29,12 +30,17 @@ def layers(sought: Problem, parameters: Parameters) -> list[Layer]:
         words = path[:-1] if path[-1] in ("kernel", "coefficients") else path
         matrix = leaf.reshape(-1, leaf.shape[-1])
         bias = flat.get((*path[:-1], "bias")) if path[-1] == "kernel" else None
-        rows, columns, sides = inputs.get(path, ()), (), ("input", "output")
+        rows, columns, sides = (), (), ("input", "output")
         term = getattr(sought.rule, "terms", {}).get(path[0])
         if path[-2:] == ("output", "kernel") and not isinstance(term, Taxis):  # that of pairs
             columns = channels
+            if isinstance(getattr(sought.rule, "update", None), Gated):
+                columns += tuple(f"gate of {name}" for name in channels)
         if path[-1] == "coefficients":
-            rows, columns, sides = channels, inputs.get(path, ()), ("change of", "term")
+            rows, columns, sides = channels, terms.get(path, ()), ("change of", "term")
+        if path in seen and len(seen[path]) == len(matrix):
+            order, rows = zip(*seen[path], strict=True)
+            matrix = matrix[list(order)]
         name = ", ".join(word.replace("_", " ") for word in words)
         layers.append(
             Layer(
@@ -49,13 +55,23 @@ def layers(sought: Problem, parameters: Parameters) -> list[Layer]:
     return layers
 
 
-def _names_of_inputs(
-    sought: Problem, parameters: Parameters
-) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """What rules see as it is, by the path of the weights that it is multiplied by."""
-    if isinstance(sought.rule, NeuralCellularAutomaton):
-        seen = tuple(" ".join(feature) for feature in _features(sought, parameters))
-        return {("update", *path): seen for path in _first_kernels(parameters["update"])}
+def _seen(sought: Problem, parameters: Parameters) -> dict[tuple[str, ...], list[tuple[int, str]]]:
+    """Places and names of what automata see, by the path of the weights that it is multiplied by.
+
+    They go from kernel to kernel, where features may go from one component of a gradient to the
+    next: of rows that are thinned, those of all kernels are told.
+    """
+    if not isinstance(sought.rule, NeuralCellularAutomaton):
+        return {}
+    features = list(enumerate(_features(sought, parameters)))
+    kernels = list(dict.fromkeys(kernel for _, (kernel, _) in features))
+    features.sort(key=lambda feature: kernels.index(feature[1][0]))
+    named = [(place, " ".join(feature)) for place, feature in features]
+    return {("update", *path): named for path in _first_kernels(parameters["update"])}
+
+
+def _terms(sought: Problem) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The terms of polynomials, by the path of their coefficients."""
     species, found = sought.statistics.species, {}
     for name, term in getattr(sought.rule, "terms", {}).items():
         if isinstance(term, PolynomialReaction | PhaseField):

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 SIZE_INCHES = (5.4, 3.5)
 MARKERS_UP_TO = 40
@@ -41,7 +41,7 @@ _SETTINGS = {
     "svg.hashsalt": "diffpattern",  # else the same figure would differ from one run to the next
 }
 
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPTS = str.maketrans("-\N{MINUS SIGN}0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _P = ParamSpec("_P")
 
@@ -103,6 +103,7 @@ def loss_curve(curves: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> F
             axes.plot(*zip(*points, strict=True), style, marker=marker, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("training step")
+    _whole(axes)
     axes.set_ylabel("loss")
     finish(axes, theme)
     return figure
@@ -144,7 +145,7 @@ def nrmse_over_time(scores: Mapping[str, Any], species: str, theme: Theme = LIGH
         color=theme.muted,
     )
     axes.set_yscale("log")
-    axes.set_xlabel("time")
+    axes.set_xlabel(with_unit("time", scores.get("units", {}).get("time", "")))
     axes.set_ylabel(f"NRMSE of {species}")
     finish(axes, theme)
     return figure
@@ -196,6 +197,8 @@ def compared_curves(
         axes.set_yscale("log")
         axes.set_ylabel(title)
         finish(axes, theme)
+    if over == "step":
+        _whole(panes[-1])
     panes[-1].set_xlabel({"step": "training step", "seconds": "seconds of training"}[over])
     labels = [label for label, _ in named] + ["others"] * (len(runs) > len(named))
     figure.legend(
@@ -212,6 +215,13 @@ def compared_curves(
     return figure
 
 
+def _whole(axes: Axes) -> None:
+    """Ticks of the axis below at whole numbers only."""
+    axes.xaxis.set_major_locator(
+        MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
+
+
 class Powers(LogFormatter):
     """Ticks of a logarithmic axis as plain text, which is set much faster than mathematics."""
 
@@ -219,11 +229,42 @@ class Powers(LogFormatter):
         """The label of a tick, such as 0.5 or 10⁻⁵; many have none."""
         if not super().__call__(x, pos):
             return ""
-        if 1e-3 <= x < 1e4:
-            return f"{x:g}"
-        factor, _, exponent = f"{x:.0e}".partition("e")
-        power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
-        return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+        return f"{x:g}" if 1e-3 <= x < 1e4 else _with_power(x, 0)
+
+
+class Plain(ScalarFormatter):
+    """Ticks of a linear axis, each with its own power of ten where they need one.
+
+    Matplotlib writes that power once above the axis, where legends are.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick, such as 0.5 or 2.5×10⁻⁷."""
+        if self.orderOfMagnitude == 0:
+            return super().__call__(x, pos)
+        return self.fix_minus(_with_power(x, 3)) if x else "0"
+
+    def get_offset(self) -> str:
+        """Nothing is written above the axis."""
+        return ""
+
+
+def _with_power(x: float, digits: int) -> str:
+    """A number as a factor, of at most so many digits behind its point, and a power of ten."""
+    factor, _, exponent = f"{x:.{digits}e}".partition("e")
+    power = f"10{superscript(str(int(exponent)))}"
+    factor = f"{float(factor):g}"
+    return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+
+
+def superscript(number: str) -> str:
+    """A whole number, raised, as plain text."""
+    return number.translate(_SUPERSCRIPTS)
+
+
+def plain_number(number: str) -> str:
+    """A number of `mathematics`, which is HTML, as plain text."""
+    return re.sub("<sup>(.*?)</sup>", lambda power: superscript(power[1]), number)
 
 
 def recoloured(svg: bytes) -> bytes:
@@ -251,6 +292,11 @@ def positive(values: Sequence[float | None]) -> np.ndarray:
     return np.array([value if _drawable(value) else math.nan for value in values], float)
 
 
+def with_unit(quantity: str, unit: str) -> str:
+    """The label of an axis, with the unit's name where there is one."""
+    return f"{quantity} ({unit})" if unit else quantity
+
+
 def chart(theme: Theme) -> tuple[Figure, Axes]:
     """An empty figure with one pair of axes."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="none")
@@ -273,6 +319,8 @@ def finish(axes: Axes, theme: Theme) -> None:
         if axis.get_scale() == "log":
             axis.set_major_formatter(Powers(labelOnlyBase=True))
             axis.set_minor_formatter(Powers())
+        elif type(axis.get_major_formatter()) is ScalarFormatter:
+            axis.set_major_formatter(Plain(useOffset=False))
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.muted)
     axes.tick_params(which="both", color=theme.muted, labelcolor=theme.ink)

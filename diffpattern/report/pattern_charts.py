@@ -46,7 +46,7 @@ def spectra(
     powers = np.concatenate([power for *_, truth, rule in drawn for power in (truth, rule)])
     highest = np.nanmax(powers)
     axes.set_ylim(max(np.nanmin(powers) / 3, _SMALLEST_POWER * highest), 3 * highest)
-    axes.set_xlabel(f"wavenumber [rad/{unit}]" if unit else "wavenumber [rad per unit of length]")
+    axes.set_xlabel(f"wavenumber (radians per {unit or 'unit of length'})")
     axes.set_ylabel(f"power of {species} per wavenumber")
     figures.finish(axes, theme)
     # Spectra fall to the right, and above is the other axis.
@@ -66,7 +66,7 @@ def _add_wavelengths(axes: Axes, unit: str, theme: Theme) -> None:
     above.xaxis.set_major_locator(FixedLocator(shown))
     above.xaxis.set_minor_locator(NullLocator())
     above.xaxis.set_major_formatter(lambda length, _: f"{length:g}")
-    above.set_xlabel(_with_unit("wavelength", unit), color=theme.ink)
+    above.set_xlabel(figures.with_unit("wavelength", unit), color=theme.ink)
     above.tick_params(color=theme.muted, labelcolor=theme.ink)
     above.spines["top"].set_color(theme.muted)
 
@@ -94,8 +94,8 @@ def wavelengths(scores: Mapping[str, Any], species: str, theme: Theme = LIGHT) -
             color=colour,
             label=key,
         )
-    axes.set_xlabel(_with_unit("time", units.get("time", "")))
-    axes.set_ylabel(_with_unit(f"wavelength of {species}", units.get("length", "")))
+    axes.set_xlabel(figures.with_unit("time", units.get("time", "")))
+    axes.set_ylabel(figures.with_unit(f"wavelength of {species}", units.get("length", "")))
     figures.finish(axes, theme)
     return figure
 
@@ -125,11 +125,7 @@ def recovery(
             elapsed, np.where(np.isfinite(errors), errors, np.nan), dashes, color=colour, label=name
         )
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(_with_unit("time since the damage", unit))
+    axes.set_xlabel(figures.with_unit("time since the damage", unit))
     axes.set_ylabel("NRMSE of damaged to undamaged")
     figures.finish(axes, theme)
     return figure
-
-
-def _with_unit(quantity: str, unit: str) -> str:
-    return f"{quantity} [{unit}]" if unit else quantity

@@ -48,6 +48,21 @@ def test_nrmse_chart_has_baselines_threshold_and_gaps():
     np.testing.assert_allclose(lines["persistence"][:, 1], [np.nan, 0.5, 1.0])
     np.testing.assert_allclose(lines["training mean"][:, 1], 1.0)
     assert any((points[:, 1] == 0.2).all() for points in lines.values())
+    units = {"length": "µm", "time": "h"}
+    for scores, label in ((SCORES, "time"), (SCORES | {"units": units}, "time (h)")):
+        assert figures.nrmse_over_time(scores, "A").axes[0].get_xlabel() == label
+
+
+@pytest.mark.parametrize("last", [1, 2, 8, 1000])
+def test_steps_are_whole_numbers(last):
+    rows = [{"step": step, "loss": 1.0} for step in (1, last)]
+    for figure in (figures.loss_curve(rows), figures.compared_curves([("run", rows)])):
+        figure.draw_without_rendering()
+        ticks = figure.axes[-1].get_xticks()
+        assert len(ticks) >= 1 and all(tick == round(tick) for tick in ticks)
+    seconds = [{"step": 1, "seconds": time, "loss": 1.0} for time in (0.1, 0.2)]
+    ticks = figures.compared_curves([("run", seconds)], "seconds").axes[-1].get_xticks()
+    assert any(tick % 1 for tick in ticks)
 
 
 @pytest.mark.parametrize("theme", [figures.LIGHT, figures.DARK])
@@ -127,3 +142,16 @@ def test_ticks_of_logarithmic_axes_are_plain_numbers_or_powers():
     axes.set_ylim(2e-5, 9e-5)  # less than a decade, where other ticks are labelled too
     shown = [text.get_text() for text in axes.yaxis.get_ticklabels(minor=True)]
     assert "3×10⁻⁵" in shown
+
+
+def test_small_numbers_of_a_linear_axis_have_their_power_of_ten_themselves():
+    figure, axes = figures.chart(figures.LIGHT)
+    axes.plot([0.0, 1.0], [-2e-7, 5e-7], label="a")
+    figures.finish(axes, figures.LIGHT)
+    figure.draw_without_rendering()
+    told = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"−2×10⁻⁷", "0", "10⁻⁷", "4×10⁻⁷"} <= told and "0.2" not in told
+    assert not axes.yaxis.get_offset_text().get_text()
+    axes.set_ylim(-1.0, 1.0)
+    figure.draw_without_rendering()
+    assert {"−0.5", "0.0", "0.50"} & {text.get_text() for text in axes.get_yticklabels()}

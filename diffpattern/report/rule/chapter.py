@@ -15,8 +15,8 @@ from diffpattern.report.rule.velocity import VelocityField
 from diffpattern.report.rule.weights import FirstLayer, Layer
 from diffpattern.stability import Dispersion
 
-# So many values of channels are told one by one.
-_LISTED = 3
+# What a slice cannot tell.
+_OTHERS = "the channels that are not shown do not change there either"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +100,30 @@ def verdict(waves: Dispersion, species: Sequence[str], units: Units) -> str:
         alone = "is one of many, since something is conserved"
     if not waves.waves_grow:
         return f"The state {state} {alone}, and no wave on it grows."
-    low, high = (2 * math.pi / wavenumber for wavenumber in reversed(waves.band))
-    extent = f"waves of {low:.3g} to {high:.3g} {units.lengths} grow"
+    extent = _growing(waves, units)
     if waves.wavelength is None:
         return f"The state {state} {alone}; {extent}, none as fast as all cells together."
     joined = "and" if waves.unstable_without_waves else "but"
     turing = ": it is unstable in Turing\N{RIGHT SINGLE QUOTATION MARK}s sense"
     return (
-        f"The state {state} {alone}, {joined} {extent}, fastest those of {waves.wavelength:.3g}"
+        f"The state {state} {alone}, {joined} {extent}, fastest those of "
+        f"{mathematics.number(waves.wavelength, 3)}"
         f"{turing if waves.turing_unstable else ''}."
     )
+
+
+def _growing(waves: Dispersion, units: Units) -> str:
+    """Which waves grow; some do."""
+    first, last = waves.band
+    shortest, longest = 2 * math.pi / last, 2 * math.pi / first if first else math.inf
+    short, long = (mathematics.number(length, 3) for length in (shortest, longest))
+    if last < waves.wavenumbers[-1]:
+        if first:
+            return f"waves of {short} to {long} {units.lengths} grow"
+        return f"all waves longer than {short} {units.lengths} grow"
+    if first:
+        return f"all waves shorter than {long} {units.lengths} grow"
+    return "all waves grow"
 
 
 def _beside(learnt: Dispersion, true: Dispersion | None, reading: RuleReading, units: Units) -> str:
@@ -140,31 +154,59 @@ def _reaction(reading: RuleReading, units: Units) -> list[str]:
             chart(
                 lambda theme: phase_plane.reaction_curve(reaction, units, theme),
                 f"Rate of change of {reaction.species} over its value",
-                "How fast the species changes while all cells are alike. States of rest are where "
-                "the curve crosses zero: downwards they are stable. Trust it where there are data.",
+                _of_curve(reaction, reading.species),
             )
         ]
     return [
         chart(
             lambda theme: phase_plane.phase_plane(reaction, units, theme),
             f"Phase plane of {' and '.join(reaction.species)}",
-            "Where the species go while all cells are alike. On a nullcline one of them does not "
-            "change, and where both cross is a state of rest. Trust the arrows where the ground is "
-            f"shaded: only there were data.{_held(reaction)}",
+            _of_plane(reaction, reading.species),
         )
     ]
 
 
-def _held(plane: PhasePlane) -> str:
-    """A sentence on the channels that a phase plane does not show, if there are any."""
-    if not plane.held:
+def _of_plane(plane: PhasePlane, species: Sequence[str]) -> str:
+    """What the phase plane of two species says."""
+    rest = ", and where both cross is a state of rest"
+    if plane.held:
+        dots = ", as at the dots" if plane.states else ""
+        rest = f"; where both cross is a state of rest only if {_OTHERS}{dots}"
+    return (
+        "Where the species go while all cells are alike. On a nullcline one of them does not "
+        f"change{rest}. Trust the arrows where the ground is shaded: only there were data."
+        f"{_held(plane, species)}"
+    )
+
+
+def _of_curve(curve: ReactionCurve, species: Sequence[str]) -> str:
+    """What the rate of change of one species says."""
+    about, held = "How fast the species changes while all cells are alike", _held(curve, species)
+    if curve.still:
+        return f"{about}: not at all, whatever its value. It only moves from cell to cell.{held}"
+    rest = "States of rest are where the curve crosses zero: downwards they are stable."
+    if curve.held:
+        dots = ", as at the dots" if curve.states else ""
+        rest = f"Where the curve crosses zero is a state of rest only if {_OTHERS}{dots}."
+    return f"{about}. {rest} Trust it where there are data.{held}"
+
+
+def _held(reaction: PhasePlane | ReactionCurve, species: Sequence[str]) -> str:
+    """Sentences on the channels that a chart does not show, if there are any."""
+    if not reaction.held:
         return ""
-    where = "at the mean of the data, hidden ones at zero"
-    if plane.states:
-        where = "as in the state of rest that is nearest to the mean of the data"
-    values = [f"{name} = {value:.3g}" for name, value in plane.held.items()]
-    listed = f": {', '.join(values)}" if len(values) <= _LISTED else ""
-    return f" All other channels are held {where}{html.escape(listed)}."
+    told = lambda values: html.escape(
+        ", ".join(f"{name} = {value:.3g}" for name, value in values.items())
+    ).replace("-", mathematics.MINUS)
+    where = "as in the state of rest that is nearest to the mean of the data"
+    if reaction.states:
+        where += f": {told(reaction.held)}"
+    else:
+        seen = {name: value for name, value in reaction.held.items() if name in species}
+        places = [f"species at the mean of the data ({told(seen)})"] if seen else []
+        places += ["hidden ones at zero"] if len(seen) < len(reaction.held) else []
+        where = f"with {', '.join(places)}"
+    return f" This is a slice through all channels: the others are held {where}."
 
 
 def _diffusion(reading: RuleReading, scores: Mapping[str, Any]) -> list[str]:
@@ -201,9 +243,7 @@ def _weights(reading: RuleReading) -> list[str]:
             chart(
                 lambda theme: weights.weights(reading.layers, theme),
                 "Weights of all layers",
-                "Each matrix on a scale of its own, symmetric about zero, with its biases behind "
-                "the gap. Rows or columns without colour are units that do nothing; many alike "
-                "say that fewer would do.",
+                _of_weights(reading.layers),
             )
         )
     charts += [
@@ -216,3 +256,18 @@ def _weights(reading: RuleReading) -> list[str]:
         for layer in reading.first_layers
     ]
     return charts
+
+
+def _of_weights(layers: Sequence[Layer]) -> str:
+    """What matrices of weights say, of which those of polynomials have neither units nor biases."""
+    biases = any(layer.bias is not None for layer in layers)
+    said = "Each matrix on a scale of its own, symmetric about zero"
+    said += ", with its biases behind the gap." if biases else "."
+    if any("term" in layer.sides for layer in layers):
+        said += " Terms without colour do nothing."
+    if any("term" not in layer.sides for layer in layers):
+        said += (
+            " Rows or columns without colour are units that do nothing; many alike say that fewer "
+            "would do."
+        )
+    return said

@@ -3,9 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
-from diffpattern.report.figures import LIGHT, Theme, finish, prepare, with_settings
+from diffpattern.report import mathematics
+from diffpattern.report.figures import (
+    LIGHT,
+    Theme,
+    finish,
+    plain_number,
+    prepare,
+    with_settings,
+)
 from diffpattern.report.rule.drawing import Units, panes
 
 
@@ -22,29 +32,42 @@ def diffusion(scores: Mapping[str, Any], true: Mapping[str, float], theme: Theme
     figure, (axes,) = panes(theme, [1.25 + 0.5 * len(learnt)])
     prepare(axes, theme)
     rows = range(len(learnt))
+    # Two standard errors, where there are any.
+    around = {name: 2 * (errors.get(name) or 0.0) for name in learnt}
+    known = [(true[name], row) for row, name in zip(rows, learnt, strict=True) if name in true]
+    ends = [0.0, *(value for value, _ in known)]
+    for name, value in learnt.items():
+        ends += [value - around[name], value + around[name]]
+    room = 0.06 * ((max(ends) - min(ends)) or 1.0)
+    low, high = min(ends) - (room if min(ends) < 0 else 0.0), max(ends) + room
+    axes.set_xlim(low, high)
+    width = figure.canvas.get_renderer().get_text_width_height_descent
     for row, (name, value) in zip(rows, learnt.items(), strict=True):
-        error = errors.get(name)
         axes.errorbar(
             value,
             row,
-            xerr=2 * error if error else None,
+            xerr=around[name] or None,
             fmt="o",
             color=theme.rule,
             markersize=7,
             capsize=4,
             label="" if row else "learnt, \N{PLUS-MINUS SIGN} two standard errors",
         )
-        written = f"{value:.4g}" + (f" \N{PLUS-MINUS SIGN} {error:.1g}" if error else "")
+        written = _with_error(value, around[name])
+        # Over its point, but for the ends of the axis.
+        share = (value - low) / (high - low)
+        half = width(written, FontProperties(size="small"), ismath=False)[0] / figure.dpi / 2
+        edge = half / (0.75 * figure.get_figwidth())
         axes.annotate(
             written,
-            (value, row),
+            (min(max(share, edge), 1.0 - edge), row),
+            xycoords=("axes fraction", "data"),
             xytext=(0, 9),
             textcoords="offset points",
             ha="center",
             fontsize="small",
             color=theme.ink,
         )
-    known = [(true[name], row) for row, name in zip(rows, learnt, strict=True) if name in true]
     if known:
         axes.plot(
             *zip(*known, strict=True),
@@ -58,10 +81,16 @@ def diffusion(scores: Mapping[str, Any], true: Mapping[str, float], theme: Theme
         )
     axes.set_yticks(rows, learnt)
     axes.set_ylim(len(learnt) - 0.5, -0.7)
-    highest = max([0.0, *learnt.values(), *(value for value, _ in known)])
-    lowest = min([0.0, *learnt.values(), *(value for value, _ in known)])
-    room = 0.12 * ((highest - lowest) or 1.0)
-    axes.set_xlim(lowest - (room if lowest < 0 else 0), highest + room)
     axes.set_xlabel(f"diffusion coefficient ({Units.of(scores).diffusivities})")
     finish(axes, theme)
     return figure
+
+
+def _with_error(value: float, error: float) -> str:
+    """A value, told up to the second digit of what is around it, and that."""
+    if not error or not np.isfinite(error):
+        return plain_number(mathematics.number(value))
+    written = mathematics.number(
+        value, mathematics.digits({"coefficient": value, "standard_error": error / 10})
+    )
+    return plain_number(f"{written} \N{PLUS-MINUS SIGN} {mathematics.number(error, 2)}")

@@ -12,6 +12,10 @@ from diffpattern.stability import Dispersion
 
 # Growth rates below minus this many times the leading ones are not shown.
 _DEPTH = 4.0
+# Where nothing decays, this share of them below zero is.
+_BELOW = 0.1
+# A curve that is shown down to its lowest point does not lie on the axis there.
+_ROOM = 1.05
 # Frequencies below this share of the rates are rounding: such waves stand.
 _STANDS = 1e-6
 
@@ -90,8 +94,11 @@ def _lowest_shown(curves: Sequence[Dispersion]) -> float:
     """The lowest growth rate that a chart goes down to."""
     leading = max(max(abs(one.fastest_growth), abs(one.growth[0])) for one in curves)
     smallest = min(float(one.growth.min()) for one in curves)
-    lowest = max(smallest, -_DEPTH * leading) if leading > 1e-6 * abs(smallest) else smallest
-    return lowest if lowest < 0 else -1.0
+    lowest = _ROOM * smallest
+    if leading > 1e-6 * abs(smallest):
+        lowest = max(lowest, -_DEPTH * leading)
+    # Some room below zero where nothing decays.
+    return min(lowest, -_BELOW * leading) or -1.0
 
 
 def _last_above(lowest: float, curve: Dispersion) -> float:

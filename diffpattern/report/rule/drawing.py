@@ -16,6 +16,9 @@ from diffpattern.report.figures import SIZE_INCHES, Theme
 
 # Dots per inch of pictures inside a chart.
 _DPI = 144
+# In inches: how wide a colour bar is; what names and titles about axes take at most, and what lies
+# between them and the next ones.
+_BAR, _ROOMY, _PADDING = 0.146, 3.0, 0.12
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,24 @@ def panes(theme: Theme, heights: Sequence[float], **options: Any) -> tuple[Figur
     return figure, axes
 
 
+def fit_height(figure: Figure, axes: Sequence[Axes], heights: Sequence[float]) -> list[float]:
+    """Makes a figure high enough for axes of such heights, and all that is written about them.
+
+    Args:
+      figure: of `panes`.
+      axes: all there are, below one another.
+      heights: without what is written about them, in inches.
+
+    Returns:
+      How wide the axes are, in inches.
+    """
+    figure.set_figheight(sum(heights) + _ROOMY * len(heights))  # where nothing is squeezed
+    figure.draw_without_rendering()
+    around = sum(one.get_tightbbox().height - one.bbox.height for one in axes) / figure.dpi
+    figure.set_figheight(sum(heights) + around + _PADDING * len(heights))
+    return [one.bbox.width / figure.dpi for one in axes]
+
+
 def legend_above(figure: Figure, handles: Sequence[Any], theme: Theme) -> None:
     """A legend above everything else in the figure."""
     figure.legend(
@@ -88,9 +109,11 @@ def legend_above(figure: Figure, handles: Sequence[Any], theme: Theme) -> None:
     )
 
 
-def colour_bar(figure: Figure, drawn: Any, axes: Axes, theme: Theme, label: str) -> Colorbar:
-    """A colour bar for what was drawn on some axes."""
-    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=24)
+def colour_bar(
+    figure: Figure, drawn: Any, axes: Axes, theme: Theme, label: str, height: float = SIZE_INCHES[1]
+) -> Colorbar:
+    """A colour bar, always as wide, for what was drawn on some axes of about that height."""
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=height / _BAR)
     bar.outline.set_edgecolor(theme.muted)
     bar.ax.tick_params(which="both", color=theme.muted, labelcolor=theme.ink, labelsize="small")
     bar.set_label(label, color=theme.ink)

@@ -1,6 +1,6 @@
 """Where the species go while all cells are alike: the reaction of a rule."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from diffpattern.report.rule.drawing import Units, colour_bar, legend_above, pan
 _ARROWS = 16
 # Speeds that differ by more than this factor from the largest look alike.
 _SPEEDS = 1e3
+# How opaque arrows of those and of smaller speeds are, and how many shades there are above.
+_FAINT, _SHADES = 0.25, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class PhasePlane:
       density: how many cells of the data are near each pair of values, [N, M].
       states: of rest.
       true_rates, true_states: those of the system that made the data, where it is known.
-      held: what the other channels are held at, by name.
+      held: what the other channels are held at, by name: at the first state of rest, or, where
+        there is none, the species at the mean of the data.
     """
 
     species: tuple[str, str]
@@ -71,6 +74,9 @@ class ReactionCurve:
       rates: of change, [N].
       density: how many cells of the data are near each value, [N].
       true_rates: that of the system that made the data, where it is known.
+      scale: the width of the data over their duration, a rate.
+      states: of rest.
+      held: as of a phase plane.
     """
 
     species: str
@@ -78,6 +84,14 @@ class ReactionCurve:
     rates: NDArray
     density: NDArray
     true_rates: NDArray | None = None
+    scale: float = 1.0
+    states: Sequence[HomogeneousState] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def still(self) -> bool:
+        """Whether the species does not change at all."""
+        return not np.any(self.rates)
 
 
 @with_settings
@@ -110,7 +124,9 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
             _nullcline(axes, plane, rates, **style)
         handles.append(Line2D([], [], label="true", **style))
     handles.append(Patch(facecolor=_data(theme), alpha=0.4, label="data"))
-    handles += _states(axes, plane, theme)
+    first, second = plane.places
+    point = lambda values: (values[first], values[second])
+    handles += _states(axes, plane.states, plane.true_states, point, theme)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     axes.set_xlabel(plane.species[0])
@@ -120,19 +136,25 @@ def phase_plane(plane: PhasePlane, units: Units, theme: Theme = LIGHT) -> Figure
     return figure
 
 
-def _states(axes: Axes, plane: PhasePlane, theme: Theme) -> list[Line2D]:
-    """Draws the states of rest; their entries in a legend."""
+def _states(
+    axes: Axes,
+    states: Sequence[HomogeneousState],
+    true_states: Sequence[HomogeneousState],
+    point: Callable[[NDArray], tuple[float, float]],
+    theme: Theme,
+) -> list[Line2D]:
+    """Draws states of rest at the points of their values; their entries in a legend."""
     dot = {"marker": "o", "markersize": 8, "markeredgewidth": 1.8, "markeredgecolor": theme.ink}
     cross = {"marker": "+", "markersize": 13, "markeredgewidth": 1.6, "color": theme.persistence}
     kinds = (
-        ("stable state", [s for s in plane.states if s.stable], dot | {"color": theme.ink}),
-        ("unstable state", [s for s in plane.states if not s.stable], dot | {"mfc": "none"}),
-        ("true state", plane.true_states, cross),
+        ("stable state", [s for s in states if s.stable], dot | {"color": theme.ink}),
+        ("unstable state", [s for s in states if not s.stable], dot | {"mfc": "none"}),
+        ("true state", true_states, cross),
     )
     handles = []
-    for label, states, style in kinds:
-        if states:
-            points = np.transpose([state.values[list(plane.places)] for state in states])
+    for label, some, style in kinds:
+        if some:
+            points = np.transpose([point(state.values) for state in some])
             axes.plot(*points, linestyle="", zorder=5, clip_on=False, **style)
             handles.append(Line2D([], [], linestyle="", label=label, **style))
     return handles
@@ -168,16 +190,17 @@ def _arrows(axes: Axes, plane: PhasePlane, theme: Theme) -> Any:
     largest = float(speed.max()) or 1.0
     shown = np.maximum(speed, largest / _SPEEDS)
     unit = [part / np.maximum(speed, np.finfo(float).tiny) for part in along]
-    # Along a line of greys, which leaves the colours to the nullclines.
-    slow, fast = (matplotlib.colors.to_rgb(colour) for colour in (theme.muted, theme.ink))
-    ground = matplotlib.colors.to_rgb(theme.grid)
-    slow = [(one + two) / 2 for one, two in zip(slow, ground, strict=True)]
+    # Of one colour, ever less transparent: that leaves the others to the nullclines, and reads on
+    # any ground. Few enough of them for the colour bar to be drawn, not embedded as a picture,
+    # whose colours `figures.recoloured` could not exchange.
+    ink = matplotlib.colors.to_rgb(theme.ink)
+    speeds = LinearSegmentedColormap.from_list("speed", [(*ink, _FAINT), (*ink, 1.0)], N=_SHADES)
     return axes.quiver(
         *np.meshgrid(*(values[place] for values, place in zip(plane.values, chosen, strict=True))),
         unit[0].T,
         unit[1].T,
         shown.T,
-        cmap=LinearSegmentedColormap.from_list("speed", [slow, fast]),
+        cmap=speeds,
         norm=LogNorm(largest / _SPEEDS, largest),
         pivot="mid",
         units="inches",
@@ -199,6 +222,11 @@ def reaction_curve(curve: ReactionCurve, units: Units, theme: Theme = LIGHT) -> 
     if curve.true_rates is not None:
         axes.plot(curve.values, curve.true_rates, "--", color=theme.persistence, label="true")
     axes.axhline(0.0, color=theme.muted, linewidth=1.0)
+    handles, _ = axes.get_legend_handles_labels()
+    if not curve.still:
+        handles += _states(axes, curve.states, (), lambda values: (values[0], 0.0), theme)
+    if curve.still and not np.any(curve.true_rates):
+        axes.set_ylim(-curve.scale, curve.scale)
     low, high = axes.get_ylim()
     share = curve.density / (curve.density.max() or 1)
     axes.fill_between(
@@ -209,13 +237,15 @@ def reaction_curve(curve: ReactionCurve, units: Units, theme: Theme = LIGHT) -> 
         alpha=0.35,
         linewidth=0,
         step="mid",
-        label="data",
     )
+    handles.append(Patch(facecolor=_data(theme), alpha=0.35, label="data"))
     axes.set_ylim(low, high)
     axes.set_xlim(curve.values[0], curve.values[-1])
     axes.set_xlabel(curve.species)
     axes.set_ylabel(f"rate of change ({units.per_time})")
     finish(axes, theme)
+    axes.get_legend().remove()
+    legend_above(figure, handles, theme)
     return figure
 
 

@@ -1,23 +1,41 @@
 """What a rule has learnt, number by number: matrices of weights, and what a network sees."""
 
+import itertools
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 
-from diffpattern.report import images
-from diffpattern.report.figures import LIGHT, Theme, finish, prepare, with_settings
-from diffpattern.report.rule.drawing import colour_bar, panes
+from diffpattern.report import images, mathematics
+from diffpattern.report.figures import (
+    LIGHT,
+    Theme,
+    finish,
+    plain_number,
+    prepare,
+    superscript,
+    with_settings,
+)
+from diffpattern.report.rule.drawing import colour_bar, fit_height, panes
 
-# Names along an axis, numbers along one, and letters that fit beside one another.
-MOST_TICKS, FEW_TICKS = 24, 9
-# Boxes beside one another.
+# How high box plots are, and how many there are beside one another.
+_BOXES = 2.0
 MOST_GROUPS = 24
-_LETTERS = 48
+# Of a row of a matrix, and of all rows together at least and at most, in inches.
+_ROW, _LOWEST, _HIGHEST = 0.165, 0.5, 3.6
+# What a line of names needs, and the room between two of one line, in inches.
+_LINE, _BETWEEN = 0.15, 0.06
+_BIAS = "bias"
+# Numbers beside one another are further apart than they need to be.
+_NUMBER = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +86,11 @@ def weights(layers: Sequence[Layer], theme: Theme = LIGHT) -> Figure:
     symmetric about zero.
     """
     drawn = [_picture(layer) for layer in layers]
-    heights = [min(max(0.165 * len(picture), 0.5), 3.6) + 0.75 for picture, *_ in drawn]
+    heights = [min(max(_ROW * len(picture), _LOWEST), _HIGHEST) for picture, *_ in drawn]
     figure, stacked = panes(theme, heights)
-    for axes, layer, (picture, names, sides) in zip(stacked, layers, drawn, strict=True):
+    for axes, layer, (picture, names, sides), height in zip(
+        stacked, layers, drawn, heights, strict=True
+    ):
         limit = float(np.nanmax(np.abs(picture))) or 1.0
         image = axes.imshow(
             picture,
@@ -81,12 +101,19 @@ def weights(layers: Sequence[Layer], theme: Theme = LIGHT) -> Figure:
             interpolation="nearest",
         )
         axes.set_title(layer.name, loc="left", fontsize="medium", color=theme.ink)
-        for axis, side, named in zip((axes.yaxis, axes.xaxis), sides, names, strict=True):
-            axis.set_label_text(side)
-            _name_ticks(axis, named)
-        bar = colour_bar(figure, image, axes, theme, "")
-        bar.set_ticks([-limit, 0.0, limit], labels=[f"{-limit:.2g}", "0", f"{limit:.2g}"])
+        axes.set_xlabel(sides[1])
+        axes.set_ylabel(sides[0])
+        _name_ticks(axes.yaxis, names[0], height / len(picture))
+        bar = colour_bar(figure, image, axes, theme, "", height)
+        most = plain_number(mathematics.number(limit, 2))
+        bar.set_ticks([-limit, 0.0, limit], labels=[f"{mathematics.MINUS}{most}", "0", most])
         finish(axes, theme)
+    # Names below are set once it is known how wide the axes are.
+    for axes, width, (picture, names, _) in zip(
+        stacked, fit_height(figure, stacked, heights), drawn, strict=True
+    ):
+        _name_ticks(axes.xaxis, names[1], width / picture.shape[1])
+    fit_height(figure, stacked, heights)
     return figure
 
 
@@ -99,7 +126,7 @@ def _picture(layer: Layer) -> tuple[NDArray, tuple[Sequence[str], ...], tuple[st
     if layer.bias is not None:
         gap = np.full((1, picture.shape[1]), np.nan)
         picture = np.concatenate([picture, gap, np.asarray(layer.bias, float)[None]])
-        rows = (*(rows or map(str, range(len(layer.weights)))), "", "bias")
+        rows = (*(rows or map(str, range(len(layer.weights)))), "", _BIAS)
     if len(layer.weights) <= layer.weights.shape[1]:
         return picture, (rows, layer.outputs), layer.sides
     return picture.T, (layer.outputs, rows), layer.sides[::-1]
@@ -114,10 +141,12 @@ def first_layer(layer: FirstLayer, theme: Theme = LIGHT) -> Figure:
     """
     grouped = {"seen through": layer.kernels, "what is seen": layer.channels}
     grouped = {title: names for title, names in grouped.items() if names}
-    figure, stacked = panes(theme, [2.6] * len(grouped))
-    for axes, (title, names) in zip(stacked, grouped.items(), strict=True):
+    heights = [_BOXES] * len(grouped)
+    figure, stacked = panes(theme, heights)
+    drawn = [_groups(layer.weights, names) for names in grouped.values()]
+    for axes, groups, (title, names) in zip(stacked, drawn, grouped.items(), strict=True):
         prepare(axes, theme)
-        groups, count = _groups(layer.weights, names), len(set(names))
+        count = len(set(names))
         if len(groups) < count:
             title = f"{title} ({len(groups)} of {count}, those of the largest weights)"
         line = {"color": theme.ink, "linewidth": 1.0}
@@ -133,10 +162,14 @@ def first_layer(layer: FirstLayer, theme: Theme = LIGHT) -> Figure:
             capprops=line,
         )
         axes.axhline(0.0, color=theme.muted, linewidth=1.0)
-        _name_ticks(axes.xaxis, list(groups), 1)
         axes.set_xlabel(title)
         axes.set_ylabel("weight")
         finish(axes, theme)
+    for axes, width, groups in zip(
+        stacked, fit_height(figure, stacked, heights), drawn, strict=True
+    ):
+        _name_ticks(axes.xaxis, list(groups), width / len(groups), 1)
+    fit_height(figure, stacked, heights)
     return figure
 
 
@@ -155,15 +188,47 @@ def _diverging() -> ListedColormap:
     return ListedColormap(colours / 255)
 
 
-def _name_ticks(axis: Axis, names: Sequence[str], first: int = 0) -> None:
-    """Names along an axis, no more of them than there is room for; without names, numbers."""
+def _name_ticks(axis: Axis, names: Sequence[str], pitch: float, first: int = 0) -> None:
+    """Names along an axis, evenly thinned where there is no room for all; a bias is told too.
+
+    Args:
+      axis: whose ticks they are.
+      names: one for each place along it; empty: places have numbers.
+      pitch: inches from one place to the next.
+      first: the place of the first name.
+    """
     if not names:
         axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         return
-    counted = all(name.isdigit() for name in names[:-2])
-    most = min(len(names), FEW_TICKS if counted else MOST_TICKS)
-    chosen = np.linspace(0, len(names) - 1, most).round().astype(int)
-    long = axis.axis_name == "x" and sum(len(names[place]) + 2 for place in chosen) > _LETTERS
-    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    names = [re.sub(r"\^(\d+)", lambda power: superscript(power[1]), name) for name in names]
+    counted = names[-1] == _BIAS and all(name.isdigit() for name in names[:-2])
+    turned: dict[str, Any] = {}
+    if counted:
+        room = _NUMBER if axis.axis_name == "x" else _LINE
+        step = _round_step(room / pitch)
+    else:
+        room, step = _LINE, math.ceil(_LINE / pitch)
+        if axis.axis_name == "x" and not _fit(axis, names, pitch):
+            turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+        elif axis.axis_name == "x":
+            step = 1
+    chosen = list(range(0, len(names), step))
+    if names[-1] == _BIAS and chosen[-1] != len(names) - 1:
+        chosen = [place for place in chosen if (len(names) - 1 - place) * pitch >= room]
+        chosen.append(len(names) - 1)
     labels = [names[place] for place in chosen]
     axis.set_ticks([first + place for place in chosen], labels, fontsize="small", **turned)
+
+
+def _fit(axis: Axis, names: Sequence[str], pitch: float) -> bool:
+    """Whether all names have room beside one another."""
+    figure, small = axis.get_figure(), FontProperties(size="small")
+    measure = figure.canvas.get_renderer().get_text_width_height_descent
+    widths = [measure(name, small, ismath=False)[0] / figure.dpi for name in names]
+    return all((one + two) / 2 + _BETWEEN <= pitch for one, two in itertools.pairwise(widths))
+
+
+def _round_step(least: float) -> int:
+    """The smallest of 1, 2, 5, 10, 20 ... that is not less."""
+    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    return next(step for step in steps if step >= least)

@@ -58,6 +58,11 @@ def test_what_only_decays_or_stays_can_be_drawn():
     axes = dispersion(decays, None, Units()).axes[0]
     assert axes.get_ylim() == (pytest.approx(-0.4), pytest.approx(0.18 * 0.4))
     assert not axes.texts
+    grows = waves(0.02 - 1e-3 * K**2, fastest=0.0, highest=0.02)
+    axes = dispersion(grows, None, Units()).axes[0]
+    assert axes.get_ylim() == (pytest.approx(-0.002), pytest.approx(0.02 + 0.18 * 0.022))
+    alike = waves(-0.1 + 0 * K, fastest=0.0, highest=-0.1)
+    assert dispersion(alike, None, Units()).axes[0].get_ylim()[0] == pytest.approx(-0.105)
     stays = waves(0.0 * K, fastest=0.0, highest=0.0)
     assert figures.to_svg(dispersion(stays, stays, Units()))
     svg = [figures.to_svg(dispersion(TURING, decays, Units())) for _ in range(2)]

@@ -1,6 +1,7 @@
 """The phase plane: nullclines, arrows, states of rest, and where data were."""
 
 import dataclasses
+import re
 import warnings
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_arrows_point_along_the_rates_as_the_axes_show_them():
     np.testing.assert_allclose(shown[far], np.maximum(speed, shown.max() / 1e3)[far])
 
 
+def test_speeds_are_as_strong_on_a_dark_ground_as_on_a_light_one():
+    svg = figures.to_svg(phase_plane(PLANE, Units()))
+    dark = figures.recoloured(svg).decode()
+    arrows = dark[dark.index('id="Quiver_1"') :]
+    arrows = arrows[: arrows.index("</g>")]
+    colours = set(re.findall(r"fill: (#[0-9a-f]{6})", arrows))
+    opacities = {float(one) for one in re.findall(r"fill-opacity: ([0-9.]+)", arrows)}
+    assert colours == {figures.DARK.ink} and len(opacities) > 5
+    # The colour bar is no picture either, whose colours would stay those of light pages.
+    assert svg.count(b"<image") == 1  # where data were
+    ((axes, _),) = [phase_plane(PLANE, Units()).axes]
+    (quiver,) = [part for part in axes.collections if hasattr(part, "U")]
+    opacity = quiver.cmap([0.0, 0.5, 1.0])[:, 3]
+    assert opacity[0] < opacity[1] < opacity[2] == 1.0
+
+
 def test_what_never_rests_or_is_not_finite_can_be_drawn_without_a_word():
     rates = np.ones_like(RATES)
     rates[0, 3, 3] = np.nan
@@ -89,10 +106,26 @@ def test_what_never_rests_or_is_not_finite_can_be_drawn_without_a_word():
 def test_the_curve_of_one_species_has_the_true_one_and_the_data_beside_it():
     values = np.linspace(-1.5, 1.5, 31)
     rates, density = values - values**3, np.exp(-(values**2))
-    axes = reaction_curve(ReactionCurve("u", values, rates, density, 2 * rates), Units()).axes[0]
+    curve = ReactionCurve("u", values, rates, density, 2 * rates)
+    figure = reaction_curve(curve, Units())
+    axes = figure.axes[0]
     assert axes.get_ylabel() == "rate of change (per unit of time)"
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_array_equal(drawn["learnt"], rates)
     np.testing.assert_array_equal(drawn["true"], 2 * rates)
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert told == ["learnt", "true", "data"]
+    told = lambda figure: [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told(figure) == ["learnt", "true", "data"] and axes.get_legend() is None
+    states = [HomogeneousState(np.array([1.0, 7.0]), True)]
+    figure = reaction_curve(dataclasses.replace(curve, states=states), Units())
+    assert told(figure) == ["learnt", "true", "stable state", "data"]
+    assert [1.0, 0.0] in [line.get_xydata()[0].tolist() for line in figure.axes[0].lines]
+
+
+def test_a_species_that_never_changes_has_a_line_at_zero_on_the_scale_of_the_data():
+    values = np.linspace(-1.5, 1.5, 31)
+    curve = ReactionCurve("u", values, 0 * values, 1 + 0 * values, 0 * values, 0.25)
+    assert curve.still
+    axes = reaction_curve(curve, Units()).axes[0]
+    assert axes.get_ylim() == (-0.25, 0.25)
+    moves = dataclasses.replace(curve, true_rates=values)
+    assert reaction_curve(moves, Units()).axes[0].get_ylim()[1] > 1.0
