@@ -27,6 +27,7 @@ class KuramotoSivashinsky(System):
     The mean is that of |grad u|^2 over the lattice: the front is seen from a frame that moves with
     it, in which the mean of u stays what it was. In 1D, v = du/dx follows the other usual form,
     dv/dt = -v dv/dx - d2v/dx2 - d4v/dx4. Nearby states part within some ten units of time.
+    Walls may give the front a slope, but no height, at which it runs away in finite time.
 
     Attributes:
       instability: negative diffusion of long waves, length squared per unit of time.
@@ -34,6 +35,9 @@ class KuramotoSivashinsky(System):
       steepening: how slopes move the front, length squared per height and unit of time.
 
     Source: Kuramoto and Tsuzuki (1976), Sivashinsky (1977).
+
+    Raises:
+      InputError: when asked on a lattice whose walls hold the height.
 
     Example:
       >>> u = jnp.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
@@ -59,6 +63,15 @@ class KuramotoSivashinsky(System):
     def linear_coefficients(self):
         """See `System`."""
         return ((0.0, -self.instability, -self.stiffness),)
+
+    def check(self, grid: Grid) -> None:
+        """See `System`."""
+        for walls in grid.boundary:
+            if {walls.lower.kind, walls.upper.kind} & {"zero", "value"}:
+                raise InputError(
+                    f"data.boundary is {walls}, but the front of kuramoto_sivashinsky moves, and "
+                    "no wall can hold its height; take circular, symmetric, replicate or flux."
+                )
 
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""

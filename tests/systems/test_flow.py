@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffpattern.data.simulation import Simulation
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import divergence
 from diffpattern.solvers import explicit
 from diffpattern.systems import KuramotoSivashinsky, NavierStokes
@@ -65,6 +66,14 @@ def test_without_viscosity_the_enstrophy_stays(quick_compilation):
         assert np.abs(change).max() > 0.1
         # d/dt of the integral of w^2 / 2, against what its parts could add up to.
         assert abs((w * change).sum()) < 1e-12 * np.abs(w * change).sum()
+
+
+@pytest.mark.parametrize("walls", ["zero", Boundary("value", 0.5)], ids=["zero", "value"])
+def test_no_wall_holds_the_height_of_a_front(walls):
+    system = KuramotoSivashinsky()
+    with pytest.raises(InputError, match="moves, and no wall can hold its height; take circular"):
+        Simulation.recommended(system, boundary=("circular", ("symmetric", walls)))
+    Simulation.recommended(system, boundary=("replicate", Boundary("flux", 0.1)))
 
 
 @pytest.mark.parametrize("shape", [(128,), (24, 32)])
