@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from diffpattern import plan, train
 from diffpattern.data.simulation import largest_eigenvalue
 from diffpattern.errors import InputError
+from diffpattern.models.diffusion import CrossDiffusion, LinearDiffusion, NonlinearDiffusion
+from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.rda import ReactionDiffusionAdvection
 from diffpattern.parallel.mesh import DATA
 from diffpattern.problem import Problem
@@ -20,6 +22,19 @@ from diffpattern.training.step import compiled
 
 # Steps are tried until so many seconds have passed, or so many of them.
 _SECONDS, _STEPS = 5.0, 10
+
+# Terms whose coefficient bounds an explicit step, what it is called, and by which power of the
+# Laplacian it decays.
+_BOUNDING = (
+    (LinearDiffusion, "diffusion coefficients", 1),
+    (NonlinearDiffusion, "diffusion coefficients", 1),
+    (CrossDiffusion, "diffusion coefficients", 1),
+    (PhaseField, "kappa of the phase field", 2),
+)
+# Terms that an exponential solver takes exactly.
+_EXACT = ((LinearDiffusion, "linear diffusion"), (PhaseField, "kappa of the phase field"))
+# The Laplacian that a divergence of gradients is.
+_OF_FLUXES = "cross"
 
 
 def check(config: ConfigDict) -> str:
@@ -85,19 +100,30 @@ def _told(
 
 
 def _stability(config: ConfigDict, sought: Problem) -> Iterator[str]:
-    """Up to which diffusion a step of an explicit solver damps the shortest waves."""
+    """Up to which coefficients a step of the solver damps the shortest waves."""
     fields, rule = config.solver, sought.rule
     if not isinstance(rule, ReactionDiffusionAdvection):
         return
-    if not fields.dt or fields.name not in explicit.NAMES:
-        yield f"Solver    {fields.name}, which diffusion of no size makes unstable"
+    named = f"Solver    {fields.name}"
+    if not fields.dt:
+        yield f"{named} with adaptive steps, which diffusion of no size makes unstable"
         return
-    eigenvalue = largest_eigenvalue(sought.statistics.grid.whole, rule.laplacian())
-    most = explicit.stability_limit(fields.name, eigenvalue) / fields.dt
-    yield (
-        f"Solver    {fields.name} with steps of {fields.dt:g} is stable for diffusion coefficients "
-        f"of up to {most:.3g}"
-    )
+    terms, grid = rule.terms.values(), sought.statistics.grid.whole
+    if fields.name not in explicit.NAMES:
+        exact = [what for kind, what in _EXACT if any(isinstance(term, kind) for term in terms)]
+        if exact:
+            yield f"{named}, which {' and '.join(exact)} of no size makes unstable"
+        return
+    limits: dict[str, float] = {}
+    for term in terms:
+        for kind, what, power in _BOUNDING:
+            if isinstance(term, kind):
+                eigenvalue = largest_eigenvalue(grid, getattr(term, "laplacian", _OF_FLUXES))
+                most = explicit.stability_limit(fields.name, eigenvalue**power) / fields.dt
+                limits[what] = min(most, limits.get(what, math.inf))
+    if limits:
+        told = " or ".join(f"{what} of up to {most:.3g}" for what, most in limits.items())
+        yield f"{named} with steps of {fields.dt:g} is stable for {told}"
 
 
 def duration(seconds: float) -> str:

@@ -137,6 +137,7 @@ _NOT_NEGATIVE = (
     "profile.steps", "snapshots", "data.run.step", "interval", "end_time",
     "seed", "initial", "last_scale", "period", "channel", "step_jitter", "start_noise",
     "start_weight", "optimiser.levenberg_marquardt.selection.steps", "significance", "smallest",
+    "model.rda.polynomial.order",
     "solver.dt", "coverage", "outside", "out_of_range", "sparsity",
     "derivative_steps", "warmup_steps", "decay_steps", "final_fraction", "clip_norm",
     "skip_nonfinite", "cpu_devices", "plan.latency", "crop", "noise", "frozen_steps",
@@ -228,7 +229,9 @@ def _check_value(field: str, value: Any) -> None:
     checked = ("seed", "noise", *_READ)
     if field.startswith("data.") and field.split(".")[1] not in checked:
         return
-    if {field, last} & set(_POSITIVE) and not 0 < value < math.inf:
+    # A whole path says more than a last name.
+    positive = field in _POSITIVE or (last in _POSITIVE and field not in _NOT_NEGATIVE)
+    if positive and not 0 < value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be positive.")
     if {field, last} & set(_NOT_NEGATIVE) and not 0 <= value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")

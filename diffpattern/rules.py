@@ -4,6 +4,7 @@ Every part is a class of `models`, and its section of the config holds that clas
 tables here say which name means which. A new part is one more line.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -93,19 +94,29 @@ def _made(name: str, model: ConfigDict, statistics: Statistics) -> nn.Module:
 def automaton(model: ConfigDict, statistics: Statistics) -> nn.Module:
     """The automaton that the section `model.nca`, or a class of the user's own, describes.
 
+    A class of the user's own is given a grid whose walls have values for hidden channels too, zero
+    where they are given for each species.
+
     Raises:
-      InputError: it has fewer channels than the data have species.
+      InputError: it has fewer channels than the data have species, or walls have values for others.
     """
-    fields = model.nca
+    fields, grid = model.nca, statistics.grid
     if fields.channels < len(statistics.species):
         raise InputError(
             f"model.nca.channels is {fields.channels}, but the data have "
             f"{len(statistics.species)} species, which come first among the channels."
         )
+    for wall in (wall for walls in grid.boundary for wall in (walls.lower, walls.upper)):
+        if wall.species not in (None, len(statistics.species)):
+            raise InputError(
+                f"data.boundary has values for {wall.species} species, but the data have "
+                f"{len(statistics.species)}."
+            )
     if parts.is_own(model.name):
-        return _made(model.name, model, statistics)
+        complete = grid.for_channels(range(fields.channels))
+        return _made(model.name, model, dataclasses.replace(statistics, grid=complete))
     return NeuralCellularAutomaton(
-        statistics.grid,
+        grid,
         PERCEPTIONS[fields.perception](**fields[fields.perception]),
         UPDATES[fields.change](**fields[fields.change]),
         tuple(FINISHINGS[name](fields, statistics) for name in fields.finishing),

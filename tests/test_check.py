@@ -6,7 +6,9 @@ import pytest
 import tiny
 from tiny_runs import FIELDS, LEAST_SQUARES, NCA
 
-from diffpattern.check import check, duration
+from diffpattern import problem
+from diffpattern.check import _stability, check, duration
+from diffpattern.data.statistics import summarise
 from diffpattern.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,36 @@ def test_a_pde_is_tried_and_its_solver_judged(tmp_path, monkeypatch):
     assert re.search(r"The run   6 steps, about \d+ s, besides", text)
     # Heun's method damps what decays by less than 2 a step; Oono and Puri's Laplacian has -4.
     assert text.endswith("heun with steps of 1 is stable for diffusion coefficients of up to 0.5")
+
+
+HEUN = "heun with steps of 0.5 is stable for "
+ADAPTIVE = {"solver.dt": 0.0, "solver.name": "tsit5"}
+ETDRK2 = {"solver.name": "etdrk2"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "changes", "told"),
+    [
+        (("cubic_damping",), {}, ""),
+        (("cubic_damping",), ETDRK2, ""),
+        (("cubic_damping",), ADAPTIVE, "tsit5 with adaptive steps, which diffusion of no size "),
+        # Oono and Puri's Laplacian has -4, of which kappa's term takes the square.
+        (("phase_field",), {}, HEUN + "kappa of the phase field of up to 0.25"),
+        (("nonlinear_diffusion",), {}, HEUN + "diffusion coefficients of up to 0.5"),
+        (("nonlinear_diffusion",), ETDRK2, ""),
+        (("diffusion",), ETDRK2, "etdrk2, which linear diffusion of no size makes unstable"),
+        (
+            ("diffusion", "phase_field"),
+            {"model.rda.diffusion.laplacian": "cross"},
+            HEUN + "diffusion coefficients of up to 0.5 or kappa of the phase field of up to 0.25",
+        ),
+    ],
+)
+def test_the_solver_is_judged_by_the_terms_that_there_are(terms, changes, told):
+    config = tiny.config(**{"model.rda.terms": terms, "solver.dt": 0.5} | changes)
+    summary = summarise([tiny.data(end_time=2.0)], problem.whitened_degrees(config))
+    found = "".join(_stability(config, problem.build(config, summary)))
+    assert found.startswith(f"Solver    {told}") if told else not found
 
 
 def test_an_automaton_has_no_solver(tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ def assert_one_sentence(message: str, *words: str):
         {"training.continuation": (0.5,), "training.continuation_steps": 5},
         WELL | {"data.noise": 0.1, "data.seed": 1},
         {"loss.channel_weights": (1.0, 2.0), "loss.time_weights": (1.0,)},
+        {"model.rda.polynomial.order": 0},
     ],
 )
 def test_sound_configs_pass(changes):
@@ -74,6 +75,9 @@ def test_sound_configs_pass(changes):
         ({"model.rda.network.hidden": (16, 0)}, "model.rda.network.hidden", "positive"),
         ({"model.rda.network.hidden": ("a",)}, "model.rda.network.hidden", "whole number"),
         ({"solver.dt": -1.0}, "solver.dt", "0 or more"),
+        ({"model.rda.polynomial.order": -1}, "model.rda.polynomial.order", "0 or more"),
+        (NETWORK | {"model.rda.network.order": 0}, "model.rda.network.order", "positive"),
+        (NCA | {"model.nca.stencils.order": 0}, "model.nca.stencils.order", "positive"),
         ({"solver.dt": float("nan")}, "solver.dt", "0 or more"),
         ({"training.steps": 0}, "training.steps", "positive"),
         ({"training.checkpoint_minutes": -1.0}, "training.checkpoint_minutes", "0 or more"),

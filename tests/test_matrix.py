@@ -25,8 +25,8 @@ import pytest
 import random_vgg
 import tiny
 
-from diffpattern import configuration, problem, train
-from diffpattern.data import statistics
+from diffpattern import configuration, problem, rules, train
+from diffpattern.data import environment, statistics
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.grid.geometry import Grid
@@ -87,7 +87,8 @@ def data(fields, *shape):
         mask[:, 0], values[:, :, 0] = 0.0, 0.0
     walls = fields.get("data.boundary", ("circular",))
     grid = Grid(shape, boundary=walls * len(shape) if len(walls) == 1 else walls)
-    return Trajectories(values, np.arange(3.0), ("A", "B"), grid, mask=mask)
+    trajectories = Trajectories(values, np.arange(3.0), ("A", "B"), grid, mask=mask)
+    return environment.added(trajectories, fields.get("data.environment", ()))
 
 
 def forward(*shape: int) -> Attempt:
@@ -133,7 +134,7 @@ def rehearsal(devices: int, shape, blocks=(1, 1), **changes: Any) -> Attempt:
 
     def attempt(fields: Fields) -> str:
         config = tiny.config(**SMALL | changes | fields)
-        truth = data(fields, *shape)
+        truth = data(changes | fields, *shape)
         run = tiny.Run(config, truth, devices, blocks=blocks)
         rehearse(config, truth.times, run.sought.statistics, run.mesh)
         program = run.step.trace(run.state, train.draw_batch(run.batches, 0, run.mesh)).jaxpr
@@ -239,10 +240,38 @@ WALLS = {
     "symmetric, circular across": ("symmetric", "circular"),
     "zero and symmetric at one axis": (("zero", "symmetric"), "symmetric"),
 }
+WALLS_OF_EACH = {
+    "symmetric": "symmetric",
+    "zero": "zero",
+    "value": wall("value", (0.5, 0.2)),
+    "value over time": wall("value", ((0.5, 0.2), (0.2, 0.5)), times=(0.0, 4.0)),
+    "flux": wall("flux", (0.1, -0.1)),
+}
 OF_WALLS = {
     (name,): {"data.boundary": walls if type(walls) is tuple else (walls,)}
     for name, walls in WALLS.items()
 }
+
+SEEING = {"model.nca.perception": "stencils", "data.environment": ("coordinates",)}
+OF_RULES_AT_WALLS = {
+    **{
+        (f"PDE: {name.replace('_', ' ')}",): {"model.rda.terms": (name,)}
+        for name in (
+            "diffusion", "nonlinear_diffusion", "cross_diffusion", "advection", "taxis",
+            "phase_field",
+        )
+    },
+    ("chemotaxis",): {"model.name": "chemotaxis"},
+    **{
+        (f"automaton: {name.replace('_', ' ')}",): AUTOMATON | {"model.nca.perception": name}
+        for name in rules.PERCEPTIONS
+    },
+    ("automaton: stencils of order 2",): AUTOMATON | {"model.nca.stencils.order": 2},
+    ("automaton: stencils, environment",): AUTOMATON | SEEING,
+    ("automaton: order 2, environment",): AUTOMATON | SEEING | {"model.nca.stencils.order": 2},
+    ("automaton: alive",): AUTOMATON
+    | {"model.nca.finishing": ("alive",), "model.nca.alive.channel": 2},
+}  # fmt: skip
 
 BY_PRODUCTS = LEAST_SQUARES | {"optimiser.levenberg_marquardt.form": "matrix_free"}
 OF_OPTIMISERS = {
@@ -350,6 +379,17 @@ TABLES = (
                 1, (8, 8), (2, 4), **SMALLEST | LEAST_SQUARES
             ),
             "etdrk2": rehearsal(1, (8, 8), **SMALLEST | OPTAX | {"solver.name": "etdrk2"}),
+        },
+    ),
+    Table(
+        "Rules at walls",
+        "Values and fluxes are given for each of two species; an automaton has a hidden channel "
+        "more, whose value and flux are 0.",
+        ("rule",),
+        OF_RULES_AT_WALLS,
+        {
+            name: rehearsal(1, (8, 8), **OPTAX, **{"data.boundary": (WALLS_OF_EACH[name],)})
+            for name in WALLS_OF_EACH
         },
     ),
     Table(

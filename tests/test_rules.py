@@ -3,22 +3,28 @@
 The task that all rules are trained on is that of `benchmarks.learning`.
 """
 
+import dataclasses
 import functools
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from jax.flatten_util import ravel_pytree
 
 from benchmarks import learning
 from diffpattern import configuration, problem
+from diffpattern import rules as rules_of
 from diffpattern.configs import rules
 from diffpattern.data.statistics import summarise
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.forcing import UNFORCED, Forcing
+from diffpattern.grid.geometry import Boundary, Grid
+from diffpattern.grid.stencils import laplacian
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.prediction import make_predictor
 from diffpattern.rules import unwritten
@@ -76,6 +82,31 @@ def test_species_have_the_terms_that_act_on_them():
 def test_an_unknown_rule_is_refused_with_a_list_of_all():
     with pytest.raises(ValueError, match="no rule 'plane'; there are plain, gated, .*chemotaxis"):
         rules.get_config("plane")
+
+
+class Spreading(nn.Module):
+    """An automaton of one's own."""
+
+    grid: Grid
+
+    def __call__(self, x, key, forcing=UNFORCED):
+        return x + 0.1 * laplacian(x, self.grid.under(forcing))
+
+
+@pytest.mark.parametrize("times", [(), (0.0, 2.0)], ids=["still", "changing"])
+def test_walls_given_for_each_species_are_walls_of_hidden_channels_too(times):
+    value = ((0.5, 0.2), (0.7, 0.2)) if times else (0.5, 0.2)
+    data = tiny.data(end_time=2.0)
+    held = Grid((8, 8), boundary=Boundary("value", value, times))
+    summary = dataclasses.replace(summarise([data], (1,)), grid=held)
+    model = learning.config_of("plain").model
+    model.name, model.nca.channels = "test_rules:Spreading", 3
+    rule = rules_of.automaton(model, summary)
+    x = jnp.stack([jnp.full((8, 8), level) for level in (0.6 if times else 0.5, 0.2, 0.0)])
+    np.testing.assert_allclose(rule.apply({}, x, KEY, Forcing(time=1.0)), x, atol=1e-7)
+    wrong = Grid((8, 8), boundary=("circular", Boundary("flux", (0.1, 0.2, 0.3))))
+    with pytest.raises(InputError, match="boundary has values for 3 species, but the data have 2"):
+        rules_of.automaton(model, dataclasses.replace(summary, grid=wrong))
 
 
 @pytest.mark.slow

@@ -60,10 +60,20 @@ def coordinates(grid: Grid) -> np.ndarray:
 
 
 def edge(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """Distance of each cell of a mask [*space] from its edge, over the largest; 0 outside."""
-    bordered = np.pad(mask > 0, 1)
-    inside = tuple(slice(1, -1) for _ in grid.shape)
-    distance = ndimage.distance_transform_edt(bordered, sampling=grid.spacing)[inside]
+    """Distance of each cell of a mask [*space] from its edge, over the largest; 0 outside.
+
+    A wall is an edge. Around a torus the shorter way counts; 1 everywhere where there is no edge.
+    """
+    inside, own = mask > 0, []
+    for axis, (cells, walls) in enumerate(zip(grid.shape, grid.boundary, strict=True)):
+        # Around an axis no cell is farther from another than half of it.
+        width, mode = (cells // 2, "wrap") if walls.kind == "circular" else (1, "constant")
+        widths = [(width, width) if other == axis else (0, 0) for other in range(grid.ndim)]
+        inside = np.pad(inside, widths, mode)
+        own.append(slice(width, width + cells))
+    if inside.all():
+        return np.ones(grid.shape, np.float32)
+    distance = ndimage.distance_transform_edt(inside, sampling=grid.spacing)[tuple(own)]
     return (distance / max(distance.max(), 1e-12)).astype(np.float32)
 
 

@@ -91,10 +91,11 @@ class Simulation:
             grid = Grid(self.shape, self.spacing, self.boundary)
         except InputError as error:
             raise InputError(f"data.{str(error).removeprefix('grid ')}") from error
-        self.system.check(grid)
         _require_choice("laplacian", self.laplacian, LAPLACIANS)
         _require_choice("solver", self.solver, (*explicit.NAMES, *spectral.NAMES))
         _require_choice("mask", self.mask, MASKS)
+        masked = Forcing(mask=None if self.mask == "none" else np.ones(grid.shape))
+        self.system.check(grid.under(masked))
         if self.solver in spectral.NAMES:
             _require_modes(grid, self.solver, self.mask)
         for name in ("train", "validation", "test", "refinement"):

@@ -136,6 +136,8 @@ class Border(Node):
       moment: reference to the time at which walls that change are met; -1 for those that do not.
       widths: of the border along each axis.
       coefficient: whether the boundary is that of a coefficient (`Grid.for_coefficients`).
+      channels: of the state, whose values the walls have for those of the lattice
+        (`Grid.for_channels`); None: the first ones.
       normal_axis: as of `padding.pad`.
       computed: whether the lattice has to be computed for all cells before any can ask for it,
         because it takes too much to compute it again for each neighbour.
@@ -145,6 +147,7 @@ class Border(Node):
     moment: int
     widths: tuple[int, ...]
     coefficient: bool
+    channels: tuple[int, ...] | None
     normal_axis: int | None
     computed: bool
 
@@ -159,7 +162,7 @@ border = Primitive("border")
 
 
 @border.def_abstract_eval
-def _bordered_shape(x, moment, *, widths, coefficient, normal_axis):
+def _bordered_shape(x, moment, *, widths, coefficient, channels, normal_axis):
     space = x.shape[-len(widths) :]
     wide = tuple(n + 2 * width for n, width in zip(space, widths, strict=True))
     return jax.core.ShapedArray(x.shape[: -len(widths)] + wide, x.dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,16 +31,27 @@ class _Wall(Boundary):
     """A wall whose kind the page decides, and which knows who looks beyond it."""
 
     coefficient: bool = False
+    channels: tuple[int, ...] | None = None
 
     moment: ClassVar[Array | float] = 0.0
 
     def at(self, time: Array | float) -> "_Wall":
         """See `Boundary`."""
-        return _WallNow(self.kind, self.coefficient, time) if self.times else self
+        if not self.times:
+            return self
+        return _WallNow(self.kind, self.coefficient, self.channels, time)
 
     def for_coefficients(self) -> "_Wall":
         """See `Boundary`."""
         return _Wall(self.kind, coefficient=True)
+
+    def for_channels(self, places: Sequence[int]) -> "_Wall":
+        """See `Boundary`."""
+        known = self.channels
+        channels = tuple(places if known is None else [known[place] for place in places])
+        if isinstance(self, _WallNow):
+            return _WallNow(self.kind, self.coefficient, channels, self.moment)
+        return dataclasses.replace(self, channels=channels)
 
 
 class _WallNow(_Wall):
@@ -47,8 +59,15 @@ class _WallNow(_Wall):
 
     __hash__ = None
 
-    def __init__(self, kind: str, coefficient: bool, moment: Array | float):
-        for name, value in {"kind": kind, "coefficient": coefficient, "moment": moment}.items():
+    def __init__(
+        self,
+        kind: str,
+        coefficient: bool,
+        channels: tuple[int, ...] | None,
+        moment: Array | float,
+    ):
+        fields = {"kind": kind, "coefficient": coefficient, "channels": channels, "moment": moment}
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
 
 
@@ -59,8 +78,14 @@ def _ask(x: Array, grid: Grid, widths: tuple[int, ...], normal_axis: int | None)
     walls = [wall for along in grid.boundary for wall in (along.lower, along.upper)]
     # The moment is the same for all that change.
     moment = next((wall.moment for wall in walls if isinstance(wall, _WallNow)), 0.0)
-    coefficient = walls[0].coefficient
-    return border.bind(x, moment, widths=widths, coefficient=coefficient, normal_axis=normal_axis)
+    return border.bind(
+        x,
+        moment,
+        widths=widths,
+        coefficient=walls[0].coefficient,
+        channels=walls[0].channels,
+        normal_axis=normal_axis,
+    )
 
 
 def graph_of(

@@ -263,6 +263,7 @@ class Writer:
             cell = tuple(int(n) - w for n, w in zip(beyond, node.widths, strict=True))
             source = int(sources[lead])
             species = int(lead[-1]) if lead else 0
+            species = species if node.channels is None else node.channels[species]
             of = self.graph.node_of(source)
             if isinstance(of, Given):
                 channel = int(np.unravel_index(source - of.first, of.shape)[0])

@@ -85,6 +85,17 @@ class Boundary:
                 "with one such entry for each of the times if there are any."
             )
 
+    @property
+    def species(self) -> int | None:
+        """For how many species the value is given; None: it is one for all.
+
+        Example:
+          >>> Boundary("flux", (0.5, 0.2)).species, Boundary("flux", 0.5).species
+          (2, None)
+        """
+        table: Any = self.value
+        return _entries(table[0] if self.times else table)
+
     def at(self, time: Array | float) -> "Boundary":
         """The same wall at one moment, its value one that does not change.
 
@@ -109,6 +120,20 @@ class Boundary:
         if self.kind == "flux":
             return Boundary("symmetric")
         return Boundary("replicate") if self.kind in ("zero", "value") else self
+
+    def for_channels(self, places: Sequence[int]) -> "Boundary":
+        """The wall as some of the channels see it: see `Grid.for_channels`.
+
+        Example:
+          >>> Boundary("flux", (0.5, 0.2)).for_channels((1, 2)).value  # the third is hidden
+          (0.2, 0.0)
+        """
+        if self.species is None:
+            return self
+        pick = lambda row: tuple(row[place] if place < len(row) else 0.0 for place in places)
+        table: Any = self.value
+        picked = tuple(map(pick, table)) if self.times else pick(table)
+        return dataclasses.replace(self, value=picked)
 
     def for_changes(self) -> "Boundary":
         """The wall as a small change of the state sees it: see `Grid.for_changes`.
@@ -144,6 +169,14 @@ class BoundaryNow(Boundary):
 
     def __post_init__(self):
         """Nothing can be asked of traced numbers."""
+
+    def for_channels(self, places: Sequence[int]) -> "Boundary":
+        """See `Boundary`."""
+        value = jnp.asarray(self.value)
+        if value.ndim == 0:
+            return self
+        picked = jnp.take(value, jnp.asarray(places), mode="fill", fill_value=0.0)
+        return BoundaryNow(self.kind, picked)
 
 
 @dataclass(frozen=True)
@@ -204,6 +237,16 @@ class Walls:
           'replicate'
         """
         return Walls(self.lower.for_coefficients(), self.upper.for_coefficients())
+
+    def for_channels(self, places: Sequence[int]) -> "Walls":
+        """Both as some of the channels see them.
+
+        Example:
+          >>> pair = Walls(Boundary("value", (0.5, 0.2)), Boundary("symmetric"))
+          >>> pair.for_channels((0, 1, 2)).lower.value
+          (0.5, 0.2, 0.0)
+        """
+        return Walls(self.lower.for_channels(places), self.upper.for_channels(places))
 
     def for_changes(self) -> "Walls":
         """Both as a small change of the state sees them.

@@ -236,6 +236,23 @@ class Grid:
         """
         return replace(self, boundary=tuple(walls.for_coefficients() for walls in self.boundary))
 
+    def for_channels(self, places: Sequence[int]) -> "Grid":
+        """The same lattice as some of the state's channels see it.
+
+        Walls that are given for each species have the values of these channels, and 0 for hidden
+        ones, whose places are behind those of the species. One value for all is that of hidden
+        channels too.
+
+        Args:
+          places: of the channels, counted from 0.
+
+        Example:
+          >>> held = Grid(8, boundary={"kind": "value", "value": (1.0, 0.5)})
+          >>> held.for_channels((1, 2, 3)).boundary[0].lower.value
+          (0.5, 0.0, 0.0)
+        """
+        return replace(self, boundary=tuple(walls.for_channels(places) for walls in self.boundary))
+
     def under(self, forcing: Forcing) -> "Grid":
         """The same lattice at the forcing's moment and inside its mask.
 

@@ -169,6 +169,9 @@ class Taxis(Transport):
 class PotentialTaxis(Transport):
     """-div(x_c grad phi_c(x)): channels climb learnt functions of others, or flee them.
 
+    A wall gives the state something, but no potential, which goes on beyond it without a slope: so
+    nothing passes, whatever the wall and the scheme.
+
     Attributes:
       grid: where x lives.
       network: an MLP with an output for each channel that moves: phi, in length^2 per time, up
@@ -213,7 +216,8 @@ class PotentialTaxis(Transport):
         if self.scheme == "central":
             return -fluxes.flux_divergence(x, quantities, self._open_ends(forcing))
         velocity = stencils.gradient(quantities, self._open_ends(forcing))
-        return -fluxes.advection(x, velocity, self.grid.under(forcing), scheme=self.scheme)
+        closed = self.grid.under(forcing).between_mirrors()
+        return -fluxes.advection(x, velocity, closed, scheme=self.scheme)
 
     def _open_ends(self, forcing: Forcing) -> Grid:
         # A wall that holds the state at a value holds no potential.

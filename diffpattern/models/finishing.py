@@ -86,8 +86,8 @@ class Alive:
           [False, True, True, True, False, False]
         """
         # Booleans are small, and nothing is differentiated through them.
-        alive = lax.stop_gradient(x[self.channel])
-        alive = pad(alive, grid, 1) > self.threshold
+        alpha = lax.stop_gradient(x[self.channel : self.channel + 1])
+        alive = pad(alpha, grid.for_channels((self.channel,)), 1)[0] > self.threshold
         for axis in range(-grid.ndim, 0):
             alive = (
                 shifted(alive, axis, -1, 1)

@@ -62,7 +62,7 @@ class Stencils(nn.Module):
       laplacian: stencil of `stencils.laplacian`.
 
     Raises:
-      InputError: when called, for a name that is not known.
+      InputError: when called, for a name that is not known, or products whose walls are not.
 
     Example:
       >>> x = jnp.zeros((3, 8, 8))
@@ -80,15 +80,14 @@ class Stencils(nn.Module):
 
     def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
         """Features [K M, *space] of M monomials; a gradient counts as many times as axes."""
-        seen = monomials(with_environment(x, grid, environment), self.order)
-        return jnp.concatenate(
-            [
-                view.reshape((-1,) + grid.shape)
-                for view in views(
-                    seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
-                )
-            ]
-        )
+        how = (self.kernels, self.kernel_scale, self.gradient, self.laplacian)
+        if self.order == 1:
+            seen = views_of_all(x, grid, environment, *how)
+        else:
+            _require_walls_of_products(self.order, grid, environment)
+            products = monomials(with_environment(x, grid, environment), self.order)
+            seen = views(products, grid, *how)
+        return jnp.concatenate([view.reshape((-1,) + grid.shape) for view in seen])
 
     def features(
         self, channels: Sequence[str], environment: Sequence[str], axes: int
@@ -148,12 +147,10 @@ class Steerable(nn.Module):
                 "Steerable perception takes the last channel as the cells' angle, but the lattice "
                 "has only 1 channel; give it a hidden one."
             )
-        seen = with_environment(x[:-1], grid, environment)
         features: list[Array] = []
-        for view in views(
-            seen, grid, self.kernels, self.kernel_scale, self.gradient, self.laplacian
-        ):
-            if view.ndim > seen.ndim:
+        how = (self.kernels, self.kernel_scale, self.gradient, self.laplacian)
+        for view in views_of_all(x[:-1], grid, environment, *how):
+            if view.ndim > x.ndim:
                 # Complete before it is turned, or each neighbour's share of it is turned again.
                 view = lax.optimization_barrier(view)
                 down, right = (part[:, 0] for part in lax.split(view, (1, 1), axis=1))
@@ -259,14 +256,15 @@ class MultiScale(nn.Module):
         blurred = [name for name in self.kernels if name != "identity"]
         parts = np.array_split(np.arange(len(x)), len(self.scales))
         groups = [
-            (x[part[0] : part[-1] + 1], s) for part, s in zip(parts, self.scales, strict=True)
+            (x[part[0] : part[-1] + 1], grid.for_channels(part.tolist()), s)
+            for part, s in zip(parts, self.scales, strict=True)
         ]
         if environment is not None:
             check_lattice(environment, grid)
-            groups.append((environment, 1))
+            groups.append((environment, grid.for_coefficients(), 1))
         features = [with_environment(x, grid, environment)] if sharp else []
-        for channels, scale in groups:
-            coarse = coarsened(grid, scale)
+        for channels, around, scale in groups:
+            coarse = coarsened(around, scale)
             for view in views(
                 block_means(channels, grid, scale),
                 coarse,
@@ -320,15 +318,18 @@ class Learnt(nn.Module):
     @nn.compact
     def __call__(self, x: Array, grid: Grid, environment: Array | None = None) -> Array:
         """Features [count (C + E), *space]."""
-        seen = with_environment(x, grid, environment)
-        neighbours = 3**grid.ndim
-        kernel = self.param("kernel", _seeing_itself, (len(seen), self.count, neighbours))
-        bordered = pad(seen, grid, 1)
+        bordered = pad(x, grid.for_channels(range(len(x))), 1)
+        if environment is not None:
+            check_lattice(environment, grid)
+            fields = pad(environment.astype(x.dtype), grid.for_coefficients(), 1)
+            bordered = jnp.concatenate([bordered, fields])
+        seen, neighbours = len(bordered), 3**grid.ndim
+        kernel = self.param("kernel", _seeing_itself, (seen, self.count, neighbours))
         taps = [bordered]
         for axis in range(-grid.ndim, 0):
             taps = [shifted(tap, axis, offset, 1) for tap in taps for offset in (-1, 0, 1)]
         # A small matrix product for each channel.
-        patches = jnp.stack(taps, axis=1).reshape(len(seen), neighbours, -1)
+        patches = jnp.stack(taps, axis=1).reshape(seen, neighbours, -1)
         return (kernel @ patches).reshape((-1,) + grid.shape)
 
     def features(
@@ -405,6 +406,51 @@ def views(
       [(3, 8, 8), (3, 2, 8, 8)]
     """
     return [_kernel(name)(x, grid, kernel_scale, gradient, laplacian) for name in kernels]
+
+
+def views_of_all(x: Array, grid: Grid, environment: Array | None, *how: Any) -> list[Array]:
+    """The channels and the environment's fields behind them through each of the named stencils.
+
+    What is given at the walls is the channels'; the fields go on beyond them as coefficients do.
+
+    Args:
+      x: the first channels of a lattice, [C, *space].
+      grid: where it lives.
+      environment: [E, *space], or None.
+      how: as of `views`.
+
+    Returns:
+      As `views` does, of C + E lattices.
+
+    Example:
+      >>> held = Grid(4, boundary={"kind": "value", "value": 1.0})
+      >>> beside = jnp.full((1, 4), 0.5)
+      >>> views_of_all(jnp.ones((1, 4)), held, beside, ("laplacian",))[0].tolist()
+      [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    own, around = grid.for_channels(range(len(x))), grid.for_coefficients()
+    if environment is None or around.boundary == grid.boundary:
+        return views(with_environment(x, grid, environment), own, *how)
+    check_lattice(environment, grid)
+    both = views(x, own, *how), views(environment.astype(x.dtype), around, *how)
+    return [jnp.concatenate(pair) for pair in zip(*both, strict=True)]
+
+
+def _require_walls_of_products(order: int, grid: Grid, environment: Array | None) -> None:
+    """Refuses walls beyond which a product is not what stencils make of a wall's value.
+
+    Zero times zero is zero; but a value is that of a channel and not of its square, a mirror that
+    is raised does not raise a product evenly, and a field is not held where a channel is.
+    """
+    kinds = {wall.kind for walls in grid.boundary for wall in (walls.lower, walls.upper)}
+    known = {"circular", "symmetric", "replicate"} | ({"zero"} if environment is None else set())
+    if kinds - known:
+        of = "channels" if environment is None else "channels and of given fields"
+        raise InputError(
+            f"model.nca.stencils.order is {order}, but products of {of} are not known beyond a "
+            f"wall of the kind {min(kinds - known)!r}; take order 1, or walls of the kinds "
+            f"{', '.join(sorted(known))}."
+        )
 
 
 def _kernel(name: str) -> Callable[[Array, Grid, float, str, str], Array]:

@@ -16,8 +16,6 @@ from jax import Array
 
 from diffpattern.errors import InputError
 from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.models.diffusion import LinearDiffusion
-from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.term import Changes, Parameters, Term
 
 
@@ -149,6 +147,8 @@ class ReactionDiffusionAdvection(nn.Module):
     def laplacian(self) -> str:
         """The stencil of the Laplacian that multiplies the modes of the linear terms.
 
+        Each term that has `spectral_rates` says it by an attribute of its own, `laplacian`.
+
         Raises:
           InputError: they have several.
 
@@ -157,8 +157,12 @@ class ReactionDiffusionAdvection(nn.Module):
           >>> ReactionDiffusionAdvection({"diffusion": diffusion}).laplacian()
           'isotropic'
         """
-        linear = (LinearDiffusion, PhaseField)
-        stencils = {term.laplacian for term in self.terms.values() if isinstance(term, linear)}
+        linear = [
+            term
+            for term in self.terms.values()
+            if type(term).spectral_rates is not Term.spectral_rates
+        ]
+        stencils = {term.laplacian for term in linear if hasattr(term, "laplacian")}
         if len(stencils) > 1:
             raise InputError(
                 f"The terms have the Laplacians {', '.join(sorted(stencils))}, but an exponential "

@@ -115,6 +115,9 @@ class Term(nn.Module):
     def spectral_rates(self, parameters: Parameters, eigenvalue: Array, count: int) -> Array | None:
         """Rates by which the term's linear part multiplies each mode of each channel.
 
+        A term that has any, and a stencil, names that by an attribute `laplacian`: its symbol is
+        the eigenvalue. Without one the rates are those of "cross".
+
         Args:
           parameters: of this term.
           eigenvalue: of the Laplacian, [*modes], 0 or less, per length squared: the symbol of the

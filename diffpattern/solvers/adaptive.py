@@ -31,7 +31,7 @@ NAMES = tuple(_SOLVERS)
 
 # Numbers in a state, channels included, up to which a dense Jacobian is reasonable: it then takes
 # 64 MiB in float32, and a solve needs a few times as much.
-MOSTIMPLICIT = 4096
+MOST_IMPLICIT = 4096
 
 
 def solve(
@@ -143,10 +143,10 @@ def require_possible(name: str, shape: tuple[int, ...], devices: int) -> None:
             f"mesh has {devices}; set mesh.data to 1, or take an explicit or exponential solver."
         )
     size = math.prod(shape)
-    if size > MOSTIMPLICIT:
+    if size > MOST_IMPLICIT:
         raise InputError(
             f"solver.name is {name!r}, an implicit solver, whose dense Jacobian takes "
             f"{4 * size**2 / 2**20:.0f} MiB for the {size} numbers of a lattice {shape}; it serves "
-            f"{MOSTIMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
+            f"{MOST_IMPLICIT} at most, so take a smaller lattice, or an explicit or exponential "
             "solver."
         )

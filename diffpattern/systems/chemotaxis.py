@@ -53,7 +53,8 @@ class _Chemotaxis(System):
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         cells, signal = x
-        climbing = flux_divergence(self.mobility(cells, signal), signal, grid)
+        of_signal = grid.for_channels((1,))
+        climbing = flux_divergence(self.mobility(cells, signal)[None], x[1:], of_signal)[0]
         return jnp.stack([-climbing - self.growth * cells * cells, self.production(cells)])
 
 

@@ -24,9 +24,10 @@ class KuramotoSivashinsky(System):
 
         du/dt = -instability lap u - stiffness lap lap u - steepening (|grad u|^2 - mean) / 2
 
-    The mean is that of |grad u|^2 over the lattice: the front is seen from a frame that moves with
+    The mean is that of |grad u|^2 over all there is: the front is seen from a frame that moves with
     it, in which the mean of u stays what it was. In 1D, v = du/dx follows the other usual form,
     dv/dt = -v dv/dx - d2v/dx2 - d4v/dx4. Nearby states part within some ten units of time.
+    Walls may give the front a slope, but no height, at which it runs away in finite time.
 
     Attributes:
       instability: negative diffusion of long waves, length squared per unit of time.
@@ -34,6 +35,9 @@ class KuramotoSivashinsky(System):
       steepening: how slopes move the front, length squared per height and unit of time.
 
     Source: Kuramoto and Tsuzuki (1976), Sivashinsky (1977).
+
+    Raises:
+      InputError: when asked on a lattice whose walls hold the height.
 
     Example:
       >>> u = jnp.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
@@ -60,11 +64,21 @@ class KuramotoSivashinsky(System):
         """See `System`."""
         return ((0.0, -self.instability, -self.stiffness),)
 
+    def check(self, grid: Grid) -> None:
+        """See `System`."""
+        for walls in grid.boundary:
+            if {walls.lower.kind, walls.upper.kind} & {"zero", "value"}:
+                raise InputError(
+                    f"data.boundary is {walls}, but the front of kuramoto_sivashinsky moves, and "
+                    "no wall can hold its height; take circular, symmetric, replicate or flux."
+                )
+
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
         slope = gradient(x, grid)
         squared = jnp.sum(slope * slope, axis=-grid.ndim - 1)
-        return -0.5 * self.steepening * (squared - squared.mean())
+        mean = squared.mean() if grid.mask is None else jnp.average(squared[0], weights=grid.mask)
+        return -0.5 * self.steepening * (squared - mean)
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class NavierStokes(System):
     Source: Batchelor (1967), An Introduction to Fluid Dynamics; the fluid is at rest on average.
 
     Raises:
-      InputError: when asked on any lattice but a torus of two axes.
+      InputError: when asked on any lattice but a torus of two axes without a mask.
 
     Example:
       >>> fluid, torus = NavierStokes(viscosity=0.1), Grid((16, 16), spacing=2.0)
@@ -113,6 +127,11 @@ class NavierStokes(System):
             raise InputError(
                 f"data.boundary is {', '.join(walls)}, but navier_stokes runs on a torus of two "
                 "axes alone (circular, circular)."
+            )
+        if grid.mask is not None:
+            raise InputError(
+                "The lattice has a mask, but the velocities of navier_stokes are those of a whole "
+                "torus, which no mask holds back; set data.mask to 'none'."
             )
 
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:

@@ -17,7 +17,8 @@ class CahnHilliard(System):
         du/dt = mobility lap mu,    mu = u^3 - u - stiffness lap u
 
     The energy, the integral of (u^2 - 1)^2 / 4 + stiffness |grad u|^2 / 2, falls. The size of the
-    domains grows like the cube root of time (Lifshitz and Slyozov).
+    domains grows like the cube root of time (Lifshitz and Slyozov). A wall that gives u a value or
+    a flux gives mu none: nothing passes it, and u is conserved.
 
     Attributes:
       mobility: length squared per unit of time.
@@ -47,7 +48,7 @@ class CahnHilliard(System):
 
     def remainder(self, x: Array, grid: Grid, laplacian: str = "cross") -> Array:
         """See `System`."""
-        return self.mobility * discrete_laplacian(x * x * x, grid, laplacian)
+        return self.mobility * discrete_laplacian(x * x * x, grid.for_coefficients(), laplacian)
 
     def fastest_decay(self, wavenumber_squared: float) -> float:
         """Of a small wave on a pure phase, u = 1 or -1, where it is faster than at rest."""

@@ -107,7 +107,10 @@ class System(abc.ABC):
     @property
     @abc.abstractmethod
     def linear_coefficients(self) -> tuple[tuple[float, ...], ...]:
-        """For each species r_c0, r_c1, ...: of the species itself, of its Laplacian, and so on."""
+        """For each species r_c0, r_c1, ...: of the species itself, of its Laplacian, and so on.
+
+        They end with the order of its equation, whose highest coefficient may be zero.
+        """
 
     @property
     def rest(self) -> tuple[float, ...]:
@@ -143,7 +146,9 @@ class System(abc.ABC):
           x: lattice, [C, *space].
           grid: spacing and boundaries of the lattice.
           laplacian: name of the stencil, see `diffpattern.grid.stencils.laplacian`; its square
-            stands for the bi-Laplacian.
+            stands for the bi-Laplacian. What a wall gives is the state's, not that of the potential
+            r_c1 x_c + r_c2 lap x_c whose Laplacian an equation of fourth order takes: that goes on
+            as a coefficient does, so that it carries nothing through.
 
         Returns:
           dx/dt, like `x`.
@@ -155,13 +160,22 @@ class System(abc.ABC):
           >>> float(jnp.abs(system.right_hand_side(at_rest, Grid((8, 8)))).max())
           0.0
         """
-        derivative, power = self.remainder(x, grid, laplacian), x
-        for order, column in enumerate(self._columns()):
-            power = discrete_laplacian(power, grid, laplacian) if order else x
-            if column.any():
-                column = column.astype(x.dtype).reshape(-1, *(1,) * grid.ndim)
-                derivative = derivative + column * power
-        return derivative
+        columns = self._columns()
+        orders = np.array([len(row) - 1 for row in self.linear_coefficients])
+
+        def share(order: int, which: np.ndarray, of: Array) -> Array:
+            column = jnp.asarray(np.where(which, columns[order], 0.0), x.dtype)
+            return column.reshape(-1, *(1,) * grid.ndim) * of
+
+        curvature = discrete_laplacian(x, grid, laplacian) if orders.max() else x
+        linear = jnp.zeros_like(x)
+        for order in range(orders.max(), 0, -1):  # from what stands under the most Laplacians
+            potential = linear + share(order, orders > order, x)
+            linear = share(order, orders == order, curvature)
+            if (orders > order).any():
+                around = grid.for_coefficients()
+                linear = linear + discrete_laplacian(potential, around, laplacian)
+        return self.remainder(x, grid, laplacian) + linear + share(0, orders >= 0, x)
 
     def linear_rates(self, eigenvalue: Rates) -> Rates:
         """Rates, per unit of time, at which the linear part alone multiplies each wave.

@@ -38,3 +38,19 @@ def test_the_distance_from_the_edge_is_in_units_of_length_and_at_most_one():
     assert fields[1, ..., 1].min() > 0
     with pytest.raises(InputError, match="no masks"):
         environment.added(trajectories(), ("edge",))
+
+
+def test_the_edge_is_as_far_across_the_seam_of_a_torus_as_anywhere_else():
+    mask = np.zeros((8, 5))
+    mask[2:6, 1:3] = 1
+    torus = Grid((8, 5), (1.0, 2.0))
+    middle = environment.edge(mask, torus)
+    for shift in ((4, 0), (3, 2), (0, 3)):
+        moved = environment.edge(np.roll(mask, shift, (0, 1)), torus)
+        np.testing.assert_array_equal(moved, np.roll(middle, shift, (0, 1)))
+    line = np.isin(np.arange(8), (6, 7, 0, 1))
+    around = environment.edge(line, Grid(8))[[6, 7, 0, 1]]
+    np.testing.assert_array_equal(around, [0.5, 1.0, 1.0, 0.5])
+    walled = environment.edge(line, Grid(8, boundary="symmetric"))[[6, 7, 0, 1]]
+    np.testing.assert_array_equal(walled, 1.0)
+    np.testing.assert_array_equal(environment.edge(np.ones(8), Grid(8)), 1.0)

@@ -40,8 +40,8 @@ BOUNDARIES = (
     (Walls(Boundary("value", (0.1, 0.9)), Boundary("symmetric")), "circular"),
     ("symmetric", Walls(CHANGING, Boundary("replicate"))),
 )
-# Channels that a value for each species cannot be given to.
-PLAIN = ("circular", "symmetric", "replicate", "zero", Boundary("value", 0.4))
+# Those beyond which products of channels are known.
+OF_PRODUCTS = ("circular", "symmetric", "replicate", "zero")
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,7 @@ def agrees(window, folder, config, data, amount=None, first=""):
 
 @pytest.mark.parametrize("name", rules.NAMES)
 def test_a_rule_does_as_in_jax(window, tmp_path, name):
-    of_each_species = name in rules.PDES or name == "chemotaxis"
-    boundaries = BOUNDARIES if of_each_species else PLAIN
+    boundaries = OF_PRODUCTS if name == "higher_order" else BOUNDARIES
     boundary = boundaries[rules.NAMES.index(name) % len(boundaries)]
     # Who is alive hangs on a threshold, which most must stay above.
     amount = 0.05 if name == "alive" else None
@@ -158,10 +157,22 @@ def test_a_rule_in_a_mask_does_as_in_jax(window, tmp_path, mask):
     agrees(window, tmp_path, config, data_on(Grid(SHAPE, 1.0, "symmetric"), masked=True))
 
 
-def test_fields_and_inputs_are_seen_as_in_jax(window, tmp_path):
-    data = data_on(Grid(SHAPE, 1.0, "replicate"), fields=("coordinates",), inputs=3)
+@pytest.mark.parametrize("boundary", ["replicate", BOUNDARIES[4]], ids=["replicate", "value"])
+def test_fields_and_inputs_are_seen_as_in_jax(window, tmp_path, boundary):
+    data = data_on(Grid(SHAPE, 1.0, boundary), fields=("coordinates",), inputs=3)
     config = config_of("plain", **{"model.nca.stencils.kernel_scale": 1.5})
     agrees(window, tmp_path, config, data)
+
+
+@pytest.mark.parametrize("name", ["alive", "multi_scale", "steerable"])
+def test_parts_that_see_some_channels_have_the_walls_of_these(window, tmp_path, name):
+    """Also where they change in time."""
+    walls = Walls(CHANGING, Boundary("flux", (0.02, -0.05)))
+    changes = {"model.nca.alive.channel": 1} if name == "alive" else {}
+    if name == "multi_scale":
+        changes = {"model.nca.channels": 4, "model.nca.multi_scale.scales": (1, 2, 1, 1)}
+    data = data_on(Grid(SHAPE, 1.0, (walls, BOUNDARIES[4])))
+    agrees(window, tmp_path, config_of(name, **changes), data, 0.05)
 
 
 def test_every_activation_is_that_of_jax(window, tmp_path):

@@ -81,6 +81,9 @@ def test_what_the_page_is_told_is_what_the_run_has(tmp_path):
     assert told["species"] == ["A", "B"] and told["channels"] == 6
     assert told["walls"]["kinds"] == ["circular", "circular", "value", "value"]
     assert told["walls"]["values"][3] == [[0.3] * 6]
+    each = rule_of(config, boundary=("circular", Boundary("value", (0.3, 0.1))))
+    told_of_each = page.data_of(explore(each, tmp_path))
+    assert told_of_each["walls"]["values"][3] == [[0.3, 0.1, 0.0, 0.0, 0.0, 0.0]]
     assert told["fireRate"] == 0.75 and told["stepSize"] == 0.5 and told["inputs"] == [1.0, 2.0]
     # 16 steps an interval of 16.
     assert told["timePerStepSize"] * told["stepSize"] == 1.0

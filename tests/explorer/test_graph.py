@@ -24,7 +24,7 @@ def kinds(graph):
 
 def bordered(x, width=1, coefficient=False):
     return graphs.border.bind(
-        x, 0.0, widths=(width, width), coefficient=coefficient, normal_axis=None
+        x, 0.0, widths=(width, width), coefficient=coefficient, channels=None, normal_axis=None
     )
 
 

@@ -7,8 +7,9 @@ from jax.flatten_util import ravel_pytree
 
 from diffpattern import spectra
 from diffpattern.errors import InputError
+from diffpattern.grid.boundary import Boundary, Walls
 from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Grid, GridNow
 from diffpattern.models import updates
 from diffpattern.models.finishing import Alive, Bounded
 from diffpattern.models.nca import NeuralCellularAutomaton
@@ -238,6 +239,17 @@ def test_alive_masking_needs_a_neighbour_alive_before_and_after(shape, boundary)
     assert 0 < alive.sum() < alive.size
     finished = jax.jit(Alive(1), static_argnums=2)(before, after, grid)
     np.testing.assert_array_equal(finished, np.where(alive, after, 0.0))
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_alive_masking_has_the_wall_of_its_channel(moving):
+    walls = Boundary("value", (0.9, 0.0))
+    if moving:
+        walls = Boundary("value", ((0.0, 0.0), (1.8, 0.0)), times=(0.0, 2.0)).at(1.0)
+    grid, nobody = GridNow((4,), (1.0,), (Walls(walls, walls),)), jnp.zeros((3, 4))
+    assert Alive(0).alive(nobody, grid).tolist() == [True, False, False, True]
+    for channel in (1, 2):  # one of nothing beyond, and a hidden one
+        assert not Alive(channel).alive(nobody, grid).any()
 
 
 def test_perception_and_hidden_activations_can_be_captured():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.forcing import Forcing
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.models import monomials as written_out
 from diffpattern.models.perception import (
     ISOTROPIC,
@@ -279,6 +280,72 @@ def test_unknown_names_are_refused_with_what_there_is():
     ):
         with pytest.raises(InputError, match=sentence):
             perception.apply({}, x, grid)
+
+
+# --- Walls -----------------------------------------------------------------------------------
+
+# For two species, as they are and at a moment.
+GIVEN = {
+    "value": Boundary("value", (0.9, 0.3)),
+    "flux": Boundary("flux", (0.9, -0.3)),
+    "value at a moment": Boundary("value", ((0.8, 0.4), (1.0, 0.2)), times=(0.0, 2.0)),
+}
+SEEN = {
+    "stencils": Stencils(("laplacian", "gradient")),
+    "wide": Stencils(("average", "laplacian"), kernel_scale=1.5),
+    "steerable": Steerable(("laplacian",)),
+    "several scales": MultiScale((1, 2, 1, 1), ("laplacian",)),
+    "learnt": Learnt(2),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("name", SEEN)
+def test_each_channel_has_a_wall_of_its_own(name, given, quick_compilation):
+    """A hidden one has 0, and a field that is given goes on as it was."""
+    perception, wall = SEEN[name], GIVEN[given]
+    grid = Grid((6, 4), boundary=(wall, "symmetric"))
+    x, field = lattice(grid, 4), lattice(grid, 1, seed=1)
+    seen_of = perception.features(tuple("ABHa"), ("E",), 2)
+    parameters = perception.init(KEY, x, grid.under(Forcing(time=1.0)), field)
+    kind, values = wall.kind, (0.9, 0.3 if wall.kind == "value" else -0.3, 0.0)
+
+    @jax.jit
+    def all_at_once(x, field):
+        return perception.apply(parameters, x, grid.under(Forcing(time=1.0)), field)
+
+    @jax.jit
+    def alone(x, field):
+        """All channels at the wall of each, and the field at an open one or a mirror."""
+        walls = [Boundary(kind, value) for value in values]
+        walls.append(Boundary("symmetric" if kind == "flux" else "replicate"))
+        grids = [Grid((6, 4), boundary=(wall, "symmetric")) for wall in walls]
+        return [perception.apply(parameters, x, grid, field) for grid in grids]
+
+    features, by_wall = all_at_once(x, field), dict(zip("ABHE", alone(x, field), strict=True))
+    assert features.shape[0] == len(seen_of)
+    for place, (kernel, channel) in enumerate(seen_of):
+        expected = by_wall["H" if channel == "a" else channel][place]
+        np.testing.assert_allclose(features[place], expected, atol=1e-6, err_msg=kernel)
+    for one, other in itertools.combinations("ABH", 2):
+        assert np.abs(by_wall[one] - by_wall[other]).max() > 1e-3
+
+
+def test_a_flat_field_has_no_curvature_beside_a_wall_that_holds_the_state():
+    grid = Grid(6, boundary=Boundary("value", 1.0))
+    sees = Stencils(("laplacian",))
+    state, field = jnp.ones((1, 6)), jnp.full((1, 6), 0.3)
+    np.testing.assert_allclose(sees.apply({}, state, grid, field), 0.0, atol=1e-6)
+
+
+def test_products_whose_walls_are_not_known_are_refused():
+    sees, x, field = Stencils(("laplacian",), order=2), jnp.ones((1, 6)), jnp.ones((1, 6))
+    for wall in (Boundary("value", 1.0), Boundary("flux", 0.0)):
+        with pytest.raises(InputError, match=f"{wall.kind}'; take order 1, or .*, zero"):
+            sees.apply({}, x, Grid(6, boundary=((wall, "symmetric"),)))
+    with pytest.raises(InputError, match="given fields .* 'zero'; take order 1, or .* symmetric"):
+        sees.apply({}, x, Grid(6, boundary="zero"), field)
+    assert sees.apply({}, x, Grid(6, boundary="replicate"), field).shape == (5, 6)
 
 
 PERCEPTIONS = {

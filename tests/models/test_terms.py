@@ -172,6 +172,31 @@ def test_diffusion_is_a_coefficient_a_channel_times_the_laplacian():
     np.testing.assert_allclose(value, [2.0 * curvature[0], 0.5 * curvature[1]], rtol=1e-12)
 
 
+class OwnSpreading(Term):
+    """A term of one's own with a linear part."""
+
+    grid: Grid
+    laplacian: str = "isotropic"
+
+    def __call__(self, x, forcing=UNFORCED):
+        return laplacian(x, self.grid.under(forcing), self.laplacian)
+
+    def spectral_rates(self, parameters, eigenvalue, count):
+        return jnp.broadcast_to(eigenvalue, (count, *eigenvalue.shape))
+
+
+def test_a_linear_term_of_ones_own_says_its_stencil():
+    grid = GRIDS["torus"]
+    own = {"own": OwnSpreading(grid), "flux": NonlinearDiffusion(grid, network())}
+    assert ReactionDiffusionAdvection(own).laplacian() == "isotropic"
+    field = PhaseField(grid, laplacian="isotropic")
+    assert ReactionDiffusionAdvection(own | {"field": field}).laplacian() == "isotropic"
+    several = own | {"diffusion": LinearDiffusion(grid, "oono_puri")}
+    with pytest.raises(InputError, match="Laplacians isotropic, oono_puri, but"):
+        ReactionDiffusionAdvection(several).laplacian()
+    assert ReactionDiffusionAdvection({"flux": own["flux"]}).laplacian() == "cross"
+
+
 @pytest.mark.parametrize("name", ["central", "upwind", "taxis network", "upwind potential"])
 def test_advection_is_minus_the_divergence_of_velocity_times_state(name):
     grid, scheme = GRIDS["torus"], "central" if name == "central" else "upwind"

@@ -1,5 +1,7 @@
 """Terms against closed forms and against loops in numpy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 import scipy.linalg
 
 from diffpattern.errors import InputError
+from diffpattern.grid.fluxes import ADVECTION_SCHEMES
 from diffpattern.grid.forcing import UNFORCED, Forcing
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.models import monomials
 from diffpattern.models.advection import PotentialTaxis, Taxis
 from diffpattern.models.diffusion import CrossDiffusion, NonlinearDiffusion, positive_stable
@@ -104,6 +107,18 @@ def test_nonlinear_diffusion():
     still = NonlinearDiffusion(TORUS, StateNetwork(WHITENING, last_scale=0.0), 0.3, channels=(1,))
     expected = np.stack([np.zeros_like(X[0]), 0.3 * compact_laplacian(X[1])])
     np.testing.assert_allclose(value(still, start(still)), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ADVECTION_SCHEMES)
+@pytest.mark.parametrize("wall", ["zero", "symmetric", "replicate", "value", "flux"])
+def test_nothing_climbs_a_potential_through_a_wall(wall, scheme):
+    walls = Boundary(wall, (0.4, -0.3)) if wall in ("value", "flux") else wall
+    grid = Grid(TORUS.shape, SPACING, (walls, ("symmetric", walls)))
+    sees_signal = dataclasses.replace(NETWORK, reads=(1,))
+    term = PotentialTaxis(grid, sees_signal, scheme, movers=(0,))
+    cells, signal = value(term, jax.tree.map(lambda leaf: 3 * leaf, start(term)))
+    assert abs(cells.sum()) < 1e-12 and np.abs(cells).max() > 0.1
+    np.testing.assert_array_equal(signal, 0.0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.solvers import explicit
 from diffpattern.systems import HillenPainter, KellerSegel
 
@@ -34,6 +34,18 @@ def test_cells_climb_the_gradient_of_the_signal(name, quick_compilation):
     gained, _ = jax.jit(lambda x: system.right_hand_side(x, grid))(x)
     assert gained[0, 15] > 0.05 and gained[0, 5] < -0.01
     assert float(gained.sum()) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("system", [KellerSegel(), HillenPainter()])
+def test_cells_and_signal_have_walls_of_their_own(system, quick_compilation):
+    slope = jax.jit(system.right_hand_side, static_argnums=1)
+    flat = jnp.stack([jnp.full((6, 5), level) for level in (0.7, 0.3)])
+    held = slope(flat, Grid((6, 5), boundary=Boundary("value", (0.7, 0.3))))
+    np.testing.assert_allclose(held, slope(flat, Grid((6, 5))), atol=1e-6)
+    # More signal beyond the walls draws the cells there, and only the cells' own diffusion stays.
+    drawn = slope(flat, Grid((6, 5), boundary=Boundary("value", (0.7, 0.5)))) - held
+    assert drawn[0, 0, 2] < -0.01 and drawn[1, 0, 2] > 0.1
+    np.testing.assert_allclose(drawn[:, 2, 2], 0.0, atol=1e-6)
 
 
 def test_crowded_cells_do_not_move(quick_compilation):

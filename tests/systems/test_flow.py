@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.forcing import Forcing
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import divergence
 from diffpattern.solvers import explicit
 from diffpattern.systems import KuramotoSivashinsky, NavierStokes
@@ -65,6 +67,33 @@ def test_without_viscosity_the_enstrophy_stays(quick_compilation):
         assert np.abs(change).max() > 0.1
         # d/dt of the integral of w^2 / 2, against what its parts could add up to.
         assert abs((w * change).sum()) < 1e-12 * np.abs(w * change).sum()
+
+
+@pytest.mark.parametrize("walls", ["zero", Boundary("value", 0.5)], ids=["zero", "value"])
+def test_no_wall_holds_the_height_of_a_front(walls):
+    system = KuramotoSivashinsky()
+    with pytest.raises(InputError, match="moves, and no wall can hold its height; take circular"):
+        Simulation.recommended(system, boundary=("circular", ("symmetric", walls)))
+    Simulation.recommended(system, boundary=("replicate", Boundary("flux", 0.1)))
+
+
+def test_a_fluid_in_a_mask_is_refused():
+    with pytest.raises(InputError, match="a mask, but the velocities .* set data.mask to 'none'"):
+        Simulation.recommended(NavierStokes(), mask="ellipse")
+    now = Grid((8, 8)).under(Forcing(mask=jnp.ones((8, 8))))
+    with pytest.raises(InputError, match="a mask, but the velocities"):
+        NavierStokes().right_hand_side(jnp.ones((1, 8, 8)), now)
+
+
+def test_a_front_in_a_mask_stays_in_its_frame():
+    settings = Simulation.recommended(
+        KuramotoSivashinsky(), shape=(24, 24), mask="ellipse", end_time=16.0, train=1
+    )
+    data = simulate(settings)["train"]
+    inside = data.mask[0] > 0
+    front = data.values[0][:, inside, 0].astype(np.float64)
+    assert inside.mean() < 0.9 and np.std(front[-1]) > 0.5
+    np.testing.assert_allclose(front.mean(1), front[0].mean(), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(128,), (24, 32)])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from diffpattern.data.simulation import Simulation, simulate
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
+from diffpattern.models.phase_field import PhaseField
 from diffpattern.solvers import explicit
 from diffpattern.systems import AllenCahn, CahnHilliard, SwiftHohenberg
 
@@ -58,6 +59,21 @@ def test_cahn_hilliard_conserves_its_amount():
         simulated = simulate(Simulation(**vars(settings) | {"boundary": boundary}))
         amounts = simulated["train"].values.mean((2, 3), dtype=np.float64)
         np.testing.assert_allclose(amounts, amounts[:, :1] + np.zeros_like(amounts), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "boundary", ["zero", Boundary("value", 0.6), Boundary("flux", 0.2)], ids=str
+)
+def test_no_matter_passes_a_wall_that_holds_cahn_hilliard(boundary, quick_compilation):
+    """And it is the phase field that is learnt, with mu = u^3 - u and kappa = 1."""
+    grid, system = Grid((6, 5), boundary=boundary), CahnHilliard()
+    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 6, 5)))
+    slope = jax.jit(lambda x: system.right_hand_side(x, grid, "isotropic"))(x)
+    assert abs(slope.sum()) < 1e-5 < np.abs(slope).max()
+    field = PhaseField(grid, laplacian="isotropic")
+    parameters = {"coefficients": jnp.array([[-1.0, 0.0, 1.0]]), "kappa": jnp.ones(1)}
+    learnt = jax.jit(lambda x: field.apply({"params": parameters}, x))(x)
+    np.testing.assert_allclose(slope, learnt, rtol=1e-4, atol=1e-5)
 
 
 def test_a_straight_wall_of_allen_cahn_rests():

@@ -10,7 +10,7 @@ import pytest
 
 from diffpattern.data.simulation import Simulation, simulate
 from diffpattern.errors import InputError
-from diffpattern.grid.geometry import Grid
+from diffpattern.grid.geometry import Boundary, Grid
 from diffpattern.grid.stencils import laplacian
 from diffpattern.solvers import explicit
 from diffpattern.systems import SYSTEMS, GrayScott, system_named
@@ -112,6 +112,35 @@ def test_a_system_runs_on_one_two_and_three_axes(name, shape, boundary, quick_co
     assert x.dtype == derivative.dtype == jnp.float32
     assert np.isfinite(x).all() and np.isfinite(derivative).all()
     assert np.abs(derivative).max() > 0
+
+
+WALLED = [name for name in SYSTEMS if name not in PLANAR]
+
+
+@pytest.mark.parametrize("laplacian", ["isotropic", "fourth_order"])
+@pytest.mark.parametrize("name", WALLED)
+def test_a_flat_state_that_its_walls_hold_feels_no_walls(name, laplacian, quick_compilation):
+    system, shape = system_named(name)(), (5, 4)
+    slope = jax.jit(system.right_hand_side, static_argnums=(1, 2))
+    x = jnp.full((len(system.species), *shape), 0.5)
+    for walls in (Boundary("value", 0.5), Boundary("flux", 0.0), "replicate"):
+        held = slope(x, Grid(shape, boundary=(walls, "symmetric")), laplacian)
+        np.testing.assert_allclose(held, slope(x, Grid(shape), laplacian), atol=1e-6)
+
+
+@pytest.mark.parametrize("laplacian", ["isotropic", "fourth_order"])
+@pytest.mark.parametrize("name", ["cahn_hilliard", "swift_hohenberg", "kuramoto_sivashinsky"])
+def test_walls_that_hold_a_field_of_fourth_order_feed_no_waves(name, laplacian):
+    """None grows faster than the fastest does on a torus."""
+    system = system_named(name)()
+    q = np.linspace(0.0, 20.0, 2001)
+    fastest = system.linear_rates(-q).max()
+    for walls in ("zero", Boundary("value", 0.4), Boundary("flux", 0.1)):
+        grid = Grid((6, 5), boundary=(walls, ("symmetric", walls)))
+        slope = lambda x, grid=grid: system.right_hand_side(x, grid, laplacian)
+        jacobian = jax.jit(jax.jacfwd(slope))(jnp.zeros((1, 6, 5))).reshape(30, 30)
+        rates = np.linalg.eigvals(np.asarray(jacobian, np.float64))
+        assert rates.real.max() < fastest + 1e-4 and np.abs(rates.imag).max() < 1e-3
 
 
 @pytest.mark.slow
