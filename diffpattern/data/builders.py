@@ -56,8 +56,11 @@ class SimulationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
     """
 
     # To be raised when the same settings give other numbers.
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First version.",
+        "1.1.0": "Equations of fourth order have walls of their own for the potential.",
+    }
     SYSTEM: type[System]
 
     # Nothing is downloaded. Left to itself, TFDS 4.9.10 looks for checksums beside this module, by

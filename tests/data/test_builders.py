@@ -82,7 +82,7 @@ def test_the_files_give_back_the_simulation_and_are_read_the_second_time(
 def test_the_data_set_is_one_of_tfds(tmp_path):
     data = builders.load(SMALL, tmp_path)
     builder = builders.BUILDERS["gray_scott"](SMALL, tmp_path)
-    assert builder.name == "gray_scott" and str(builder.version) == "1.0.0"
+    assert builder.name == "gray_scott" and str(builder.version) == "1.1.0"
     assert builder.info.file_format.value == "array_record"
     assert "Gray-Scott" in builder.info.description and "Pearson" in builder.info.citation
     assert builder.info.metadata["dt"] == SMALL.dt
@@ -114,7 +114,7 @@ def test_systems_have_folders_and_numbers_of_their_own(tmp_path):
 def test_another_dt_is_simulated_beside_the_first(tmp_path):
     first = builders.load(SMALL, tmp_path)
     second = builders.load(dataclasses.replace(SMALL, dt=0.5), tmp_path)
-    assert len(list((tmp_path / "gray_scott").glob("12x10-*/1.0.0"))) == 2
+    assert len(list((tmp_path / "gray_scott").glob("12x10-*/1.1.0"))) == 2
     assert digests(first) != digests(second)
     np.testing.assert_allclose(first["test"].values, second["test"].values, atol=0.02)
 
@@ -170,10 +170,10 @@ def test_a_killed_preparation_is_begun_anew(tmp_path, forbid_simulating):
     process.communicate()
     folder = tmp_path / "data" / "gray_scott" / SMALL.name
     half_written = list(folder.rglob("*train*"))
-    assert half_written and not (folder / "1.0.0").exists()
+    assert half_written and not (folder / "1.1.0").exists()
 
     data = builders.load(SMALL, tmp_path / "data")
-    assert [entry.name for entry in folder.iterdir()] == ["1.0.0"]
+    assert [entry.name for entry in folder.iterdir()] == ["1.1.0"]
     forbid_simulating()
     assert digests(builders.load(SMALL, tmp_path / "data")) == digests(data)
 
@@ -181,7 +181,7 @@ def test_a_killed_preparation_is_begun_anew(tmp_path, forbid_simulating):
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "description"])
 def test_damaged_files_are_refused_by_name(tmp_path, damage):
     builders.load(SMALL, tmp_path)
-    (folder,) = tmp_path.glob("gray_scott/*/1.0.0")
+    (folder,) = tmp_path.glob("gray_scott/*/1.1.0")
     (records,) = folder.glob("*train*")
     content = bytearray(records.read_bytes())
     if damage == "flipped":
