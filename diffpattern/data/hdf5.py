@@ -106,11 +106,8 @@ class TheWell:
         inputs = None
         if self.inputs:
             inputs = np.stack([self._scalar(file, name, count) for name in self.inputs], axis=-1)
-        names, grid = (
-            tuple(map(monomials.name_of, species)),
-            _grid(file, coordinates[::-1], boundary),
-        )
-        return Content(tuple(range(count)), times, names, grid, inputs)
+        grid, names = _grid(file, coordinates[::-1], boundary), map(monomials.name_of, species)
+        return Content(tuple(range(count)), times, tuple(names), grid, inputs)
 
     def read(self, file: h5py.File, item: Item, snapshots: slice, cells: Cells = ()) -> np.ndarray:
         """See `Layout`."""
