@@ -217,6 +217,11 @@ def test_a_step_that_is_too_long_is_told_and_forgotten(window, tmp_path):
     assert told() == ""
     window.evaluate("explorer.engine.settings.stepSize = 1e4")
     assert re.match(r"By step \d+ the rule had left the finite numbers", told())
+    assert window.evaluate(
+        "const [line, lattice] = ['lost', 'lattice'].map((id) =>"
+        "document.getElementById(id).getBoundingClientRect());"
+        "return line.height > 20 && line.top > lattice.top && line.right < lattice.right;"
+    )
     window.evaluate("explorer.act('fit')")
     assert np.isnan(state_of(window, 12, 8, 2)).all()
     assert window.evaluate("return explorer.ranges[0]") == first
