@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffpattern import intervals
+from diffpattern import given_numbers, intervals
 from diffpattern.errors import InputError
 from diffpattern.files import npz, write_whole
 from diffpattern.grid.forcing import Forcing
@@ -51,8 +51,8 @@ class Trajectories:
       time_unit: that of the times, likewise.
 
     Raises:
-      InputError: for arrays that do not fit together, times that do not increase, and values that
-        are not finite.
+      InputError: for arrays that do not fit together, times that do not increase, and what are no
+        finite real numbers.
 
     Example:
       >>> values = np.zeros((5, 3, 8, 8, 2))
@@ -80,8 +80,13 @@ class Trajectories:
     time_unit: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=real()))
-        object.__setattr__(self, "times", np.asarray(self.times, dtype=np.float64))
+        if not isinstance(self.grid, Grid):
+            raise InputError(
+                f"trajectories' grid is {self.grid!r}, but must be a Grid, such as Grid((8, 8))."
+            )
+        for name, kind in (("values", real()), ("times", np.float64)):
+            numbers = given_numbers.array(getattr(self, name), f"trajectories' {name}", kind)
+            object.__setattr__(self, name, numbers)
         object.__setattr__(self, "species", tuple(str(name) for name in self.species))
         shape, channels = self.values.shape, len(self.species)
         expected = (*self.times.shape, *self.grid.shape, channels)
@@ -92,25 +97,32 @@ class Trajectories:
             )
         if len(set(self.species)) != channels:
             raise InputError(f"trajectories' species are {self.species}, but must all differ.")
-        if not np.isfinite(self.times).all() or (np.diff(self.times) <= 0).any():
-            raise InputError(
-                "trajectories' times must be finite and increase from each to the next."
-            )
-        if not np.isfinite(self.values).all():
-            raise InputError("trajectories' values must be finite, but some are infinite or NaN.")
+        if (np.diff(self.times) <= 0).any():
+            raise InputError("trajectories' times must increase from each to the next.")
         self._check_scales()
         self._check_given()
+
+    def __repr__(self) -> str:
+        count, moments, *space, _ = self.values.shape
+        cells = " x ".join(map(str, space))
+        spacing = " x ".join(f"{distance:g}" for distance in self.grid.spacing)
+        given = f", with {', '.join(self._given())}" if self._given() else ""
+        return (
+            f"<Trajectories: {count} of {', '.join(self.species)} on {cells} cells, spacing "
+            f"{spacing}, at {moments} times from {self.times[0]:g} to {self.times[-1]:g}{given}>"
+        )
 
     def _check_scales(self) -> None:
         """Refuses scales that are not as many as the species, or that nothing can be divided by."""
         for name, default in (("offset", 0.0), ("scale", 1.0)):
-            numbers = tuple(map(float, getattr(self, name))) or (default,) * len(self.species)
-            object.__setattr__(self, name, numbers)
-            if len(numbers) != len(self.species) or not np.isfinite(numbers).all():
+            given = given_numbers.array(getattr(self, name), f"trajectories' {name}", np.float64)
+            numbers = given if given.size else np.full(len(self.species), default)
+            if numbers.shape != (len(self.species),):
                 raise InputError(
-                    f"trajectories' {name} is {numbers}, but must have a finite number for each of "
-                    f"the {len(self.species)} species."
+                    f"trajectories' {name} has the shape {numbers.shape}, but must have a number "
+                    f"for each of the {len(self.species)} species."
                 )
+            object.__setattr__(self, name, tuple(numbers.tolist()))
         if min(self.scale) <= 0:
             raise InputError(f"trajectories' scale is {self.scale}, but must be positive.")
 
@@ -128,7 +140,7 @@ class Trajectories:
         for name in _GIVEN:
             if (given := getattr(self, name)) is None:
                 continue
-            array = np.asarray(given, dtype=real())
+            array = given_numbers.array(given, f"trajectories' {name}", real())
             object.__setattr__(self, name, array)
             expected = fits[name]
             matches = [
@@ -140,8 +152,6 @@ class Trajectories:
                     f"trajectories' {name} has the shape {array.shape}, but {count} trajectories "
                     f"on this lattice ask for ({wanted})."
                 )
-            if not np.isfinite(array).all():
-                raise InputError(f"trajectories' {name} must be finite, but is not everywhere.")
         if self.mask is not None:
             if not np.isin(self.mask, (0.0, 1.0)).all():
                 raise InputError("trajectories' mask must be 1 inside and 0 outside, and no other.")

@@ -34,6 +34,8 @@ def test_arrays_take_the_promised_types(trajectories):
         ({"values": np.full((1, 2, 4, 5, 2), np.nan)}, "finite"),
         ({"times": [16.0, 0.0]}, "increase"),
         ({"times": [0.0, np.inf]}, "finite"),
+        ({"times": [0.0, 1j]}, "times must be an array of real numbers, but is of the type compl"),
+        ({"grid": (4, 5)}, r"grid is \(4, 5\), but must be a Grid, such as Grid\(\(8, 8\)\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(trajectories, change, complaint):
@@ -147,6 +149,15 @@ def test_what_acts_from_outside_must_fit(trajectories, change, told):
         dataclasses.replace(trajectories, **change)
 
 
+def test_a_notebook_shows_them_in_a_line(trajectories):
+    shown = repr(dataclasses.replace(trajectories, **GIVEN))
+    assert shown == (
+        "<Trajectories: 3 of A, B on 4 x 5 cells, spacing 1 x 0.5, at 2 times from 0 to 16, with "
+        "mask, environment, inputs, input_times>"
+    )
+    assert "with" not in repr(trajectories)
+
+
 def test_what_was_not_seen_is_zero_and_kept_with_the_rest(trajectories, tmp_path):
     known = np.ones((3, 2, 2))
     known[1, 1, 0] = 0
@@ -163,7 +174,9 @@ def test_what_was_not_seen_is_zero_and_kept_with_the_rest(trajectories, tmp_path
     for change, complaint in (
         ({"known": known * 0.5}, "known must be 1"),
         ({"known": known[:2]}, r"known has the shape \(2, 2, 2\)"),
-        ({"scale": (1.0,)}, "scale is .* each of the 2 species"),
+        ({"scale": (1.0,)}, r"scale has the shape \(1,\), .* each of the 2 species"),
+        ({"offset": 1.0}, r"offset has the shape \(\), .* each of the 2 species"),
+        ({"offset": (np.nan, 0.0)}, "offset must be finite"),
         ({"scale": (1.0, 0.0)}, "positive"),
     ):
         with pytest.raises(InputError, match=complaint):
