@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -194,10 +195,41 @@ def test_a_simulation_that_cannot_be_is_refused_in_the_words_of_its_caller():
         (("gray_scott", 8, [1.0, 0.0]), {}, "each later than the one before"),
         (("gray_scott", 8, [0.0, 16.0]), {"dt": 100.0}, "interval is 16, but .* multiple of dt"),
         (("gray_scott", 8, [0.0, 1.0]), {"count": 0}, "count is 0, but must be a whole number"),
+        # JAX makes keys of 32 bits, so that this one would be that of seed 3.
+        (("gray_scott", 8, [0.0, 1.0]), {"seed": 2**32 + 3}, "seed is 4294967299, .* most 42949"),
+        (("gray_scott", 8, [0.0, 1.0]), {"seed": -1}, "seed is -1, but must be a whole number"),
+        (("gray_scott", 8, [0.0, 1.0]), {"seed": jax.random.key(0)}, "seed is .* type key<"),
+        (("gray_scott", 8, [0.0, 1.0]), {"alpha": np.ones(99)}, r"alpha is .* shape \(99,\)"),
+        (("gray_scott", 8, [0.0, 1.0]), {"mask": np.ones((8, 8))}, r"mask is .* shape \(8, 8\)"),
+        (("gray_scott", 8, [0.0, 1.0]), {"mask": ["none"]}, "mask is of the type list"),
+        ((["gray_scott"], 8, [0.0, 1.0]), {}, "system is of the type list, but must be a name"),
+        (("gray_scott", 8, ["a"]), {}, "times must be an array of real numbers"),
+        (("gray_scott", 8, [0.0, np.inf]), {}, "times must be finite"),
+        (("gray_scott", None, [0.0, 1.0]), {}, "shape is None, but must be positive whole"),
+        (("gray_scott", 8.0, [0.0, 1.0]), {}, "shape is 8.0, but must be positive whole"),
     ):
         with pytest.raises(InputError, match=told) as refused:
             simulate(*arguments, **changes)
-        assert "data." not in str(refused.value)
+        assert "data." not in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_simulation_takes_numbers_of_numpy_and_jax():
+    plain = simulate("allen_cahn", 8, [0, 1], count=2, seed=3, dt=0.5, spacing=(2.0,))
+    for shape, spacing, number in (
+        (np.int64(8), np.array([2.0]), jnp.array),
+        (np.array([8]), jnp.float32(2.0), np.float32),
+    ):
+        made = simulate(
+            "allen_cahn",
+            shape,
+            jnp.arange(2),
+            count=np.int64(2),
+            seed=np.uint32(3),
+            dt=number(0.5),
+            spacing=spacing,
+        )
+        np.testing.assert_array_equal(made.values, plain.values)
+        assert made.grid == plain.grid
 
 
 def test_the_package_offers_what_it_lists_and_imports_it_when_asked():

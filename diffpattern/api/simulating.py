@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffpattern import intervals, parts
+from diffpattern import given_numbers, intervals, parts
+from diffpattern.configuration import LARGEST_SEED
 from diffpattern.data.simulation import SPLITS, Simulation
 from diffpattern.data.simulation import simulate as simulate_all
 from diffpattern.data.trajectories import Trajectories
@@ -16,6 +18,10 @@ from diffpattern.systems import system_named
 
 # What `simulate` takes besides the parameters of a system.
 _OF_SIMULATIONS = ("spacing", "boundary", "laplacian", "solver", "dt", "refinement", "mask")
+# Those that are names.
+_NAMES = ("laplacian", "solver", "mask")
+# What may have a number for each axis.
+_OF_AXES = ("shape", "spacing")
 
 
 def simulate(
@@ -34,7 +40,7 @@ def simulate(
       shape: cells along each axis.
       times: of the snapshots, [T], in units of time, 0 or more; starts are at 0.
       count: how many trajectories.
-      seed: of the starts.
+      seed: of the starts, from 0 to 2^32 - 1.
       parameters: of the system (`alpha`, `diffusion_a` ...), and of the simulation: spacing,
         boundary, laplacian, solver, dt, refinement, mask. What is not given is as the system
         recommends.
@@ -50,7 +56,7 @@ def simulate(
       >>> data.values.shape, data.species, data.times.tolist()
       ((2, 5, 8, 8, 2), ('A', 'B'), [0.0, 16.0, 32.0, 48.0, 64.0])
     """
-    kind = system_named(system)
+    kind = system_named(_name("system", system))
     known = parts.attributes(kind)
     for name in parameters:
         if name not in (*known, *_OF_SIMULATIONS):
@@ -58,23 +64,28 @@ def simulate(
                 f"{name} is no parameter of {system}, which has {', '.join(known)}, nor of its "
                 f"simulation: {', '.join(_OF_SIMULATIONS)}."
             )
-    moments = np.asarray(times, np.float64)
+    moments = given_numbers.array(times, "times", np.float64)
     if moments.ndim != 1 or not len(moments) or moments[0] < 0 or not (np.diff(moments) > 0).all():
         raise InputError("times must be 0 or more, and each later than the one before.")
     instants = np.unique([0.0, *moments])
     interval, places = intervals.common(instants) if len(instants) > 1 else (None, np.zeros(1, int))
+    parameters = {name: _plain(name, given) for name, given in parameters.items()}
     changes = {name: parameters[name] for name in _OF_SIMULATIONS if name in parameters}
+    for name in _NAMES:
+        _name(name, changes.get(name, ""))
     try:
         made_of = kind(**{name: parameters[name] for name in known if name in parameters})
         settings = Simulation.recommended(
             made_of,
-            shape=(shape,) if isinstance(shape, int) else tuple(shape),
+            shape=_plain("shape", shape),
             interval=interval or made_of.recommended.interval,
             end_time=float(instants[-1]) or made_of.recommended.interval,
-            train=count,
-            seed=seed,
+            train=_plain("count", count),
+            seed=_plain("seed", seed),
             **changes,
         )
+        if settings.seed > LARGEST_SEED:
+            raise InputError(f"seed is {settings.seed}, but must be at most {LARGEST_SEED}.")
         made = simulate_all(settings, SPLITS[:1])[SPLITS[0]]
     except InputError as error:
         # The simulation names fields of a config.
@@ -82,3 +93,22 @@ def simulate(
         raise InputError(told) from error
     wanted = places[np.isin(instants, moments)]
     return dataclasses.replace(made, values=made.values[:, wanted], times=moments)
+
+
+def _plain(name: str, given: Any) -> Any:
+    """What is given, as numbers of Python where they are numpy's or JAX's."""
+    if not isinstance(given, np.ndarray | np.generic | jax.Array):
+        return given
+    if given.ndim > (name in _OF_AXES) or jax.dtypes.issubdtype(given.dtype, jax.dtypes.prng_key):
+        raise InputError(
+            f"{name} is an array of the shape {given.shape} and the type {given.dtype}, but must "
+            "be a single number."
+        )
+    return given.tolist()
+
+
+def _name(name: str, given: Any) -> str:
+    """What is given, if it is a name at all."""
+    if not isinstance(given, str):
+        raise InputError(f"{name} is of the type {type(given).__name__}, but must be a name.")
+    return given
