@@ -22,6 +22,9 @@ from diffpattern.files import npz, write_whole
 # Channels of a picture, by their number.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _PICTURE_LEVELS = 255
+# OME's units of time (its data model 2016-06, UnitsTime). A step without one is taken for seconds.
+_PREFIXES = ("", *"YZEPTGMkhdcm\N{MICRO SIGN}npfazy", "da")
+_OME_TIMES = {"min", "h", "d", *(f"{prefix}s" for prefix in _PREFIXES)}
 # Names that the channels of pictures have.
 _COLOURS = (("intensity",), ("red", "green", "blue"), ("red", "green", "blue", "alpha"))
 
@@ -136,9 +139,16 @@ def _write_ome(path: Path, snapshots: Snapshots) -> str:
         known |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": unit}
     times = snapshots.times
     if len(times) > 1 and intervals.are_equal(times):
-        step = float(times[1] - times[0])
-        known |= {"TimeIncrement": step, "TimeIncrementUnit": snapshots.time_unit or "s"}
+        known |= _time_step(float(times[1] - times[0]), snapshots.time_unit)
     return _written_tiff(path, snapshots, known)
+
+
+def _time_step(step: float, unit: str) -> dict[str, object]:
+    """A time between frames as OME has it; in words, where its unit is none of OME's."""
+    if unit in _OME_TIMES:
+        return {"TimeIncrement": step, "TimeIncrementUnit": unit}
+    told = f"of {unit}" if unit else "of time whose unit is not known"
+    return {"Description": f"From frame to frame it is {step:g} {told}."}
 
 
 def _written_tiff(path: Path, snapshots: Snapshots, known: dict[str, object]) -> str:

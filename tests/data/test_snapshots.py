@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from diffpattern.data import images
@@ -47,6 +48,17 @@ def test_ome_has_names_and_units(tmp_path):
     assert read.channels == ("A", "B")
     assert read.pixel_size == (2.0, 1.0) and read.time_step == 0.5
     assert (read.length_unit, read.time_unit) == ("\N{MICRO SIGN}m", "h")
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"), [("", "0.5 of time whose unit is not known"), ("cycles", "0.5 of cycles")]
+)
+def test_ome_is_told_no_seconds_that_are_none(tmp_path, unit, told):
+    write(tmp_path / "out.ome.tif", snapshots(time_unit=unit))
+    header = tifffile.tiffcomment(tmp_path / "out.ome.tif")
+    assert "TimeIncrement" not in header and f"is {told}.</Description>" in header
+    read = images.read(tmp_path / "out.ome.tif")
+    assert read.time_step is None and read.frames.shape == (3, 6, 5, 2)
 
 
 def test_fractions_of_full_brightness_are_pictures_as_they_are(tmp_path):
