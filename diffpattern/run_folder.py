@@ -369,6 +369,27 @@ def new_folder(config_path: str) -> RunFolder:
     return RunFolder(path)
 
 
+def given_folder(path: str | os.PathLike, name: str) -> RunFolder:
+    """The folder at a path that a program gives.
+
+    Args:
+      path: of the folder, which need not be there.
+      name: of what is given, for messages.
+
+    Raises:
+      InputError: it is no path, or that of a file.
+    """
+    try:
+        folder = Path(path).expanduser()
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is {path!r}, but must be the path of a run's folder, as text or as a Path."
+        ) from error
+    if folder.is_file():
+        raise InputError(f"{name} is {folder}, a file, but must be the folder of a run.")
+    return RunFolder(folder)
+
+
 def command() -> str:
     """The command line of this process, as it can be typed again."""
     return shlex.join(["python", "-m", "diffpattern.main", *sys.argv[1:]])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_runs
+from ml_collections import ConfigDict
 
 import diffpattern
 from diffpattern import Grid, dataset, fit, load, predict, simulate
@@ -74,14 +75,68 @@ def test_what_does_not_suit_the_rule_is_refused(runs):
         ((lattice, [0.0]), "times must be two or more"),
         ((lattice, [2.0, 0.0]), "each later than the one before"),
         ((lattice, [0.0, 0.3]), "do not divide the 0.3 between"),
-        ((lattice * np.nan, [0.0, 2.0]), "must be finite"),
+        ((lattice, [0.0, np.inf]), "times must be finite"),
+        ((lattice, ["a", "b"]), "times must be an array of real numbers"),
+        ((lattice, iter([0.0, 2.0])), "times must be an array of real numbers"),
+        ((lattice, [0.0, 2j]), "times must be an array of real numbers"),
+        ((lattice * np.nan, [0.0, 2.0]), "^x0 must be finite"),
+        ((lattice + 1j, [0.0, 2.0]), "x0 must be an array of real numbers, .* complex"),
+        (([["a"]], [0.0, 2.0]), "x0 must be an array of real numbers"),
+        (([[1.0], [1.0, 2.0]], [0.0, 2.0]), "x0 must be an array of real numbers"),
+        ((np.ma.masked_less(lattice, 0.5), [0.0, 2.0]), "x0 .* masked; fill"),
+        ((lattice[:0], [0.0, 2.0]), r"x0 has the shape \(0, 8, 2\), .* none of them empty"),
+        ((lattice[None][:0], [0.0, 2.0]), r"x0 has the shape \(0, 8, 8, 2\), .* empty"),
     ):
         with pytest.raises(InputError, match=told):
             run.rollout(*arguments)
+    keys = jax.random.split(jax.random.key(0), 3)
+    for given, told in (
+        ({"key": 3}, r"key is of the shape|key is of the type int, .* jax\.random\.key\(5\)"),
+        ({"key": "a"}, "key is of the type str"),
+        ({"key": keys}, r"key is of the shape \(3,\), but must be a single"),
+        ({"mask": "a"}, "mask must be an array of real numbers"),
+        ({"environment": [[1.0], [1.0, 2.0]]}, "environment must be an array of real numbers"),
+        ({"inputs": [1j]}, "inputs"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run.rollout(lattice, [0.0, 2.0], **given)
     with pytest.raises(InputError, match="inputs are given, but the rule is told none"):
         run.rollout(lattice, [0.0, 2.0], inputs=[1.0])
-    with pytest.raises(InputError, match="not the folder of a run"):
-        load(runs)
+    for arguments, told in (
+        ((runs,), "not the folder of a run"),
+        ((runs / "pde", "6"), "step is '6', but must be a whole number"),
+        ((runs / "pde", 6.0), "step is 6.0, but must be a whole number"),
+        ((runs / "pde" / "config.json",), r"run is .*config\.json, a file, but must be the folder"),
+    ):
+        with pytest.raises(InputError, match=told):
+            load(*arguments)
+    assert load(runs / "pde", np.int64(run.step)).step == run.step
+
+
+@slow
+def test_a_run_is_shown_in_a_line(runs):
+    shown = {name: repr(load(runs / name)) for name in ("pde", "nca")}
+    folder, step = runs / "pde", load(runs / "pde").step
+    assert shown["pde"] == (
+        f"<Run {folder}, step {step}: a PDE with polynomial + diffusion, of A, B on 8 x 8 cells>"
+    )
+    assert "a neural cellular automaton with 4 channels" in shown["nca"]
+
+
+def test_what_is_no_folder_config_or_data_is_refused(tmp_path):
+    for given in (None, 3, b"runs"):
+        with pytest.raises(InputError, match="run is .* but must be the path of a run's folder"):
+            load(given)
+    data = Trajectories(np.ones((1, 3, 4, 1)), [0, 1, 2], ("u",), Grid(4))
+    for arguments, told in (
+        ((data.values,), "The data are of the type ndarray; they must be Trajectories"),
+        ((data, {}), "config is of the type dict, but must be a ConfigDict, .* the path of"),
+        ((data, tmp_path / "none.py"), "^config is .*none.py', where there is no file"),
+        ((data, ConfigDict({"data": {}})), "The config has no field"),
+        ((data, None, 3), "workdir is 3, but must be the path of a run's folder"),
+    ):
+        with pytest.raises(InputError, match=told):
+            fit(*arguments)
 
 
 @slow
@@ -112,6 +167,9 @@ def test_arrays_in_memory_are_fitted_as_data_of_a_config_are(runs, tmp_path):
     ):
         np.testing.assert_array_equal(ours, theirs)
     assert run.scores["nrmse"] == expected.scores["nrmse"]
+    # The file of a config, here of what the run has kept, stands for the config.
+    again = fit(data, tmp_path / "run" / "config.json", tmp_path / "run")
+    assert again.step == run.step
     # The run's folder needs none of this process's arrays.
     assert load(tmp_path / "run").config.data.name == "given"
     with pytest.raises(InputError, match="have the splits 'test', but need 'train'"):

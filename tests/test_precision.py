@@ -85,6 +85,13 @@ def test_a_run_in_double_precision_is_scored_loaded_and_exported(tmp_path):
     made = run.rollout(start, data["test"].times)
     assert made.dtype == np.float64
     assert jnp.ones(()).dtype == jnp.float32
+    # The rule by itself computes as JAX is set to.
+    x = jnp.moveaxis(start[0], -1, 0)
+    slope = lambda: run.rule.apply({"params": run.params}, x)
+    assert slope().dtype == np.float32
+    with jax.enable_x64(True):
+        x = np.moveaxis(start[0], -1, 0)
+        assert slope().dtype == np.float64
     with np.load(RunFolder(tmp_path / "double").predictions) as kept:
         np.testing.assert_array_equal(made, kept["values"])
     folder = RunFolder(tmp_path / "double")

@@ -1,21 +1,22 @@
 """A rule trained on arrays in memory: `diffpattern.fit`."""
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from diffpattern import precision, train
+from diffpattern import configuration, precision, train
 from diffpattern.api.loading import PathLike, Run, load
 from diffpattern.configs import default
 from diffpattern.data.sources import GIVEN, by_split
 from diffpattern.data.trajectories import Trajectories
-from diffpattern.run_folder import RunFolder, new_folder
+from diffpattern.errors import InputError
+from diffpattern.run_folder import given_folder, new_folder
 
 
 def fit(
     data: Trajectories | Mapping[str, Trajectories],
-    config: ConfigDict | None = None,
+    config: ConfigDict | PathLike | None = None,
     workdir: PathLike | None = None,
 ) -> Run:
     """Trains the rule that a config asks for on arrays in memory.
@@ -23,7 +24,8 @@ def fit(
     Args:
       data: to train on; or {"train", "validation", "test": trajectories}, of which those that are
         missing are the training data.
-      config: None: `default_config()`. Its `data.name` counts for nothing here.
+      config: of the rule and its training, or the path of the file that gives it, as `--config`
+        takes it; None: `default_config()`. Its `data.name` counts for nothing here.
       workdir: the run's folder, where training begins or goes on; None: runs/given-<time>.
 
     Returns:
@@ -45,11 +47,11 @@ def fit(
       2
     """
     given = by_split(data, "The data")
-    config = (default_config() if config is None else config).copy_and_resolve_references()
-    config.data.name = GIVEN
-    folder = RunFolder(Path(workdir).expanduser()) if workdir else new_folder(GIVEN)
-    with precision.of_config(config):
-        train.train_and_evaluate(config, folder, data=given)
+    path = os.fsdecode(config) if isinstance(config, PathLike) else ""
+    wanted = _of_given_data(_read(path) if path else config)
+    folder = new_folder(GIVEN) if workdir is None else given_folder(workdir, "workdir")
+    with precision.of_config(wanted):
+        train.train_and_evaluate(wanted, folder, data=given, config_path=path)
     return load(folder.path)
 
 
@@ -63,3 +65,28 @@ def default_config() -> ConfigDict:
       ('rda', 'levenberg_marquardt')
     """
     return default.get_config()
+
+
+def _of_given_data(config: ConfigDict | None) -> ConfigDict:
+    """A checked copy of a config, for data that a program hands over."""
+    config = default_config() if config is None else config
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"config is of the type {type(config).__name__}, but must be a ConfigDict, such as "
+            "default_config() gives, or the path of a config's file."
+        )
+    # A frozen one is made one that can be changed.
+    config = ConfigDict(config).copy_and_resolve_references()
+    if isinstance(config.get("data"), ConfigDict):
+        config.data.name = GIVEN
+    configuration.check(config)
+    return config
+
+
+def _read(path: str) -> ConfigDict:
+    """The config of a file, as `--config` takes it."""
+    (argument,) = configuration.with_stored([f"--config={path}"])
+    try:
+        return configuration.check_file(argument.removeprefix("--config="))
+    except InputError as error:
+        raise InputError(str(error).removeprefix("--")) from error

@@ -1,9 +1,9 @@
 """A run's folder made into a rule that runs on: `diffpattern.load`."""
 
 import dataclasses
+import operator
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from diffpattern import precision, restored, rules
+from diffpattern import given_numbers, parts, precision, restored, rules
 from diffpattern.data import environment as fields_of_cells
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories
@@ -22,7 +22,7 @@ from diffpattern.precision import real
 from diffpattern.prediction import make_predictor
 from diffpattern.report.equations import Equation, of_diffusion
 from diffpattern.restored import RestoredRule
-from diffpattern.run_folder import RunFolder
+from diffpattern.run_folder import RunFolder, given_folder
 from diffpattern.training.step import prefers_together
 
 PathLike = str | os.PathLike
@@ -45,6 +45,13 @@ class Run:
     folder: RunFolder
     restored: RestoredRule
 
+    def __repr__(self) -> str:
+        cells = " x ".join(map(str, self.statistics.grid.shape))
+        return (
+            f"<Run {self.folder.path}, step {self.step}: {_in_words(self.config.model)}, of "
+            f"{', '.join(self.species)} on {cells} cells>"
+        )
+
     @property
     def config(self) -> ConfigDict:
         """The config of the run.
@@ -60,7 +67,9 @@ class Run:
         """The linen module, on lattices species first.
 
         A PDE's `rule.apply({"params": run.params}, x)` is dx/dt [C, *space] of x [C, *space]; an
-        automaton's `rule.apply({"params": run.params}, x, key)` the lattice one step later.
+        automaton's `rule.apply({"params": run.params}, x, key)` the lattice one step later. JAX
+        computes them in the precision that it is set to: what is to have the numbers of a run in
+        float64 stands in `with jax.enable_x64(True):`.
 
         Example:
           >>> x = run.test[0].values[0, 0]
@@ -214,15 +223,16 @@ class Run:
         inputs: ArrayLike | None,
     ) -> np.ndarray:
         axes, channels, config = self.statistics.grid.ndim, len(self.species), self.config
-        given = np.asarray(x0, real())
-        if given.ndim not in (axes + 1, axes + 2) or given.shape[-1] != channels:
+        given = given_numbers.array(x0, "x0", real())
+        fits = given.ndim in (axes + 1, axes + 2) and given.shape[-1] == channels
+        if not fits or not given.size:
             raise InputError(
                 f"x0 has the shape {given.shape}, but must have {axes} axes of space and one of "
                 f"the {channels} species {', '.join(self.species)} behind them, and for several "
-                "lattices one before."
+                "lattices one before, none of them empty."
             )
         single = given.ndim == axes + 1
-        moments = np.asarray(times, np.float64)
+        moments = given_numbers.array(times, "times", np.float64)
         if moments.ndim != 1 or len(moments) < 2 or not (np.diff(moments) > 0).all():
             raise InputError(
                 "times must be two or more, each later than the one before; the first is that of "
@@ -235,7 +245,7 @@ class Run:
             sought,
             starts,
             widest_mesh(config.mesh.rows, config.mesh.columns, sought.running),
-            key=jax.random.key(config.seed) if key is None else key,
+            key=jax.random.key(config.seed) if key is None else _single(key),
             together=prefers_together(config.training.windows),
             times=moments,
         )
@@ -254,6 +264,8 @@ class Run:
         statistics, count = self.statistics, len(lattices)
         grid, named = statistics.on(lattices.shape[1:-1]).grid, self.config.data.environment
         fields = statistics.environment
+        if environment is not None:
+            environment = given_numbers.array(environment, "environment", real())
         if partial := environment is None or np.shape(environment)[-1:] != (fields,):
             fields -= fields_of_cells.count(grid, named)
 
@@ -264,7 +276,7 @@ class Run:
                 return None
             if not shape[-1]:
                 raise InputError(f"{name} are given, but the rule is told none.")
-            array = np.asarray(array, real())
+            array = given_numbers.array(array, name, real())
             if array.shape not in (shape, (count, *shape)):
                 raise InputError(
                     f"{name} of the shape {array.shape} are given, but {shape} is needed, or "
@@ -294,7 +306,7 @@ def load(run: PathLike, step: int | None = None) -> Run:
 
     Args:
       run: the folder.
-      step: of the checkpoint; None: the best by its validation score.
+      step: of the checkpoint, a whole number; None: the best by its validation score.
 
     Raises:
       InputError: the folder is not one of a run, or the checkpoint is missing or damaged.
@@ -308,6 +320,34 @@ def load(run: PathLike, step: int | None = None) -> Run:
           ...
       diffpattern.errors.InputError: runs is not the folder of a run: it has no ...
     """
-    folder = RunFolder(Path(run).expanduser())
+    folder = given_folder(run, "run")
+    if step is not None:
+        try:
+            step = operator.index(step)
+        except TypeError as error:
+            raise InputError(f"step is {step!r}, but must be a whole number.") from error
     with precision.of_config(folder.config()):
         return Run(folder, restored.restore(folder, step))
+
+
+def _single(key: jax.Array) -> jax.Array:
+    """A random key, if it is one and not several."""
+    try:
+        jax.eval_shape(jax.random.fold_in, key, 0)
+    except (TypeError, ValueError) as error:
+        shape = getattr(key, "shape", None)
+        found = f"of the type {type(key).__name__}" if shape is None else f"of the shape {shape}"
+        raise InputError(
+            f"key is {found}, but must be a single random key, such as jax.random.key(5)."
+        ) from error
+    return key
+
+
+def _in_words(model: ConfigDict) -> str:
+    """The kind of rule that a config asks for."""
+    if parts.is_own(model.name):
+        return model.name
+    if model.name == "nca":
+        return f"a neural cellular automaton with {model.nca.channels} channels"
+    terms = model.rda.terms if model.name == "rda" else (model.name,)
+    return f"a PDE with {' + '.join(terms).replace('_', ' ')}"
