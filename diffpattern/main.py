@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Before anything imports TensorFlow: it speaks on stderr as it loads.
+# Before anything imports JAX or TensorFlow: they speak on stderr as they load.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # One thread for each call of LAPACK: every virtual device makes its own calls, and the threads of
 # theirs would wait for one another by spinning (80 times slower on a busy machine).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -10,6 +10,7 @@ they are, and a GIF plays.
 
 import contextlib
 import io
+import os
 import queue
 import threading
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ class EventFiles(contextlib.AbstractContextManager):
     """
 
     def __init__(self, folder: Path, hyperparameters: Mapping[str, Any] | None = None):
+        # TensorFlow only writes files here, and would tell on stderr how it computes.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         self._folder, self._hyperparameters = folder, hyperparameters
         self._failure: Exception | None = None
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()

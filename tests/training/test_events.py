@@ -1,6 +1,9 @@
 """Event files hold what was written, as TensorBoard reads it."""
 
 import io
+import os
+import subprocess
+import sys
 
 import event_files
 import numpy as np
@@ -44,6 +47,22 @@ def test_everything_is_read_back(tmp_path):
     kinds = {name: value.WhichOneof("kind") for name, value in session.hparams.items()}
     told = {name: getattr(session.hparams[name], kind) for name, kind in kinds.items()}
     assert told == {"seed": 3, "data.name": "gray_scott", "fast": True}
+
+
+@pytest.mark.slow
+def test_a_program_that_is_no_command_hears_nothing_of_tensorflow(tmp_path):
+    script = (
+        "import jax, pathlib, sys\n"
+        "from diffpattern.training.events import EventFiles\n"
+        "with EventFiles(pathlib.Path(sys.argv[1])) as files:\n"
+        "    files.write(1, {'loss': 4.0})\n"
+        "assert 'tensorflow' in sys.modules\n"
+    )
+    known = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, env=known, check=True, capture_output=True, text=True)
+    assert done.stdout + done.stderr == ""
+    assert event_files.read(tmp_path)["scalars"] == {"loss": [(1, 4.0)]}
 
 
 def test_what_is_no_picture_ends_the_run_in_a_sentence(tmp_path):
