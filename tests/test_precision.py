@@ -94,6 +94,11 @@ def test_a_run_in_double_precision_is_scored_loaded_and_exported(tmp_path):
         assert slope().dtype == np.float64
     with np.load(RunFolder(tmp_path / "double").predictions) as kept:
         np.testing.assert_array_equal(made, kept["values"])
+    # What a program of single precision hands over is double in such a run, too.
+    fields = {name: value for name, value in changes.items() if not name.startswith("data.")}
+    given = tiny.config(**fields, precision="float64")
+    fitted = diffpattern.fit(coarse["train"], given, tmp_path / "given")
+    assert reals(fitted.params) == {"float64"} and fitted.test[0].values.dtype == np.float64
     folder = RunFolder(tmp_path / "double")
     with precision.of_config(double):
         exploration = export.explore(restored.restore(folder), folder)

@@ -1,5 +1,6 @@
 """A rule trained on arrays in memory: `diffpattern.fit`."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 
@@ -51,6 +52,11 @@ def fit(
     wanted = _of_given_data(_read(path) if path else config)
     folder = new_folder(GIVEN) if workdir is None else given_folder(workdir, "workdir")
     with precision.of_config(wanted):
+        # In the precision of the run, whatever they were made in.
+        given = tuple(
+            {split: dataclasses.replace(of_split) for split, of_split in of_size.items()}
+            for of_size in given
+        )
         train.train_and_evaluate(wanted, folder, data=given, config_path=path)
     return load(folder.path)
 
