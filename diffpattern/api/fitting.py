@@ -26,7 +26,8 @@ def fit(
       data: to train on; or {"train", "validation", "test": trajectories}, of which those that are
         missing are the training data.
       config: of the rule and its training, or the path of the file that gives it, as `--config`
-        takes it; None: `default_config()`. Its `data.name` counts for nothing here.
+        takes it; None: `default_config()`. Its `data.name` counts for nothing here,
+        and what it says of data that are simulated or read is refused.
       workdir: the run's folder, where training begins or goes on; None: runs/given-<time>.
 
     Returns:

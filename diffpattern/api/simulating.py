@@ -99,10 +99,12 @@ def _plain(name: str, given: Any) -> Any:
     """What is given, as numbers of Python where they are numpy's or JAX's."""
     if not isinstance(given, np.ndarray | np.generic | jax.Array):
         return given
-    if given.ndim > (name in _OF_AXES) or jax.dtypes.issubdtype(given.dtype, jax.dtypes.prng_key):
+    of_axes = name in _OF_AXES
+    if given.ndim > of_axes or jax.dtypes.issubdtype(given.dtype, jax.dtypes.prng_key):
+        wanted = "a number for each axis" if of_axes else "a single number or a name"
         raise InputError(
             f"{name} is an array of the shape {given.shape} and the type {given.dtype}, but must "
-            "be a single number."
+            f"be {wanted}."
         )
     return given.tolist()
 
