@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from diffpattern import plan, train
 from diffpattern.data.simulation import largest_eigenvalue
 from diffpattern.errors import InputError
+from diffpattern.memory import scaled
 from diffpattern.models.diffusion import CrossDiffusion, LinearDiffusion, NonlinearDiffusion
 from diffpattern.models.phase_field import PhaseField
 from diffpattern.models.rda import ReactionDiffusionAdvection
@@ -87,7 +88,7 @@ def _told(
     )
     yield f"Rule      {numbers:,} parameters, {run.sought.channels} channels"
     yield (
-        f"One step  {step:.2g} s and {plan.scaled(memory, 'B')} of memory, for the {windows} "
+        f"One step  {step:.2g} s and {scaled(memory, 'B')} of memory, for the {windows} "
         f"windows of each device; compiled in {compiling:.0f} s"
     )
     yield (

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import numbers
 import re
 import runpy
 import traceback
@@ -155,6 +156,38 @@ _PROBABILITIES = ("fire_rate", "damage", "reset", "advance")
 # Random keys are made of so many bits; seeds beyond would give the keys of others.
 LARGEST_SEED = 2**32 - 1
 
+# Steps, channels and cells are counted with so many bits, and a sign.
+_LARGEST_COUNT = 2**31 - 1
+
+# The most that makes sense. Powers beyond are lost in single precision, and so is what lies below
+# such noise; each refinement takes as many times the cells along each axis.
+_AT_MOST = {"order": 10, "degree": 10, "data.noise": 10, "data.refinement": 64}
+
+# Lengths of cells whose powers single precision holds, up to the fourth.
+_SPACINGS = 1e-9, 1e9
+
+# What the entries of a field may be: of some other kind than those that it has by default, which
+# are texts where it has none. Of those with None what uses them says it.
+_ENTRIES = {
+    "data.further_shapes": None,
+    "data.images.select": None,
+    "data.images.train": None,
+    "data.images.validation": None,
+    "data.images.test": None,
+    "data.images.times": float,
+    "boundary": None,
+    "channel_weights": float,
+    "time_weights": float,
+    "training.continuation": float,
+}
+_KINDS = {
+    bool: ((bool,), "True or False"),
+    int: ((numbers.Integral,), "a whole number"),
+    float: ((numbers.Real,), "a number"),
+    str: ((str,), "a text"),
+    tuple: ((tuple, list), "a tuple"),
+}
+
 
 def check(config: ConfigDict) -> None:
     """Refuses configs that cannot work, and fields that would be ignored.
@@ -165,7 +198,9 @@ def check(config: ConfigDict) -> None:
     defaults = default.get_config()
     _check_fields(config)
     for field, value in leaves(config):
-        _check_value(field, value)
+        if not is_free(field):
+            _check_kind(field, value, get(defaults, field))
+            _check_value(field, value)
     own_weights(config.loss.own)
     for section, reason in _unused(config):
         for field, value in leaves(get(config, section), section):
@@ -204,8 +239,23 @@ def check(config: ConfigDict) -> None:
 def _check_value(field: str, value: Any) -> None:
     """Refuses a value that the field cannot have, whatever the others are."""
     last = field.rpartition(".")[2]
-    if is_free(field):
-        return
+    if last == "seed":
+        check_seed(field, value)
+    else:
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is int and number > _LARGEST_COUNT:
+                raise InputError(
+                    f"{field} is {value!r}; {_LARGEST_COUNT} is the most there can be."
+                )
+    for name in {field, last} & _AT_MOST.keys():
+        if value > _AT_MOST[name]:
+            raise InputError(f"{field} is {value!r}; it must be at most {_AT_MOST[name]}.")
+    least, most = _SPACINGS
+    if last == "spacing" and (0 < value < least or value > most):
+        raise InputError(
+            f"{field} is {value!r}; it must be from {least:g} to {most:g}, so take another unit of "
+            "length."
+        )
     may_be_own = bool({field, last} & set(_OPEN))
     own = ", or of your own, 'module:name'" if may_be_own else ""
     fits = lambda name, choices: name in choices or (may_be_own and parts.is_own(name))
@@ -235,8 +285,6 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value!r}; it must be positive.")
     if {field, last} & set(_NOT_NEGATIVE) and not 0 <= value < math.inf:
         raise InputError(f"{field} is {value!r}; it must be 0 or more.")
-    if last == "seed" and value > LARGEST_SEED:
-        raise InputError(f"{field} is {value!r}; it must be at most {LARGEST_SEED}.")
     if field == "training.stall_factor" and 0 < value <= 1:
         raise InputError(f"{field} is {value!r}; it must be above 1, or 0 to watch nothing.")
     if field in _BELOW_ONE and value >= 1:
@@ -245,6 +293,45 @@ def _check_value(field: str, value: Any) -> None:
         raise InputError(f"{field} is {value}; a probability is at most 1.")
     if field == "loss.settings.sampled_euclidean.fraction" and value > 1:
         raise InputError(f"{field} is {value}; a fraction is at most 1.")
+
+
+def _check_kind(field: str, value: Any, default: Any) -> None:
+    """Refuses a value, or an entry of one, that is of another kind than that of the default."""
+    types, told = _KINDS[type(default)]
+    if not _is_of(value, types):
+        raise InputError(f"{field} is {value!r}; it must be {told}, such as {default!r}.")
+    if type(default) is not tuple:
+        return
+    last = field.rpartition(".")[2]
+    kind = type(default[0]) if default else str
+    for name in (last, field):
+        kind = _ENTRIES.get(name, kind)
+    if kind is None:
+        return
+    types, told = _KINDS[kind]
+    for entry in value:
+        if not _is_of(entry, types):
+            raise InputError(f"{field} is {value!r}, but {entry!r} must be {told}, as each entry.")
+
+
+def _is_of(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Refuses a seed that no random key is made of.
+
+    Args:
+      name: of the field or flag that has it.
+      seed: the number.
+
+    Raises:
+      InputError: naming it.
+    """
+    if seed < 0:
+        raise InputError(f"{name} is {seed!r}; it must be 0 or more.")
+    if seed > LARGEST_SEED:
+        raise InputError(f"{name} is {seed!r}; it must be at most {LARGEST_SEED}.")
 
 
 def is_free(field: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from diffpattern import named_numbers, parts, systems, taught
+from diffpattern import memory, named_numbers, parts, systems, taught
 from diffpattern.data import builders, environment, measurement, sources
 from diffpattern.data.simulation import SPLITS, Simulation, require_stable
 from diffpattern.data.sources import GIVEN, SOURCES, Data
@@ -23,6 +23,7 @@ from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
 from diffpattern.models import monomials
 from diffpattern.models.monomials import Whitening
+from diffpattern.precision import real
 from diffpattern.systems import SYSTEMS
 
 
@@ -94,6 +95,30 @@ def _prepared(
     return regular
 
 
+def require_memory(config: ConfigDict) -> None:
+    """Refuses to simulate what this machine could not keep, or a lattice that it could not run.
+
+    Raises:
+      InputError: saying how much memory the data or a state would take.
+    """
+    settings, number = list(_simulations(config)), np.dtype(real()).itemsize
+    snapshots = sum(
+        (one.train + one.validation + one.test) * one.snapshots * math.prod(one.shape)
+        for one in settings
+    )
+    species = len(settings[0].system.species)
+    memory.require(
+        number * species * snapshots,
+        "The snapshots that data.shape, data.train and so on ask for",
+        "take a smaller lattice, fewer trajectories, or a longer data.interval",
+    )
+    memory.require(
+        number * species * max(math.prod(one.fine_grid.shape) for one in settings),
+        "The lattices of the simulation",
+        "take a smaller data.shape or data.refinement",
+    )
+
+
 def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:
     """The trajectories of a split, for one size of lattices after the other."""
     return [of_size[split] for of_size in data if split in of_size]
@@ -101,6 +126,7 @@ def of_split(data: Data, split: str) -> list[Trajectories | StoredTrajectories]:
 
 def _simulated(config: ConfigDict) -> tuple[dict[str, Trajectories], ...]:
     """The trajectories of all sizes, each with those of all doses."""
+    require_memory(config)
     doses, runs = _doses(config), {}
     for settings in _simulations(config):
         made = builders.load(settings, config.data.directory or None)

@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from absl import app, flags
 
-from diffpattern import commands, configuration
+from diffpattern import commands, configuration, memory
 from diffpattern.errors import MENDABLE, REQUEUE, InputError, StopSignal, TrainingError
 from diffpattern.parallel import processes
 
@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> None:
         if signal.together:
             processes.wait_for_all()  # until each has written its part
         processes.end_all(str(signal), REQUEUE)
-    except Exception:
+    except Exception as error:
+        if sentence := memory.lack(error):
+            processes.end_all(sentence, MENDABLE)
         if processes.count() > 1:
             processes.end_defective()
         raise

@@ -19,6 +19,7 @@ from diffpattern import dataset, problem, systems
 from diffpattern.data import statistics, streams
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import Window
+from diffpattern.memory import scaled
 from diffpattern.methods import make_training
 from diffpattern.parallel import counting, placement
 from diffpattern.parallel.counting import Work
@@ -218,12 +219,3 @@ def _placed(tree: Any, specs: Any, mesh: Mesh) -> Any:
     """Shapes that say where they lie; `specs` stand for branches of the tree."""
     place = lambda one, where: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=where)
     return placement.by_sharding(place, tree, mesh, specs)
-
-
-def scaled(number: float, unit: str) -> str:
-    """A number with a prefix of the metric system."""
-    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if number >= 10**power:
-            scaled = prefix if unit == "B" else f"x 10^{power} "
-            return f"{number / 10**power:.3g} {scaled}{unit}"
-    return f"{number:.3g} {unit}"

@@ -5,6 +5,7 @@ later.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffpattern import configuration, problem
+from diffpattern import configuration, dataset, memory, problem, systems
 from diffpattern.data import continuation, windows
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.windows import layout_of_forcing
 from diffpattern.methods import check_size, make_training, window_lengths
+from diffpattern.parallel import processes
 from diffpattern.parallel.mesh import DATA, EVERYWHERE, lattices, on_mesh
 from diffpattern.precision import real
 from diffpattern.problem import Problem
@@ -35,11 +37,14 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
     Raises:
       InputError: something cannot work, or does not suit the data.
     """
+    if systems.is_system(config.data.name):
+        dataset.require_memory(config)
     configuration.levels(config.evaluation.covered, statistics.species)
     windows.check(times, config.training.window, config.training.sampling)
     lengths = window_lengths(config)
     sought = problem.build(config, statistics, mesh.size)
     initial = jax.eval_shape(lambda: sought.initialise(config.seed))
+    _require_memory(config, sought, initial)
     training = make_training(config, sought, initial, mesh, together=True)
     for length in lengths.lengths:
         training.step_over(length)
@@ -51,6 +56,27 @@ def rehearse(config: ConfigDict, times: np.ndarray, statistics: Statistics, mesh
     for length, size in itertools.product(lengths.lengths, statistics.sizes):
         elapsed = continuation.elapsed(length, statistics.interval)
         jax.eval_shape(*_prediction(sought, initial, elapsed, size, mesh))
+
+
+def _require_memory(config: ConfigDict, sought: Problem, initial: Any) -> None:
+    """Refuses a batch, or parameters, that this process could not hold.
+
+    Raises:
+      InputError: saying how much memory they would take.
+    """
+    number, statistics = np.dtype(real()).itemsize, sought.statistics
+    memory.require(
+        number * sum(leaf.size for leaf in jax.tree.leaves(initial)),
+        "The rule's parameters",
+        "take fewer hidden units or terms under model",
+    )
+    snapshots = (config.training.window + 1) * len(statistics.species)
+    cells = sum(map(math.prod, statistics.sizes))
+    memory.require(
+        number * config.training.batch * cells * (snapshots + sought.channels) / processes.count(),
+        f"The {config.training.batch} windows of a batch, with a state of the rule for each,",
+        "take a smaller training.batch",
+    )
 
 
 def _prediction(

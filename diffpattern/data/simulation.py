@@ -37,6 +37,9 @@ SPLITS = ("train", "validation", "test")
 # What makes the mask of a trajectory, of (key, grid).
 MASKS = {"none": None, "ellipse": random_ellipse, "micropattern": random_micropattern}
 
+# Steps between two snapshots, and snapshots: with more of them a time or a step is mistaken.
+_MOST = 10**7
+
 # How many trajectories an accelerator advances at once; a CPU's cache prefers one at a time.
 _ACCELERATOR_BATCH = 16
 
@@ -138,9 +141,14 @@ class Simulation:
         return round(self.interval / self.dt) * finer
 
     @property
+    def snapshots(self) -> int:
+        """How many there are of each trajectory."""
+        return round(self.end_time / self.interval) + 1
+
+    @property
     def times(self) -> np.ndarray:
         """When the snapshots are taken, [T] float64."""
-        return np.arange(round(self.end_time / self.interval) + 1) * self.interval
+        return np.arange(self.snapshots) * self.interval
 
     @property
     def name(self) -> str:
@@ -320,6 +328,10 @@ def _require_positive(field: str, given) -> None:
 
 
 def _require_multiple(field: str, given: float, of: str, unit: float) -> None:
+    if given / unit > _MOST:
+        raise InputError(
+            f"data.{field} is {given:g}, but must be at most {_MOST} times data.{of}, {unit:g}."
+        )
     count = round(given / unit)
     if count < 1 or not math.isclose(count * unit, given, rel_tol=1e-9):
         raise InputError(

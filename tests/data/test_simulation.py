@@ -83,6 +83,8 @@ def test_refinement_lowers_the_error_of_the_stencil():
         ("interval", {"interval": 0.25}),
         ("end_time", {"end_time": 10}),
         ("end_time", {"end_time": 0}),
+        ("end_time", {"end_time": 1e30}),
+        ("interval", {"interval": 1e30, "end_time": 1e30}),
         ("shape", {"shape": (4, 4, 4, 4)}),
         ("shape", {"shape": (0, 4)}),
         ("spacing", {"spacing": -1.0}),
