@@ -1,6 +1,8 @@
 """The modes of the command line: the flags that each takes, and what it does."""
 
 import dataclasses
+import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,20 +30,40 @@ from diffpattern.parallel import processes
 from diffpattern.run_folder import RunFolder, new_folder
 from diffpattern.start_up import start_up
 
+
+class _Path(flags.ArgumentParser):
+    """A flag's path, or several with commas between them; a ~ is the user's home in each.
+
+    Shells expand a ~ at the beginning of a word only, which it is not in --flag=~/path.
+    """
+
+    def parse(self, argument: str) -> str:
+        return ",".join(map(os.path.expanduser, argument.split(",")))
+
+
+class _ModeName(flags.ArgumentParser):
+    """The name of a mode."""
+
+    def parse(self, argument: str) -> str:
+        if argument not in MODES:
+            near = difflib.get_close_matches(argument, MODES, n=1)
+            hint = f"; the nearest is {near[0]}" if near else ""
+            raise ValueError(f"the modes are {'|'.join(MODES)}{hint}")
+        return argument
+
+
+def _path_flag(name: str, told: str) -> flags.FlagHolder[str | None]:
+    return flags.DEFINE(_Path(), name, None, told)
+
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "a file such as configs/pde.py; --config.FIELD=VALUE changes a field",
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "the run's folder; without it, a new one in runs/",
-)
+_WORKDIR = _path_flag("workdir", "the run's folder; train makes a new one in runs/ without it")
 _STEP = flags.DEFINE_integer("step", None, "checkpoint to take; without it, the best")
-_INPUT = flags.DEFINE_string(
-    "input", None, "where predict begins: .npy, .npz, or images whose last frame it is"
-)
+_INPUT = _path_flag("input", "where predict begins: .npy, .npz, or images whose last frame it is")
 _TIMES = flags.DEFINE_string(
     "times", None, "FIRST:LAST:STEP of what predict makes; the first is the input's"
 )
@@ -49,13 +71,11 @@ _SEED = flags.DEFINE_integer("seed", None, "of what is random in predict; withou
 _SWEEP = flags.DEFINE_integer(
     "sweep", None, "which combination of the config file's get_sweep(), from 0"
 )
-_WORKDIRS = flags.DEFINE_string(
-    "workdirs", None, "folders of runs to compare, or of a sweep, such as 'runs/sweep-*'"
+_WORKDIRS = _path_flag(
+    "workdirs", "folders of runs to compare, or of a sweep, such as 'runs/sweep-*'"
 )
-_OUTPUT = flags.DEFINE_string(
-    "output",
-    None,
-    "of predict and simulate (.npz, .npy, .tif, or a folder of PNG) and compare",
+_OUTPUT = _path_flag(
+    "output", "of predict and simulate (.npz, .npy, .tif, or a folder of PNG) and compare"
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -185,6 +205,8 @@ def _evaluate() -> None:
 def _predict() -> None:
     _require("workdir", "input", "times", "output")
     times = predict.times_of(_TIMES.value)
+    if _SEED.value is not None:
+        configuration.check_seed("--seed", _SEED.value)
     folder = Path(_WORKDIR.value)
     start_up(RunFolder(folder).config())
     told = predict.predict(
@@ -217,7 +239,9 @@ def _require(*names: str) -> None:
     """Refuses a command line that lacks a flag which the mode needs."""
     for name in names:
         if not flags.FLAGS[name].value:
-            raise InputError(f"--mode={_MODE.value} needs --{name}: {flags.FLAGS[name].help}.")
+            # Behind a semicolon stands what is without it, in other modes.
+            told = flags.FLAGS[name].help.partition(";")[0]
+            raise InputError(f"--mode={_MODE.value} needs --{name}: {told}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +289,7 @@ MODES = {
     "compare": Mode(_compare, ("workdirs", "output"), "one page on several runs"),
 }
 
-_MODE = flags.DEFINE_enum("mode", "train", list(MODES), "what to do")
+_MODE = flags.DEFINE(_ModeName(), "mode", "train", "what to do")
 
 
 def described() -> str:

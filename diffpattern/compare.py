@@ -14,6 +14,9 @@ from diffpattern.report.comparison import ComparedRun
 from diffpattern.run_folder import RunFolder, command
 from diffpattern.training.metrics import read_scalars
 
+# How a page tells that it is a comparison.
+_SIGN = b"<title>Comparison of "
+
 
 def compare(patterns: str, output: Path) -> None:
     """Compares runs: prints a table of them, and writes a page with that table and their curves.
@@ -24,8 +27,9 @@ def compare(patterns: str, output: Path) -> None:
 
     Raises:
       InputError: a pattern matches nothing, a folder is not one of a run or is damaged, or the page
-        cannot be written.
+        cannot be written, or something else than an earlier comparison is in its place.
     """
+    _require_free(output)
     folders = find(patterns)
     names = Counter(folder.path.name for folder in folders)
     runs = [
@@ -38,6 +42,19 @@ def compare(patterns: str, output: Path) -> None:
     ]
     write_whole(output, comparison.render(runs, command()))
     print(f"{comparison.as_text(runs)}\n\nPage: {output}")
+
+
+def _require_free(output: Path) -> None:
+    """Refuses to write over anything but a comparison, which is made again as runs go on."""
+    try:
+        if not output.exists() or (output.is_file() and _SIGN in output.read_bytes()):
+            return
+    except OSError as error:
+        raise InputError(f"{output} cannot be read: {error.strerror or error}.") from error
+    raise InputError(
+        f"{output} cannot be written: something is there already that is no comparison of runs; "
+        "give another --output."
+    )
 
 
 def find(patterns: str) -> list[RunFolder]:

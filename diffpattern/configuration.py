@@ -11,6 +11,7 @@ import difflib
 import json
 import math
 import numbers
+import os
 import re
 import runpy
 import traceback
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from diffpattern import named_numbers, parts, problem, rules, systems
@@ -362,16 +364,20 @@ def agree(config: ConfigDict, stored: ConfigDict, folder: str) -> None:
 
 
 def with_stored(arguments: Sequence[str]) -> list[str]:
-    """A command line in which `--config=RUN/config.json` names a config file that reads it."""
-    reader, flags = Path(__file__).with_name("stored_config.py"), ("--config", "-config")
+    """A command line in which `--config=RUN/config.json` names a config file that reads it.
+
+    A ~ with which the path begins is the user's home, as in other flags.
+    """
+    reader, names = Path(__file__).with_name("stored_config.py"), ("--config", "-config")
 
     def read(before: str, argument: str) -> str:
         name, equals, path = argument.partition("=")
-        if before in flags:
+        if before in names:
             name, equals, path = "", "", argument
-        elif name not in flags:
+        elif name not in names:
             return argument
-        return f"{name}{equals}{reader}:{path}" if path.endswith(".json") else argument
+        path = os.path.expanduser(path)
+        return f"{name}{equals}{reader}:{path}" if path.endswith(".json") else name + equals + path
 
     return list(map(read, ["", *arguments], arguments))
 
@@ -393,11 +399,39 @@ def check_arguments(arguments: Sequence[str]) -> None:
             if path is None:
                 raise InputError(f"{argument} changes no config; give --config=FILE before it.")
             check_field(flag[1])
+            _check_written(flag[1], argument, arguments[position + 1 : position + 2])
             if is_free(flag[1]) and flag[1] not in dict(leaves(config)):
                 raise InputError(
                     f"{argument} changes what {path} does not set; write it there, with a value "
                     "of the type that it has."
                 )
+
+
+def _check_written(field: str, argument: str, following: Sequence[str]) -> None:
+    """Refuses a text that is not the number which a field needs.
+
+    Args:
+      field: its dotted path.
+      argument: --config.FIELD=TEXT, or --config.FIELD.
+      following: the argument behind that, if there is one, which has the text then.
+    """
+    value = get(default.get_config(), field) if not is_free(field) else None
+    parsers = {
+        bool: flags.BooleanParser(),
+        int: flags.IntegerParser(),
+        float: flags.FloatParser(),
+    }
+    _, equals, text = argument.partition("=")
+    if type(value) not in parsers or (type(value) is bool and not equals):
+        return
+    text = text if equals else "".join(following)
+    try:
+        parsers[type(value)].parse(text)
+    except (TypeError, ValueError) as error:
+        told = _KINDS[type(value)][1]
+        raise InputError(
+            f"--config.{field} is {text!r}; it must be {told}, such as {value!r}."
+        ) from error
 
 
 def check_file(path: str) -> ConfigDict:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from diffpattern import memory, named_numbers, parts, systems, taught
 from diffpattern.data import builders, environment, measurement, sources
-from diffpattern.data.simulation import SPLITS, Simulation, require_stable
+from diffpattern.data.simulation import SPLITS, Simulation, largest_of_start, require_stable
 from diffpattern.data.sources import GIVEN, SOURCES, Data
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.stored import StoredTrajectories
@@ -116,6 +116,11 @@ def require_memory(config: ConfigDict) -> None:
         number * species * max(math.prod(one.fine_grid.shape) for one in settings),
         "The lattices of the simulation",
         "take a smaller data.shape or data.refinement",
+    )
+    memory.require(
+        number * max(map(largest_of_start, settings)),
+        f"Starts of {settings[0].system.name}, from end to end of this lattice,",
+        "take a smaller data.spacing or data.shape",
     )
 
 

@@ -5,11 +5,13 @@ import errno
 import fcntl
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import logging
+from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike
 
 from diffpattern.errors import InputError
@@ -78,6 +80,28 @@ def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
                 path,
             )
         yield
+
+
+@contextlib.contextmanager
+def opened_arrays(path: str | os.PathLike) -> Iterator[np.ndarray | NpzFile]:
+    """What an .npy or .npz file holds: an array, or several by name, read as they are asked for.
+
+    Raises:
+      OSError: it cannot be opened.
+      ValueError: it is no such file; the message says so without NumPy's advice to unpickle it.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        with loaded if isinstance(loaded, NpzFile) else contextlib.nullcontext():
+            yield loaded
+    except EOFError as error:
+        raise ValueError("it ends before its first number") from error
+    except zipfile.BadZipFile as error:
+        raise ValueError("it is damaged") from error
+    except ValueError as error:
+        if "pickle" in str(error) and not isinstance(error, InputError):
+            raise ValueError("it holds no numbers in the way of NumPy") from error
+        raise
 
 
 def npz(**arrays: ArrayLike) -> bytes:

@@ -63,7 +63,7 @@ def load(name: str, field: str) -> Any:
         ) from error
     if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
-        near = difflib.get_close_matches(attribute, names, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(attribute, names, n=1)
         nearest = f"; the nearest that it has is {near[0]}" if near else ""
         raise MissingPart(f"{asked} {path} has nothing called {attribute!r}{nearest}.")
     return getattr(module, attribute)

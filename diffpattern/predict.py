@@ -1,19 +1,23 @@
 """Snapshots for a user: a rule's from a start of their own, and those of a known PDE."""
 
-import zipfile
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import dataset, systems
+from diffpattern import dataset, memory, systems
 from diffpattern.api.loading import Run, load
 from diffpattern.data import sources
 from diffpattern.data.snapshots import Snapshots, check_path, write
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.errors import InputError
+from diffpattern.files import opened_arrays
+from diffpattern.precision import real
 from diffpattern.systems import SYSTEMS
+
+# More than anybody looks at; a slip of the pen is rather what asks for them.
+_MOST_TIMES = 10**7
 
 # What may come with a start in a file.
 _GIVEN = "mask", "environment", "inputs"
@@ -50,6 +54,11 @@ def predict(
     check_path(output)
     run = load(folder, step)
     x0, given = _read(start, run)
+    memory.require(
+        x0.size * len(times) * np.dtype(real()).itemsize,
+        f"The {len(times)} snapshots from {times[0]:g} to {times[-1]:g} that --times asks for",
+        "take fewer",
+    )
     key = None if seed is None else jax.random.key(seed)
     try:
         values = run.rollout(x0, times, key=key, **given)
@@ -95,7 +104,12 @@ def times_of(written: str) -> np.ndarray:
     try:
         if ":" in written:
             first, last, step = map(float, written.split(":"))
-            count = round((last - first) / step)
+            intervals = (last - first) / step
+            if not abs(intervals) < _MOST_TIMES:
+                raise InputError(
+                    f"--times={written} asks for more than {_MOST_TIMES} times; take a longer step."
+                )
+            count = round(intervals)
             if abs(first + count * step - last) > 1e-6 * abs(step):
                 raise InputError(
                     f"--times={written} has a step that does not lead from the first time to the "
@@ -111,6 +125,8 @@ def times_of(written: str) -> np.ndarray:
             f"--times is {written!r}, but must be FIRST:LAST:STEP, such as 0:1024:16, or times "
             "with commas between them."
         ) from error
+    if not np.isfinite(times).all():
+        raise InputError(f"--times is {written!r}, but each of them must be a finite number.")
     if len(times) < 2 or not (np.diff(times) > 0).all():
         raise InputError(
             f"--times is {written!r}, but needs two times or more, each later than the one before."
@@ -130,23 +146,33 @@ def _read(start: str, run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         frame, mask = sources.last_frame(start, run.config.data.images, run.species)
         return frame, {} if mask is None else {"mask": mask}
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, {}
-        with loaded:
+        with opened_arrays(path) as loaded:
+            if isinstance(loaded, np.ndarray):
+                return _numbers(start, loaded), {}
             if "values" not in loaded:
                 raise InputError(
                     f"--input={start} has {', '.join(loaded.files) or 'nothing'}, but needs an "
                     "array called values: a lattice, or several."
                 )
-            values = loaded["values"]
-            given = {name: loaded[name] for name in _GIVEN if name in loaded}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            values = _numbers(start, loaded["values"])
+            given = {name: _numbers(start, loaded[name]) for name in _GIVEN if name in loaded}
+    except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--input={start} cannot be read ({error}).") from error
     # Of trajectories [N, T, *space, C], as this package writes them, the last snapshots.
     return values[:, -1] if values.ndim == run.statistics.grid.ndim + 3 else values, given
+
+
+def _numbers(start: str, array: np.ndarray) -> np.ndarray:
+    """The array, whose entries must be finite real numbers."""
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"--input={start} holds entries of the type {array.dtype}; give real numbers."
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"--input={start} has entries that are NaN or infinite; give finite ones.")
+    return array
 
 
 def _snapshots(values: np.ndarray, times: np.ndarray, like: Trajectories) -> Snapshots:

@@ -39,7 +39,8 @@ import jax
 from ml_collections import ConfigDict
 
 import diffpattern
-from diffpattern import configuration
+from diffpattern import configuration, systems
+from diffpattern.data.sources import GIVEN
 from diffpattern.data.statistics import Statistics
 from diffpattern.data.trajectories import Trajectories, digest
 from diffpattern.errors import InputError
@@ -140,6 +141,11 @@ class RunFolder:
         Raises:
           InputError: the folder is not one of a run, or its config is damaged.
         """
+        if self.path.is_file():
+            raise InputError(
+                f"{self.path} is a file, but --workdir takes a folder: that of a run, in which "
+                "training has written config.json."
+            )
         if not self.is_run:
             raise InputError(
                 f"{self.path} is not the folder of a run: it has no config.json; --workdir takes "
@@ -205,9 +211,14 @@ class RunFolder:
         begun = self.facts()
         for split, before in begun.get("data_digest", {}).items():
             if data_digest.get(split) != before:
+                name, remedy = config.data.name, "give data.directory where those are"
+                if name == GIVEN:
+                    remedy = "hand over those"
+                elif name != "run" and not systems.is_system(name):
+                    remedy = f"have {name!r} read those"
                 raise InputError(
                     f"The {split} data are not those on which the run in {self.path} was begun; "
-                    "give data.directory where those are, or another --workdir."
+                    f"{remedy}, or give another workdir."
                 )
         session = {
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -71,6 +71,15 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(runs, tmp_path):
     assert_refused(lambda: compare(f"{runs}/file", page), runs / "file", "config.json")
     assert not page.exists()
     assert_refused(lambda: compare(f"{runs}/a-000", runs), runs, "cannot be written")
+    assert_refused(lambda: compare(f"{runs}/a-000", runs / "file"), "no comparison of runs")
+    assert (runs / "file").read_text() == ""
+
+
+def test_a_comparison_is_made_again_in_its_place(runs, tmp_path):
+    compare(f"{runs}/a-000", page := tmp_path / "page.html")
+    first = page.read_text()
+    compare(f"{runs}/a-*", page)
+    assert "<td>a-001</td>" in page.read_text() and "a-001" not in first
 
 
 @pytest.mark.parametrize(

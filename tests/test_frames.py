@@ -40,7 +40,7 @@ def test_the_lattice_fits_the_frames_and_the_windows_their_number(tmp_path):
     assert config.data.images.downsample == 2 and config.training.window == 5
     assert config.data.images.select == ("red", "green", "blue")
     assert config_of(written(tmp_path / "three", 3)).training.window == 2
-    for count, told in ((1, "one frame alone"), (0, "with images in it")):
+    for count, told in ((1, "one frame alone"), (0, "is a folder without images")):
         with pytest.raises(InputError, match=told):
             config_of(written(tmp_path / str(count), count))
 

@@ -41,6 +41,8 @@ TINY = [
 
 SWEEP = "--config=configs/sweep.py"
 PREDICT = ["--mode=predict", "--workdir=RUN", "--output=WORK/out.npz"]
+STARTED = ["--mode=predict", "--workdir=RUN", "--input=WORK/whole.npy", "--times=0:8:2"]
+HOME = Path.home()
 BAD_SWEEP = """
 from diffpattern.configs.pde import get_config
 def get_sweep():
@@ -279,6 +281,46 @@ WRONG = [
     ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--step=999"], ["999"]),
     ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--seed=a"], ["--seed", "a"]),
     (["--mode=eval", "--workdir=RUN", "--output=a.npy"], ["--output", "--mode=eval"]),
+    # A ~ is the user's home.
+    (["--config=~/none.py"], [f"{HOME}/none.py"]),
+    (["--config=~/none.json"], [f"{HOME}/none.json"]),
+    (["--mode=eval", "--workdir=~/none"], [f"{HOME}/none"]),
+    (["--mode=compare", "--workdirs=RUN,~/none-*"], [f"{HOME}/none-*"]),
+    (["--mode=simulate", *TINY, "--output=~/a.mp3"], [f"{HOME}/a.mp3"]),
+    ([*PREDICT, "--input=~/none.npy", "--times=0:8:2"], [f"{HOME}/none.npy"]),
+    # Nothing is overwritten.
+    ([*STARTED, "--output=WORK/whole.npy"], ["WORK/whole.npy", "there already"]),
+    (["--mode=simulate", *TINY, "--output=WORK/gaps.npy"], ["WORK/gaps.npy", "there already"]),
+    (["--mode=compare", "--workdirs=RUN", "--output=WORK/bad.py"], ["WORK/bad.py", "comparison"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--seed=-1"], ["--seed is -1"]),
+    (
+        [*PREDICT, "--input=WORK/whole.npy", "--times=0:8:2", "--seed=99999999999"],
+        ["--seed is 99999999999", "4294967295"],
+    ),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:inf:1"], ["--times", "more than"]),
+    ([*PREDICT, "--input=WORK/whole.npy", "--times=0:1e9:1e-3"], ["--times", "longer step"]),
+    ([*PREDICT, "--input=WORK/empty.npy", "--times=0:8:2"], ["WORK/empty.npy", "ends before"]),
+    ([*PREDICT, "--input=WORK/text.npy", "--times=0:8:2"], ["WORK/text.npy", "no numbers"]),
+    ([*PREDICT, "--input=WORK/words.npy", "--times=0:8:2"], ["WORK/words.npy", "<U"]),
+    ([*PREDICT, "--input=WORK/complex.npy", "--times=0:8:2"], ["WORK/complex.npy", "complex128"]),
+    ([*PREDICT, "--input=WORK/gaps.npy", "--times=0:8:4"], ["WORK/gaps.npy", "NaN"]),
+    (["--mode=check", *TINY, "--config.data.shape=(1000000,1000000)"], ["PB of memory"]),
+    (["--mode=check", *TINY, "--config.data.shape=(100000,100000)"], ["of memory", "lattice"]),
+    (["--mode=data", *TINY, "--config.data.shape=(1000000,1000000)"], ["PB of memory"]),
+    (["--mode=check", *TINY, "--config.training.batch=1000000000"], ["windows of a batch"]),
+    (["--mode=check", *TINY, "--config.training.batch=10000000000"], ["training.batch", "most"]),
+    (["--mode=check", *TINY, "--config.data.end_time=1e30"], ["data.end_time", "data.interval"]),
+    (["--mode=check", *TINY, "--config.data.spacing=1e9"], ["memory", "data.spacing"]),
+    (["--mode=check", *TINY, "--config.loss.time_weights=((1,),)"], ["loss.time_weights"]),
+    # What is meant is said.
+    (["--mode=predict", "--input=a.npy"], ["needs --workdir: the run's folder."]),
+    (["--mode=tran", "--config=configs/pde.py"], ["--mode=tran", "the nearest is train."]),
+    (["--config=configs/pde.py", "--config.training.steps=abc"], ["a whole number, such as 20"]),
+    (["--config=configs/pde.py", "--config.training.steps="], ["''", "a whole number"]),
+    (["--config=configs/pde.py", "--config.solver.dt=fast"], ["solver.dt is 'fast'", "a number"]),
+    (["--config=configs/pde.py", "--config.evaluation.report=perhaps"], ["True or False"]),
+    (["--config=configs/pde.py", "--config.model.name=math:Foo"], ["nothing called 'Foo'."]),
+    (["--mode=eval", "--workdir=RUN/config.json"], ["RUN/config.json is a file", "folder"]),
 ]
 
 
@@ -294,6 +336,10 @@ def test_bad_input_is_told_in_a_sentence(diffpattern, trained, tmp_path, argumen
     (tmp_path / "bad.py").write_text(BAD_SWEEP)
     for name, shape, value in (("narrow", 1, 0.5), ("gaps", 2, np.nan), ("whole", 2, 0.5)):
         np.save(tmp_path / f"{name}.npy", np.full((8, 8, shape), value))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.npy").write_text("no array")
+    np.save(tmp_path / "words.npy", np.full((8, 8, 2), "half"))
+    np.save(tmp_path / "complex.npy", np.full((8, 8, 2), 0.5 + 0.5j))
     fill = lambda text: text.replace("WORK", str(tmp_path)).replace("RUN", str(run))
     before = listing(tmp_path), listing(run), sorted(path.name for path in ROOT.iterdir())
     assert_refused(diffpattern(*map(fill, arguments)), *map(fill, words))
@@ -319,6 +365,8 @@ def test_wrong_input_is_known_of_every_mode():
         ("cut.tif", "cannot be read"),
         ("nan.npy", "1 pixels that are NaN or infinite, the first in frame 1"),
         ("none.png", "is no file"),
+        ("empty", "is a folder without images"),
+        ("text.npy", "holds no numbers in the way of NumPy"),
     ],
 )
 @pytest.mark.parametrize("mode", ["train", "data"])
@@ -331,6 +379,8 @@ def test_data_that_cannot_be_read_are_told_and_nothing_written(
     (tmp_path / "text.png").write_text("no picture")
     tifffile.imwrite(tmp_path / "whole.tif", frames, photometric="minisblack")
     (tmp_path / "cut.tif").write_bytes((tmp_path / "whole.tif").read_bytes()[:700])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npy").write_text("no array")
     frames[1, 2, 3] = np.nan
     np.save(tmp_path / "nan.npy", frames)
     before, run = listing(tmp_path), tmp_path / "run"

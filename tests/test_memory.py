@@ -36,6 +36,7 @@ def test_the_limit_of_a_container_holds_where_it_has_one(monkeypatch, tmp_path):
             {"data.shape": (300_000, 300_000), "data.interval": 8.0, "data.end_time": 8.0},
             "take a smaller lattice, fewer trajectories",
         ),
+        ({"data.spacing": 1e6, "data.end_time": 16.0}, "take a smaller data.spacing"),
         ({"training.batch": 1_000_000_000}, "The 1000000000 windows of a batch"),
         (
             {

@@ -48,6 +48,11 @@ def test_times_have_both_ends(written, times):
         ("8:0:2", "does not lead|two times or more"),
         ("3", "needs two times or more"),
         ("0,2,1", "each later than the one before"),
+        ("0:inf:1", "more than 10000000 times"),
+        ("-inf:0:1", "more than 10000000 times"),
+        ("0:nan:1", "more than 10000000 times"),
+        ("0:1e9:1e-3", "take a longer step"),
+        ("0,inf", "must be a finite number"),
     ],
 )
 def test_times_that_cannot_be_are_refused(written, told):

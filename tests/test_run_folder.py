@@ -11,7 +11,7 @@ import pytest
 import tiny
 from tiny_runs import listing
 
-from diffpattern import configuration, run_folder
+from diffpattern import configuration, run_folder, systems
 from diffpattern.data import statistics
 from diffpattern.errors import InputError
 from diffpattern.run_folder import RunFolder, new_folder
@@ -50,6 +50,30 @@ def test_config_and_data_come_back(folder):
 def test_other_data_than_those_of_the_run_are_refused(folder):
     tiny.data(seed=1).save_npz(folder.path / "data" / "test.npz")
     assert_refused(folder.data, folder.path / "data" / "test.npz", "run.json", "--workdir")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gray_scott", "give data.directory where those are"),
+        ("images", "have 'images' read those"),
+        ("my_lab:read", "have 'my_lab:read' read those"),
+        ("given", "hand over those"),
+    ],
+)
+def test_a_run_begun_on_other_data_is_told_where_they_could_come_from(
+    folder, monkeypatch, name, told
+):
+    monkeypatch.setattr(systems, "is_system", lambda name: name == "gray_scott")
+    config = tiny.config(**{"data.name": name})
+    other = DIGEST | {"train": "another"}
+    call = lambda: folder.record(config, "configs/pde.py", other)
+    assert_refused(call, "The train data", folder.path, told, "or give another workdir")
+
+
+def test_a_file_of_a_run_is_not_its_folder(folder):
+    path = folder.path / "config.json"
+    assert_refused(lambda: RunFolder(path).config(), path, "is a file", "takes a folder")
 
 
 def test_a_picture_of_the_data_may_be_there_before_the_run(tmp_path):

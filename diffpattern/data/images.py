@@ -20,6 +20,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from diffpattern.errors import InputError
+from diffpattern.files import opened_arrays
 from diffpattern.models import monomials
 
 BUILT_IN = "skimage:"
@@ -130,8 +131,10 @@ def _files(where: Where) -> list[Path]:
     found = place.iterdir() if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
     if files := sorted(filter(_is_image, found), key=_natural):
         return files
-    what = "is a folder" if place.is_dir() else "is no file, nor a folder or pattern"
-    raise InputError(f"{where} {what} with images in it; they end in {', '.join(_READERS)}.")
+    what = "is no file, nor a folder or pattern with images in it"
+    if place.is_dir():
+        what = "is a folder without images"
+    raise InputError(f"{where} {what}; they end in {', '.join(_READERS)}.")
 
 
 def _is_image(file: Path) -> bool:
@@ -266,12 +269,13 @@ def _pictures(file: Path) -> _Stored:
 
 def _array(file: Path) -> _Stored:
     """.npy: [H, W], [T, H, W], [H, W, C] or [T, H, W, C]."""
-    return _Stored(np.load(file, allow_pickle=False))
+    with opened_arrays(file) as pixels:
+        return _Stored(pixels)
 
 
 def _archive(file: Path) -> _Stored:
     """.npz: its only array, or the one called `frames`."""
-    with np.load(file, allow_pickle=False) as arrays:
+    with opened_arrays(file) as arrays:
         names = list(arrays)
         if len(names) != 1 and "frames" not in names:
             raise InputError(

@@ -208,7 +208,7 @@ def require_stable(settings: Simulation) -> None:
       InputError: the system has no start on this lattice, or dt is beyond the solver's limit for
         the system's linear terms.
     """
-    jax.eval_shape(lambda: settings.system.start(jax.random.key(0), settings.grid))
+    largest_of_start(settings)
     try:
         eigenvalue = largest_eigenvalue(settings.fine_grid, settings.laplacian)
     except InputError as error:
@@ -222,6 +222,23 @@ def require_stable(settings: Simulation) -> None:
             f"data.dt is {settings.dt:g}, but {settings.solver} is stable on this lattice only up "
             f"to {limit:.3g}."
         )
+
+
+def largest_of_start(settings: Simulation) -> int:
+    """Entries of the largest array on the way to a start of the system, which is traced for it.
+
+    Raises:
+      InputError: the system has no start on this lattice.
+    """
+    make = lambda: settings.system.start(jax.random.key(0), settings.grid)
+    try:
+        made = [one.aval for step in jax.make_jaxpr(make)().eqns for one in step.outvars]
+    except (TypeError, OverflowError) as error:  # more blobs or waves than an array has entries
+        raise InputError(
+            f"data.spacing is {settings.spacing!r}, so a start of {settings.system.name} has more "
+            "parts than can be counted; take a smaller one."
+        ) from error
+    return max((array.size for array in made), default=0)
 
 
 def _require_modes(grid: Grid, solver: str, mask: str) -> None:

@@ -55,7 +55,7 @@ class Snapshots:
 
 
 def check_path(path: Path) -> None:
-    """Refuses a path whose suffix says no known format, or at which pictures lie already.
+    """Refuses a path whose suffix says no known format, or at which something lies already.
 
     Raises:
       InputError: naming the path and the formats.
@@ -72,10 +72,20 @@ def check_path(path: Path) -> None:
             f"--output={path} has a suffix of no known format; take one of .npz, .npy, .tif, "
             ".ome.tif, or a folder's name without any for pictures (PNG)."
         )
-    if not _format(path) and path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(
-            f"--output={path} is there already; pictures go into a new or an empty folder."
-        )
+    if not _format(path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise InputError(
+                f"--output={path} is there already; pictures go into a new or an empty folder."
+            )
+        return
+    # Of several trajectories a stack has a number before its suffix.
+    first = _numbered(path, 2)[0] if _format(path) in (".tif", ".ome.tif") else path
+    for place in (path, first):
+        if place.exists():
+            raise InputError(
+                f"{place} is there already, and --output={path} overwrites nothing; give another "
+                "name, or move it away."
+            )
 
 
 def write(path: Path, snapshots: Snapshots) -> str:

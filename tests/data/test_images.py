@@ -340,7 +340,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path, kind, told, caplo
 def test_places_without_images_are_told(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     for where, told in (
-        (str(tmp_path), "is a folder with"),
+        (str(tmp_path), "is a folder without images; they end in .png"),
         (str(tmp_path / "*.png"), r"\*.png is no file, nor a folder or pattern"),
         ([], "list of image files is empty"),
     ):

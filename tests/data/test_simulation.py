@@ -115,11 +115,15 @@ def test_unequal_spacing_needs_a_stencil_that_can():
     [
         ({"spacing": 3.0}, r"^data\.spacing is \(3\.0, 3\.0\), but must be at most 2"),
         ({"shape": (2, 2)}, r"^data\.shape is \(2, 2\), a box too small"),
+        (
+            {"shape": (64, 64), "system": GrayScott(), "spacing": 1e9},
+            "data.spacing is .* than can be counted",
+        ),
     ],
 )
 def test_a_lattice_without_a_start_is_refused_beforehand(change, message):
     with pytest.raises(InputError, match=message):
-        require_stable(dataclasses.replace(SMALL, system=AllenCahn(), **change))
+        require_stable(dataclasses.replace(SMALL, **{"system": AllenCahn()} | change))
 
 
 @pytest.mark.parametrize("stencil", ["cross", "oono_puri", "isotropic", "fourth_order"])

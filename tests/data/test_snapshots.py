@@ -105,6 +105,9 @@ def test_what_begins_as_a_picture_stays_one(tmp_path):
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("kept")
+    kept = ["a.npy", "a.npz", "a.tif", "b-000.tif", "c-000.ome.tif"]
+    for name in kept:
+        (tmp_path / name).write_text("kept")
     line = snapshots(values=np.zeros((1, 3, 6, 2), np.float32), spacing=(1.0,))
     for name, made, told in (
         ("out.mp3", snapshots(), "suffix of no known format; take one of .npz"),
@@ -112,7 +115,13 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
         ("out.tif", line, "is for lattices of two axes, but these have 1"),
         ("out", line, "is for lattices of two axes"),
         ("full/mine.txt/out", snapshots(), "cannot be written"),
+        ("a.npy", snapshots(), "a.npy is there already, and .* overwrites nothing"),
+        ("a.npz", snapshots(), "a.npz is there already"),
+        ("a.tif", snapshots(), "a.tif is there already"),
+        ("b.tif", snapshots(), "b-000.tif is there already, and --output=.*b.tif overwrites"),
+        ("c.ome.tif", snapshots(), "c-000.ome.tif is there already"),
     ):
         with pytest.raises(InputError, match=told):
             write(tmp_path / name, made)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "mine.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [*kept, "full", "mine.txt"]
+    assert {(tmp_path / name).read_text() for name in kept} == {"kept"}

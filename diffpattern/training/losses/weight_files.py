@@ -47,7 +47,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: naming the file, where it is missing, of another kind or damaged.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix not in _READERS:
         raise InputError(
             f"{path} is no file of weights by its name; it must end in {', '.join(_READERS)}."
