@@ -304,9 +304,18 @@ WRONG = [
     ([*PREDICT, "--input=WORK/words.npy", "--times=0:8:2"], ["WORK/words.npy", "<U"]),
     ([*PREDICT, "--input=WORK/complex.npy", "--times=0:8:2"], ["WORK/complex.npy", "complex128"]),
     ([*PREDICT, "--input=WORK/gaps.npy", "--times=0:8:4"], ["WORK/gaps.npy", "NaN"]),
-    (["--mode=check", *TINY, "--config.data.shape=(1000000,1000000)"], ["PB of memory"]),
-    (["--mode=check", *TINY, "--config.data.shape=(100000,100000)"], ["of memory", "lattice"]),
-    (["--mode=data", *TINY, "--config.data.shape=(1000000,1000000)"], ["PB of memory"]),
+    (
+        ["--mode=check", "--config=configs/pde.py", "--config.data.shape=(1000000,1000000)"],
+        ["PB of memory"],
+    ),
+    (
+        ["--mode=check", "--config=configs/pde.py", "--config.data.shape=(100000,100000)"],
+        ["of memory", "lattice"],
+    ),
+    (
+        ["--mode=data", "--config=configs/pde.py", "--config.data.shape=(1000000,1000000)"],
+        ["PB of memory"],
+    ),
     (["--mode=check", *TINY, "--config.training.batch=1000000000"], ["windows of a batch"]),
     (["--mode=check", *TINY, "--config.training.batch=10000000000"], ["training.batch", "most"]),
     (["--mode=check", *TINY, "--config.data.end_time=1e30"], ["data.end_time", "data.interval"]),
