@@ -161,9 +161,9 @@ LARGEST_SEED = 2**32 - 1
 # Steps, channels and cells are counted with so many bits, and a sign.
 _LARGEST_COUNT = 2**31 - 1
 
-# The most that makes sense. Powers beyond are lost in single precision, and so is what lies below
-# such noise; each refinement takes as many times the cells along each axis.
-_AT_MOST = {"order": 10, "degree": 10, "data.noise": 10, "data.refinement": 64}
+# The most that makes sense: higher powers are lost in single precision and take long to compile,
+# more noise leaves nothing to see, and each refinement takes so many times the cells on each axis.
+_AT_MOST = {"order": 8, "degree": 8, "data.noise": 10, "data.refinement": 64}
 
 # Lengths of cells whose powers single precision holds, up to the fourth.
 _SPACINGS = 1e-9, 1e9

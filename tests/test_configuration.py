@@ -122,7 +122,7 @@ def test_sound_configs_pass(changes):
         ({"data.refinement": 10**5}, "data.refinement", "at most 64"),
         ({"data.noise": 1e30}, "data.noise", "at most 10"),
         ({"data.spacing": 1e30}, "data.spacing", "another unit of length"),
-        ({"model.rda.polynomial.order": 40}, "model.rda.polynomial.order", "at most 10"),
+        ({"model.rda.polynomial.order": 40}, "model.rda.polynomial.order", "at most 8"),
         ({"mesh.cpu_devices": -2}, "mesh.cpu_devices", "0 or more"),
         # What nothing would use.
         ({"data.brusselator.b": 7.0}, "data.brusselator.b", "data.name is 'gray_scott'"),
