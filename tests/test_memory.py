@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tiny
 
-from diffpattern import dataset, memory
-from diffpattern.errors import InputError
+from diffpattern import commands, dataset, main, memory
+from diffpattern.errors import MENDABLE, InputError
 from diffpattern.parallel.mesh import make_mesh
 from diffpattern.rehearsal import rehearse
 
@@ -72,3 +72,15 @@ def test_errors_of_memory_are_told_apart_from_others():
     assert memory.lack(exhausted).endswith(".") and "allocating 9 bytes" in memory.lack(exhausted)
     assert memory.lack(jax.errors.JaxRuntimeError("INTERNAL: else")) is None
     assert memory.lack(ValueError("RESOURCE_EXHAUSTED")) is None
+
+
+def test_memory_that_runs_out_is_told_by_the_command_in_a_sentence(monkeypatch, capsys):
+    def fail():
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(commands, "run", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["diffpattern"])
+    assert ended.value.code == MENDABLE
+    told = capsys.readouterr().err
+    assert told.startswith("diffpattern: Memory does not suffice") and told.count("\n") == 1
