@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffpattern import dataset, memory, systems
+from diffpattern import dataset, given_numbers, memory, systems
 from diffpattern.api.loading import Run, load
 from diffpattern.data import sources
 from diffpattern.data.snapshots import Snapshots, check_path, write
@@ -145,34 +145,24 @@ def _read(start: str, run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             )
         frame, mask = sources.last_frame(start, run.config.data.images, run.species)
         return frame, {} if mask is None else {"mask": mask}
+    numbers = lambda array: given_numbers.array(array, f"--input={start}", real())
     try:
         with opened_arrays(path) as loaded:
             if isinstance(loaded, np.ndarray):
-                return _numbers(start, loaded), {}
+                return numbers(loaded), {}
             if "values" not in loaded:
                 raise InputError(
                     f"--input={start} has {', '.join(loaded.files) or 'nothing'}, but needs an "
                     "array called values: a lattice, or several."
                 )
-            values = _numbers(start, loaded["values"])
-            given = {name: _numbers(start, loaded[name]) for name in _GIVEN if name in loaded}
+            values = numbers(loaded["values"])
+            given = {name: numbers(loaded[name]) for name in _GIVEN if name in loaded}
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--input={start} cannot be read ({error}).") from error
     # Of trajectories [N, T, *space, C], as this package writes them, the last snapshots.
     return values[:, -1] if values.ndim == run.statistics.grid.ndim + 3 else values, given
-
-
-def _numbers(start: str, array: np.ndarray) -> np.ndarray:
-    """The array, whose entries must be finite real numbers."""
-    if array.dtype.kind not in "buif":
-        raise InputError(
-            f"--input={start} holds entries of the type {array.dtype}; give real numbers."
-        )
-    if not np.isfinite(array).all():
-        raise InputError(f"--input={start} has entries that are NaN or infinite; give finite ones.")
-    return array
 
 
 def _snapshots(values: np.ndarray, times: np.ndarray, like: Trajectories) -> Snapshots:
