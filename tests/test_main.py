@@ -301,7 +301,7 @@ WRONG = [
     ([*PREDICT, "--input=WORK/whole.npy", "--times=0:1e9:1e-3"], ["--times", "longer step"]),
     ([*PREDICT, "--input=WORK/empty.npy", "--times=0:8:2"], ["WORK/empty.npy", "ends before"]),
     ([*PREDICT, "--input=WORK/text.npy", "--times=0:8:2"], ["WORK/text.npy", "no numbers"]),
-    ([*PREDICT, "--input=WORK/words.npy", "--times=0:8:2"], ["WORK/words.npy", "real numbers", "str"]),
+    ([*PREDICT, "--input=WORK/words.npy", "--times=0:8:2"], ["WORK/words.npy", "str"]),
     ([*PREDICT, "--input=WORK/complex.npy", "--times=0:8:2"], ["WORK/complex.npy", "complex128"]),
     ([*PREDICT, "--input=WORK/gaps.npy", "--times=0:8:4"], ["WORK/gaps.npy", "NaN"]),
     (
