@@ -51,7 +51,6 @@ def test_what_has_the_type_is_not_copied():
         ([np.nan], "finite, but some numbers in it are infinite or NaN"),
         (np.array([1e300]), "finite, but some numbers in it are beyond float32"),
     ],
-    ids=repr,
 )
 def test_what_else_there_is_is_refused(given, told):
     with pytest.raises(InputError, match=f"^x0 must be .*{told}"):
