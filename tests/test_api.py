@@ -206,10 +206,11 @@ def test_what_acts_on_a_lattice_from_outside_is_given_again(tmp_path):
     # the coordinates too; both go on from the last snapshot.
     later = data.times + data.times[-1]
     data.save_npz(tmp_path / "mine.npz")
-    for name in ("mine.npz", "run/data/test.npz"):
-        predict.predict(tmp_path / "run", str(tmp_path / name), later, tmp_path / "later.npy")
+    for place, name in enumerate(("mine.npz", "run/data/test.npz")):
+        output = tmp_path / f"later{place}.npy"
+        predict.predict(tmp_path / "run", str(tmp_path / name), later, output)
         expected = run.rollout(data.values[:, -1], later, environment=data.environment, **given)
-        np.testing.assert_array_equal(np.load(tmp_path / "later.npy"), expected)
+        np.testing.assert_array_equal(np.load(output), expected)
     for changes, told in (
         ({"environment": None}, r"told fields of the environment; give them .* \(8, 8, 2\)"),
         (
