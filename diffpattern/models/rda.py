@@ -31,6 +31,7 @@ class ReactionDiffusionAdvection(nn.Module):
       InputError: there is no term.
 
     Example:
+      >>> from diffpattern.models.diffusion import LinearDiffusion
       >>> from diffpattern.models.reaction import CubicDamping
       >>> diffusion, damping = LinearDiffusion(Grid((8, 8)), initial=0.1), CubicDamping(initial=1.0)
       >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion, "damping": damping})
@@ -132,6 +133,7 @@ class ReactionDiffusionAdvection(nn.Module):
           [count, *modes] per time.
 
         Example:
+          >>> from diffpattern.models.diffusion import LinearDiffusion
           >>> diffusion = LinearDiffusion(Grid(4), initial=0.5)
           >>> rule = ReactionDiffusionAdvection({"diffusion": diffusion})
           >>> parameters = rule.init(jax.random.key(0), jnp.ones((1, 4)))["params"]
@@ -153,6 +155,7 @@ class ReactionDiffusionAdvection(nn.Module):
           InputError: they have several.
 
         Example:
+          >>> from diffpattern.models.diffusion import LinearDiffusion
           >>> diffusion = LinearDiffusion(Grid((8, 8)), laplacian="isotropic")
           >>> ReactionDiffusionAdvection({"diffusion": diffusion}).laplacian()
           'isotropic'
@@ -174,6 +177,7 @@ class ReactionDiffusionAdvection(nn.Module):
         """What `rates` leave of dx/dt, [C, *space].
 
         Example:
+          >>> from diffpattern.models.diffusion import LinearDiffusion
           >>> from diffpattern.models.reaction import CubicDamping
           >>> terms = {"diffusion": LinearDiffusion(Grid(4)), "damping": CubicDamping(initial=1.0)}
           >>> rule, x = ReactionDiffusionAdvection(terms), jnp.full((1, 4), 2.0)
@@ -191,6 +195,7 @@ class ReactionDiffusionAdvection(nn.Module):
         """The smallest value that each parameter may take, like `parameters`.
 
         Example:
+          >>> from diffpattern.models.diffusion import LinearDiffusion
           >>> rule = ReactionDiffusionAdvection({"diffusion": LinearDiffusion(Grid(4))})
           >>> parameters = rule.init(jax.random.key(0), jnp.ones((2, 4)))["params"]
           >>> rule.lower_bounds(parameters)["diffusion"]["coefficient"].tolist()
