@@ -9,7 +9,6 @@ Of several processes each knows where all windows of a batch lie, and reads thos
 own cells alone (`of_cells`).
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
+from diffpattern import memory
 from diffpattern.data import windows
 from diffpattern.data.stored import StoredTrajectories
 from diffpattern.data.trajectories import Trajectories
@@ -139,12 +139,12 @@ class Whole(InMemory):
             needed, which = np.unique(which, return_inverse=True)
             which = which.reshape(len(index), -1)
             trajectories = trajectories.chosen(needed)
-            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            if trajectories.bytes > memory:
+            there = memory.of_machine()
+            if trajectories.bytes > there:
                 raise InputError(
                     f"training.starts='pool' keeps all trajectories in memory, and those of "
                     f"{trajectories.places[0][0]} and so on take {trajectories.bytes / 1e9:.1f} GB "
-                    f"of {memory / 1e9:.1f}; take training.starts='data', which reads windows, or "
+                    f"of {there / 1e9:.1f}; take training.starts='data', which reads windows, or "
                     "fewer files."
                 )
             trajectories = trajectories.read()
