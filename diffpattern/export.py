@@ -179,18 +179,8 @@ def _speed(program: Program, truth: Trajectories, time: float) -> float:
 def _erased(truth: Trajectories, channels: int) -> list[float]:
     """What damage leaves: what most cells of a start are, which is nothing where pictures grow."""
     first = np.s_[:1, :1]
-    numbers = _numbers(truth.values[first], _is_seen(truth)[first])
+    numbers = _numbers(truth.values[first], truth.seen()[first])
     return [*(float(np.median(one)) for one in numbers), *[0.0] * (channels - len(numbers))]
-
-
-def _is_seen(truth: Trajectories) -> np.ndarray:
-    """Where numbers of the data lie inside of masks and are known, [N, T, rows, columns, C]."""
-    seen = np.ones(truth.values.shape, bool)
-    if truth.mask is not None:
-        seen &= truth.mask[:, None, ..., None] > 0
-    if truth.known is not None:
-        seen &= truth.known[:, :, None, None] > 0
-    return seen
 
 
 def _numbers(values: np.ndarray, seen: np.ndarray) -> list[np.ndarray]:
@@ -202,7 +192,7 @@ def _numbers(values: np.ndarray, seen: np.ndarray) -> list[np.ndarray]:
 
 def _ranges(truth: Trajectories, channels: int) -> list[tuple[float, float]]:
     """Ends of each species' colours: they span 99% of the data; hidden channels' are fitted."""
-    numbers = _numbers(truth.in_units(truth.values), _is_seen(truth))
+    numbers = _numbers(truth.in_units(truth.values), truth.seen())
     ends = np.array([np.percentile(one, [0.5, 99.5]) for one in numbers], np.float64)
     ends[:, 1] = np.where(ends[:, 1] > ends[:, 0], ends[:, 1], ends[:, 0] + 1)
     # No finer than their distance gives reason for: 0, and not 2e-8.

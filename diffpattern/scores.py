@@ -297,7 +297,9 @@ def patterns(
         table = [
             [measure(snapshot[..., channel], where, truth.grid) for snapshot in trajectory]
             for of_size, truth in zip(values, truths, strict=True)
-            for trajectory, where in zip(of_size, _insides(truth), strict=True)
+            for trajectory, where in zip(
+                of_size, map(truth.inside, range(len(of_size))), strict=True
+            )
         ]
         return _json_safe(_over_trajectories(np.array(table))[0])
 
@@ -326,11 +328,6 @@ def patterns(
                 for who, values in both.items()
             }
     return result
-
-
-def _insides(truth: Trajectories) -> Sequence[NDArray | None]:
-    """Where each trajectory has anything; None: everywhere."""
-    return [None] * len(truth.values) if truth.mask is None else list(truth.mask > 0)
 
 
 def _drift(values: ArrayLike, truth: Trajectories, channel: int) -> NDArray:

@@ -85,7 +85,7 @@ def revealed(truth: Trajectories) -> list[int]:
 def pictures(validation: Validation) -> dict[str, bytes]:
     """PNGs by tag: of each species truth and prediction, and of all hidden channels."""
     truth, found = validation.truth, {}
-    mask = None if truth.mask is None else truth.mask[0]
+    mask = truth.inside(0)
     for channel, name in enumerate(truth.species):
         seen = np.arange(len(truth.times))
         if truth.known is not None:

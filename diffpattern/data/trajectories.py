@@ -212,6 +212,16 @@ class Trajectories:
             environment=cut(self.environment),
         )
 
+    def inside(self, which: int) -> np.ndarray | None:
+        """Where a trajectory has anything, truth values [*space]; None: everywhere.
+
+        Example:
+          >>> mask = np.array([[0, 1, 1]])
+          >>> Trajectories(np.ones((1, 2, 3, 1)), [0, 1], ("u",), Grid(3), mask=mask).inside(0)
+          array([False,  True,  True])
+        """
+        return None if self.mask is None else self.mask[which] > 0
+
     def seen(self) -> np.ndarray:
         """Which of the numbers were seen, inside of masks: truth values like `values`.
 

@@ -50,17 +50,22 @@ class Shown:
     @property
     def mask(self) -> NDArray | None:
         """Where the trajectory has anything, [*space]; None: everywhere."""
-        return None if self.truth.mask is None else self.truth.mask[self.number]
+        return self.truth.inside(self.number)
 
     def scale(self, channel: int) -> Scale:
-        """The colours of a species' states in all pictures of the trajectory."""
-        inside = within(self.actual[..., channel], self.mask)
-        return scale_of_states(inside, self.truth.times)
+        """See `scale_of`."""
+        return scale_of(self.truth, self.number, channel)
 
     def seen(self, channel: int) -> list[int]:
         """At which times the species was seen; at all of them if it never was."""
         seen = np.flatnonzero(~np.isnan(self.errors[:, channel]))
         return seen.tolist() if len(seen) else list(range(len(self.truth.times)))
+
+
+def scale_of(truth: Trajectories, which: int, channel: int) -> Scale:
+    """The colours of a species' states in all pictures of a trajectory: those of the data."""
+    data = within(truth.values[which][..., channel], truth.inside(which))
+    return scale_of_states(data, truth.times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from diffpattern.data.trajectories import Trajectories
 from diffpattern.report import films, images
-from diffpattern.report.contents import RunReport, Shown
+from diffpattern.report.contents import RunReport, Shown, scale_of
 from diffpattern.report.films import Film, Pane, Video
 
 PREDICTION, DAMAGE, HIDDEN = "truth_and_prediction", "damage", "hidden_channels"
@@ -89,14 +89,13 @@ def _side_by_side(truth: Trajectories, which: int, times: NDArray, *parts: _Part
       times: of the frames; a part that has fewer shows the next one of its own.
       parts: what is shown.
     """
-    species, mask = truth.species, None if truth.mask is None else truth.mask[which]
+    species, mask = truth.species, truth.inside(which)
     paint: dict[str, Callable[[NDArray], NDArray]] = {}
     if images.has_colours(species):
         paint[""] = lambda lattice: images.coloured(truth.in_units(lattice), species)
     else:
         for channel, name in enumerate(species[:SPECIES_UP_TO]):
-            data = images.within(truth.values[which][..., channel], mask)
-            scale = images.scale_of_states(data, truth.times)
+            scale = scale_of(truth, which, channel)
             paint[f"{name}, "] = lambda lattice, channel=channel, scale=scale: images.painted(
                 images.plane(images.within(lattice[..., channel], mask)), scale
             )

@@ -11,7 +11,7 @@ from diffpattern.report.chapters.pieces import (
     tiles_in_colours,
     tiles_of_species,
 )
-from diffpattern.report.contents import RunReport
+from diffpattern.report.contents import RunReport, scale_of
 from diffpattern.report.document import chart
 
 _TITLES = ("as it was", "damaged", "difference")
@@ -26,7 +26,7 @@ def chapter(report: RunReport) -> str:
     if not np.isfinite(damage.undamaged).all(axis=tuple(range(1, damage.undamaged.ndim))).any():
         return "<p>The prediction is not finite half-way, so that nothing was left to damage.</p>"
     at, unit = chosen(range(len(times)), times), report.unit("time")
-    flat, mask = truth.grid.ndim == 1, None if truth.mask is None else truth.mask[damage.trajectory]
+    flat, mask = truth.grid.ndim == 1, truth.inside(damage.trajectory)
     parts = [_what_was_done(damage, species, unit)]
     if images.has_colours(species) and not flat:
         both = [truth.in_units(x) for x in (damage.undamaged, damage.damaged)]
@@ -40,8 +40,7 @@ def chapter(report: RunReport) -> str:
                 for x in (damage.undamaged, damage.damaged, difference)
             ]
             # What a rule makes late and wrong does not dim the pattern that it was trained on.
-            data = images.within(truth.values[damage.trajectory][..., channel], mask)
-            scale = images.scale_of_states(data, truth.times)
+            scale = scale_of(truth, damage.trajectory, channel)
             remarks = [f"NRMSE {mathematics.number(damage.nrmse[i, channel], 2)}" for i in at]
             parts.append(tiles_of_species(name, _TITLES, values, scale, times, at, remarks, unit))
     moving = chart(

@@ -36,14 +36,13 @@ def _spectra(report: RunReport, channel: int, name: str) -> str:
     seen = shown.seen(channel)[1:]
     at = [seen[i] for i in images.chosen_times(truth.times[seen], _TIMES)] if seen else []
     curves = []
-    insides = [None] * len(truth.values) if truth.mask is None else list(truth.mask > 0)
     for i in at:
         seen_here = slice(None) if truth.known is None else truth.known[:, i, channel] > 0
         which = np.arange(len(truth.values))[seen_here]
         with np.errstate(invalid="ignore", over="ignore"):
             spectra = [
                 [
-                    radial(levelled(x[n, i, ..., channel], insides[n]), truth.grid.spacing)
+                    radial(levelled(x[n, i, ..., channel], truth.inside(n)), truth.grid.spacing)
                     for n in which
                 ]
                 for x in (truth.values, np.asarray(prediction))
